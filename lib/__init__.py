@@ -1,0 +1,1 @@
+"""Models, attacks, trainers and the job store of the reproducibility suite."""

@@ -1,0 +1,28 @@
+"""The one exception that is meant for the person at the keyboard, and help with misspelt names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """Something the caller can mend; the message is one sentence that says what to do."""
+
+
+def choose(kind: str, word: str, options: Iterable[str]) -> str:
+    """Return word if it is one of options, else raise a UserError with the nearest match."""
+    known = sorted(options)
+    if word in known:
+        return word
+    near = get_close_matches(str(word), known, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'?" if near else f"choose one of: {', '.join(known)}."
+    raise UserError(f"Unknown {kind} '{word}'; {hint}")
+
+
+def check_range(name: str, value: float, low: float, high: float = float("inf")) -> float:
+    """Return value if low <= value <= high (NaN is outside), else raise a UserError."""
+    if not low <= value <= high:
+        limit = f"between {low:g} and {high:g}" if high != float("inf") else f"at least {low:g}"
+        raise UserError(f"{name} is {value:g} but must be {limit}.")
+    return value
