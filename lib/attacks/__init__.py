@@ -1,0 +1,9 @@
+"""Attacks on any callable that maps images in [0, 1] to logits."""
+
+from __future__ import annotations
+
+from lib.attacks.loss import input_gradient
+from lib.attacks.norms import NORMS
+from lib.attacks.projected import fgsm, pgd
+
+__all__ = ["NORMS", "fgsm", "input_gradient", "pgd"]
