@@ -1,0 +1,15 @@
+"""Networks: create one by method and backbone, or use the parts."""
+
+from lib.models.conditional import Conditional
+from lib.models.freezing import classifier, effective_weights, freeze
+from lib.models.variants import BACKBONES, METHODS, create
+
+__all__ = [
+    "BACKBONES",
+    "METHODS",
+    "Conditional",
+    "classifier",
+    "create",
+    "effective_weights",
+    "freeze",
+]

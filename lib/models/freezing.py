@@ -1,0 +1,110 @@
+"""One network at one lambda: as a function of images, as weights, as a plain network."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lib.models.conditional import BatchNorm2d, Conditional, Conv2d, Linear
+
+
+def classifier(model: nn.Module, lam: float | Tensor, **options: Any) -> Callable[[Tensor], Tensor]:
+    """Images to logits at lam; a plain network has no lam and is returned as it is."""
+    if not isinstance(model, Conditional):
+        return model
+    return functools.partial(model, lam=lam, **options)
+
+
+@torch.no_grad()
+def effective_weights(
+    model: nn.Module,
+    lam: float | None = None,
+    *,
+    noise: Tensor | None = None,
+    threshold: float = 0.0,
+) -> dict[str, Tensor]:
+    """Convolution and linear weights as used at lam, by their names in the state dict."""
+    if isinstance(model, Conditional):
+        model.set_condition(lam, noise=noise, threshold=threshold)
+    try:
+        return {
+            f"{name}.weight": used_weight(layer).clone()
+            for name, layer in model.named_modules()
+            if isinstance(layer, nn.Conv2d) or (isinstance(layer, nn.Linear) and "film" not in name)
+        }
+    finally:
+        if isinstance(model, Conditional):
+            model.condition.clear()
+
+
+def used_weight(layer: nn.Module) -> Tensor:
+    """The weight a convolution or linear layer uses under the condition set now."""
+    return layer.effective_weight() if isinstance(layer, Conv2d | Linear) else layer.weight
+
+
+@torch.no_grad()
+def freeze(
+    model: nn.Module,
+    lam: float | None = None,
+    *,
+    noise: Tensor | None = None,
+    threshold: float = 0.0,
+) -> nn.Module:
+    """Return a network of torch's own layers that equals model at lam in eval mode.
+
+    Weights are baked with their masks and one draw of noise (a fresh one where none is given);
+    the path's batch norm is kept, with FiLM's scale and shift folded into it.
+    """
+    plain = copy.deepcopy(model)
+    is_conditional = isinstance(plain, Conditional)
+    if is_conditional:
+        plain.set_condition(lam, noise=noise, threshold=threshold)
+    for name, layer in list(plain.named_modules()):
+        if isinstance(layer, Conv2d | Linear):
+            plain.set_submodule(name, plain_weighted(layer))
+        elif isinstance(layer, BatchNorm2d):
+            plain.set_submodule(name, plain_norm(layer))
+    if is_conditional:
+        for name in ("condition", "encoder", "method", "default_lam", "noise_size"):
+            delattr(plain, name)
+        plain.__class__ = type(plain).__mro__[2]  # the backbone: (mixed, Conditional, backbone)
+    return plain
+
+
+def plain_weighted(layer: Conv2d | Linear) -> nn.Module:
+    """The torch layer with the effective weight."""
+    if isinstance(layer, Linear):
+        plain = nn.Linear(layer.in_features, layer.out_features)
+    else:
+        plain = nn.Conv2d(
+            layer.in_channels,
+            layer.out_channels,
+            layer.kernel_size,
+            stride=layer.stride,
+            padding=layer.padding,
+            dilation=layer.dilation,
+            groups=layer.groups,
+            bias=layer.bias is not None,
+        )
+    plain.weight = nn.Parameter(layer.effective_weight().clone())
+    plain.bias = layer.bias
+    return plain.train(layer.training)
+
+
+def plain_norm(layer: BatchNorm2d) -> nn.BatchNorm2d:
+    """The batch norm of the path set now, with FiLM's scale and shift in its own."""
+    condition = layer.condition
+    source = layer.adv if layer.adv is not None and condition.adversarial else layer
+    plain = nn.BatchNorm2d(layer.num_features, layer.eps, layer.momentum)
+    own = {key: source.state_dict()[key] for key in plain.state_dict()}
+    plain.to(layer.weight.device, layer.weight.dtype).load_state_dict(own)
+    if layer.film is not None:
+        scale, shift = layer.film.affine(condition.code)
+        plain.bias.copy_(plain.bias * scale[0] + shift[0])
+        plain.weight.mul_(scale[0])
+    return plain.train(layer.training)

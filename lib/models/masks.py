@@ -1,0 +1,68 @@
+"""Random path masks of SMART: which weights the clean and the adversarial path use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from lib.errors import UserError, check_range
+
+
+def check_masks(density: float, overlap: float) -> None:
+    """Refuse shares that no two masks can have: overlap lies in [2 density - 1, density]."""
+    check_range("density", density, 0.0, 1.0)
+    low = round(max(0.0, 2 * density - 1), 12)
+    check_range(f"overlap of two masks of density {density:g}", overlap, low, density)
+
+
+def draw(
+    shape: Sequence[int],
+    density: float,
+    overlap: float,
+    exact: bool = False,
+    generator: Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return boolean masks (clean, adv), each with a share density of ones, overlap in both.
+
+    Every position is independently in both masks, in one of them, or in none; with exact the
+    number of positions in each of these four states is fixed (largest remainder) instead.
+    """
+    check_masks(density, overlap)
+    shape = tuple(shape)
+    if exact:
+        total = math.prod(shape)
+        both, clean, adv, _ = share_out(total, density, overlap)
+        place = torch.randperm(total, generator=generator).view(shape)
+    else:
+        both, clean, adv = overlap, density - overlap, density - overlap
+        place = torch.rand(shape, generator=generator)
+    only_adv = (place >= both + clean) & (place < both + clean + adv)
+    return place < both + clean, (place < both) | only_adv
+
+
+def share_out(total: int, density: float, overlap: float) -> list[int]:
+    """Whole numbers of positions in both, clean only, adv only and no mask, summing to total."""
+    one = density - overlap
+    shares = [overlap * total, one * total, one * total, (1 - density - one) * total]
+    counts = [math.floor(share + 1e-9) for share in shares]
+    by_remainder = sorted(range(4), key=lambda state: counts[state] - shares[state])
+    for state in by_remainder[: total - sum(counts)]:
+        counts[state] += 1
+    return counts
+
+
+def parse_pattern(pattern: str | None, stages: int) -> str:
+    """Return one letter per stage, D for dense and S for sparse; None: the last two are sparse."""
+    if pattern is None:
+        return "D" * (stages - 2) + "SS"
+    letters = "".join(pattern.upper().strip("[]").split())
+    if len(letters) != stages or set(letters) - {"D", "S"}:
+        example = "D" * (stages - 2) + "SS"
+        raise UserError(
+            f"pattern '{pattern}' needs {stages} letters, D (dense) or S (sparse), one for each "
+            f"stage of this backbone, for example '{example}'."
+        )
+    return letters
