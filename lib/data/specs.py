@@ -1,0 +1,156 @@
+"""What every data set is: classes, sizes, splits and the papers' augmentation (no torch here)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.errors import UserError, check_range, choose
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One data set; images is how many there are in train, val and test (0: counted on loading).
+
+    pad and flip are the augmentation of the training split: a crop of the padded image and a
+    horizontal mirror image.
+    """
+
+    name: str
+    num_classes: int
+    channels: int
+    size: int
+    images: tuple[int, int, int]
+    pad: int = 0
+    flip: bool = False
+    citation: str = ""
+    note: str = ""
+    folder: Path | None = None
+
+    def check_limit(self, split: str, limit: int) -> None:
+        """Refuse a subset larger than the split."""
+        check_range("limit", limit, 0)
+        available = self.images[SPLITS.index(split)]
+        if available and limit > available:
+            raise UserError(
+                f"{limit} images were asked for but {self.name} has {available} in '{split}'; "
+                "use 0 for all of them."
+            )
+
+
+_CIFAR = "Krizhevsky 2009, Learning multiple layers of features from tiny images"
+
+_SPECS = {
+    one.name: one
+    for one in (
+        Spec(
+            "digits",
+            10,
+            1,
+            8,
+            (1_097, 100, 600),
+            citation="Alpaydin and Kaynak 1998, Optical recognition of handwritten digits (UCI)",
+            note="grey, ships with scikit-learn; a fixed stratified split of its 1,797 images",
+        ),
+        Spec(
+            "cifar10",
+            10,
+            3,
+            32,
+            (45_000, 5_000, 10_000),
+            pad=4,
+            flip=True,
+            citation=_CIFAR,
+            note="val is training images 45,000 to 49,999, as in the OAT code",
+        ),
+        Spec(
+            "cifar100",
+            100,
+            3,
+            32,
+            (45_000, 5_000, 10_000),
+            pad=4,
+            flip=True,
+            citation=_CIFAR,
+            note="val is training images 45,000 to 49,999",
+        ),
+        Spec(
+            "svhn",
+            10,
+            3,
+            32,
+            (68_257, 5_000, 26_032),
+            citation="Netzer et al. 2011, Reading digits in natural images",
+            note="val is the last 5,000 training images, 'extra' is unused, as in the OAT code",
+        ),
+        Spec(
+            "stl10",
+            10,
+            3,
+            96,
+            (4_500, 500, 8_000),
+            pad=4,
+            flip=True,
+            citation="Coates et al. 2011, An analysis of single-layer networks",
+            note="val is the last 500 labelled images; the papers select on the test set instead",
+        ),
+        Spec(
+            "tiny_imagenet",
+            200,
+            3,
+            64,
+            (95_000, 5_000, 10_000),
+            pad=4,
+            flip=True,
+            citation="Le and Yang 2015, Tiny ImageNet visual recognition challenge (CS231N)",
+            note="test is the official val; val is the last 5 % of each training class",
+        ),
+    )
+}
+
+_FOLDER = "imagefolder:"
+
+
+def names() -> list[str]:
+    """Return the names of all data sets that are not folders of your own."""
+    return sorted(_SPECS)
+
+
+def spec(name: str) -> Spec:
+    """Return the spec of a named data set or of 'imagefolder:PATH' or 'imagefolder:PATH@SIZE'.
+
+    PATH holds train/CLASS/* and val/CLASS/* (ImageNet's layout); SIZE is in pixels, 64 if absent.
+    """
+    if name.startswith(_FOLDER):
+        return _folder_spec(name)
+    return _SPECS[choose("data set", name, [*_SPECS, f"{_FOLDER}PATH"])]
+
+
+def _folder_spec(name: str) -> Spec:
+    path, at, digits = name.removeprefix(_FOLDER).rpartition("@")
+    if not at:
+        path, digits = digits, "64"
+    if not digits.isdigit() or not 8 <= int(digits) <= 1024:
+        raise UserError(f"'{name}' must end in a size from 8 to 1024 pixels, as in '{path}@64'.")
+    folder = Path(path).expanduser()
+    classes = class_names(folder / "train")
+    size = int(digits)
+    return Spec(
+        name, len(classes), 3, size, (0, 0, 0), pad=size // 8, flip=True, folder=folder.resolve()
+    )
+
+
+def class_names(folder: Path) -> list[str]:
+    """Return the sorted names of the class folders in folder."""
+    try:
+        found = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
+    except OSError:
+        found = []
+    if len(found) < 2:
+        raise UserError(
+            f"{folder} must hold one folder of images per class, two or more of them; "
+            "point imagefolder:PATH at the folder that contains train/ and val/."
+        )
+    return found
