@@ -1,0 +1,79 @@
+"""Which device computes, in which precision, and what else a record must say about it."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+import torch
+
+
+@cache
+def device() -> torch.device:
+    """Return the GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@cache
+def good_at_bf16() -> bool:
+    """Return whether bfloat16 convolutions are faster than float32 ones on this device."""
+    if device().type == "cuda":
+        return torch.cuda.get_device_capability()[0] >= 8
+    return any(flag in torch.backends.cpu.get_cpu_capability() for flag in ("AMX",)) or _cpu_bf16()
+
+
+def _cpu_bf16() -> bool:
+    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(known and known())
+
+
+def precision(asked: str, size: int) -> str:
+    """Return "bf16" or "fp32"; on a CPU, images below 16 pixels gain nothing from bf16."""
+    if asked != "auto":
+        return asked
+    small = device().type == "cpu" and size < 16
+    return "bf16" if good_at_bf16() and not small else "fp32"
+
+
+def autocast(chosen: str) -> AbstractContextManager[Any]:
+    """Return the autocast context for a chosen precision."""
+    if chosen == "fp32":
+        return nullcontext()
+    return torch.autocast(device().type, torch.bfloat16)
+
+
+def peak_memory() -> int:
+    """Return the most bytes this process has held: on the GPU if it used one, else resident."""
+    if device().type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def describe() -> dict[str, Any]:
+    """Return what the numbers of a run may depend on beside its recipe."""
+    gpu = torch.cuda.get_device_name() if device().type == "cuda" else ""
+    return {
+        "device": gpu or _cpu_name(),
+        "threads": torch.get_num_threads(),
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": metadata.version("torchvision"),
+        "numpy": metadata.version("numpy"),
+        "platform": f"{platform.system()}-{platform.machine()}",
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:  # noqa: PTH123
+            lines = [line for line in file if line.startswith("model name")]
+        return lines[0].split(":", 1)[1].strip()
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()

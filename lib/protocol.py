@@ -1,0 +1,69 @@
+"""How one number is measured: which trade-off, which attack, on which images."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from lib.errors import check_range, choose
+from lib.recipe import EPS_DEFAULT, Part
+
+
+@dataclass(frozen=True)
+class Protocol(Part):
+    """One evaluation of one network; the attack differentiates exactly the function scored.
+
+    lam is the trade-off asked of a conditional network (others ignore it). step = 0 stands for the
+    papers' step of a seven-step attack, min(1.25 eps, eps + 4/255) / 7, whatever the number of
+    steps. images = 0 means the whole split. noise 'fresh' draws weight noise in every forward pass,
+    of attack and scoring alike; 'frozen' draws once and keeps it.
+    """
+
+    lam: float = 0.0
+    attack: str = "none"
+    eps: float = EPS_DEFAULT
+    steps: int = 7
+    step: float = 0.0
+    norm: str = "linf"
+    random_start: bool = True
+    restarts: int = 1
+    eot: int = 1
+    images: int = 0
+    split: str = "test"
+    seed: int = 0
+    noise: str = "fresh"
+    threshold: float = 0.0
+    weights: str = "last"
+
+    def check(self) -> None:
+        """Refuse values outside their range."""
+        choose("attack", self.attack, ("none", "fgsm", "pgd"))
+        choose("norm", self.norm, ("linf", "l2", "l1"))
+        choose("noise policy", self.noise, ("fresh", "frozen"))
+        choose("split", self.split, ("train", "val", "test"))
+        choose("weights", self.weights, ("last", "best"))
+        check_range("lam", self.lam, 0, 1)
+        check_range("eps", self.eps, 0)
+        check_range("step", self.step, 0)
+        check_range("steps", self.steps, 1)
+        check_range("restarts", self.restarts, 1)
+        check_range("eot", self.eot, 1)
+        check_range("images", self.images, 0)
+        check_range("threshold", self.threshold, 0, 1)
+
+    @property
+    def name(self) -> str:
+        """Return the attack's short name, as in the column `attack` of metrics.csv."""
+        if self.attack != "pgd":
+            return self.attack
+        norm = "" if self.norm == "linf" else f"-{self.norm}"
+        eot = f"-eot{self.eot}" if self.eot > 1 else ""
+        restarts = f"x{self.restarts}" if self.restarts > 1 else ""
+        return f"pgd{self.steps}{restarts}{norm}{eot}"
+
+    @property
+    def key(self) -> str:
+        """Return the content hash, 16 hexadecimal digits."""
+        text = json.dumps(self.to_dict(full=False), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,356 @@
+"""What is trained, on what and how: frozen dataclasses with canonical JSON and a content hash.
+
+Two equal recipes have one key and share one run. The key is taken over the fields that differ from
+their defaults, so that a field added later leaves the keys of older runs alone. A default therefore
+never changes its value; `Recipe.to_dict` writes every field, and the store compares all of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
+from typing import Any, ClassVar
+
+from lib.errors import UserError, check_range, choose
+
+EPS_DEFAULT = 8 / 255
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _coerce(name: str, kind: Any, value: Any) -> Any:
+    """Return value in the field's type, so that 1 and 1.0 or a list and a tuple are the same."""
+    if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        if not isinstance(value, list | tuple):
+            raise UserError(f"{name} must be a list, not {value!r}.")
+        return tuple(_coerce(name, item, v) for v in value)
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if value is None and type(None) in options:
+        return None
+    for option in options:
+        if isinstance(value, option) and not (isinstance(value, bool) and option is not bool):
+            return value
+        if option is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+    expected = " or ".join(o.__name__ for o in options if o is not type(None))
+    raise UserError(f"{name} must be of type {expected}, not {value!r}.")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a recipe; checks the types of its fields."""
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            where = f"{type(self).__name__.lower()}.{f.name}"
+            value = _coerce(where, _hints(type(self))[f.name], getattr(self, f.name))
+            object.__setattr__(self, f.name, value)
+        self.check()
+
+    def check(self) -> None:
+        """Refuse values outside their range."""
+
+    def to_dict(self, full: bool = True) -> dict[str, Any]:
+        """Return plain containers; full=False leaves out what equals its default."""
+        out: dict[str, Any] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            default = f.default if f.default_factory is MISSING else f.default_factory()
+            if not full and value == default and f.default is not MISSING:
+                continue
+            if isinstance(value, Part):
+                kind = {"kind": value.kind} if hasattr(value, "kind") else {}
+                value = kind | value.to_dict(full)
+            out[f.name] = list(value) if isinstance(value, tuple) else value
+        return out
+
+
+@dataclass(frozen=True)
+class Data(Part):
+    """Which images; 0 images means all of the split."""
+
+    dataset: str
+    train_images: int = 0
+    augment: bool = True
+
+    def check(self) -> None:
+        """Refuse a negative number of images."""
+        check_range("data.train_images", self.train_images, 0)
+
+
+@dataclass(frozen=True)
+class Model(Part):
+    """The backbone; width is the number of channels of the first stage, 0 the paper's."""
+
+    backbone: str
+    width: int = 0
+
+    def check(self) -> None:
+        """Refuse a negative width."""
+        check_range("model.width", self.width, 0)
+
+
+@dataclass(frozen=True)
+class Attack(Part):
+    """The training attack: PGD inside an eps ball of pixels in [0, 1].
+
+    step = 0 stands for the papers' min(1.25 eps, eps + 4/255) / steps.
+    """
+
+    eps: float = EPS_DEFAULT
+    steps: int = 7
+    step: float = 0.0
+    norm: str = "linf"
+    random_start: bool = True
+
+    def check(self) -> None:
+        """Refuse a negative radius, step or number of steps."""
+        check_range("attack.eps", self.eps, 0)
+        check_range("attack.step", self.step, 0)
+        check_range("attack.steps", self.steps, 0)
+        choose("norm", self.norm, ("linf", "l2", "l1"))
+
+
+@dataclass(frozen=True)
+class Train(Part):
+    """SGD and its schedule; the papers' CIFAR setting by default (FLOAT, section 4.1)."""
+
+    epochs: int = 200
+    batch: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 5e-4
+    schedule: str = "cosine"
+    precision: str = "auto"
+    validate_every: int = 0  # epochs between looks at the validation split; 0: last epoch counts
+
+    def check(self) -> None:
+        """Refuse impossible optimiser settings."""
+        check_range("train.epochs", self.epochs, 0)
+        check_range("train.batch", self.batch, 2)
+        check_range("train.lr", self.lr, 0)
+        check_range("train.momentum", self.momentum, 0, 1)
+        check_range("train.weight_decay", self.weight_decay, 0)
+        check_range("train.validate_every", self.validate_every, 0)
+        choose("schedule", self.schedule, ("cosine", "onecycle", "constant"))
+        choose("precision", self.precision, ("auto", "fp32", "bf16"))
+
+
+@dataclass(frozen=True)
+class Method(Part):
+    """How the network is conditioned and trained; `arch` names what shapes the network itself."""
+
+    kind: ClassVar[str]
+    arch: ClassVar[tuple[str, ...]] = ()
+
+    def options(self) -> dict[str, Any]:
+        """Return the keyword arguments for `lib.models.create`."""
+        return {name: getattr(self, name) for name in self.arch}
+
+
+@dataclass(frozen=True)
+class Plain(Method):
+    """Standard training on clean images."""
+
+    kind: ClassVar[str] = "plain"
+
+
+@dataclass(frozen=True)
+class PgdAt(Method):
+    """PGD adversarial training with a fixed trade-off (SMART Eq. 2, FLOAT Eq. 3).
+
+    loop 'paper' leaves out a term of zero weight; 'released' runs the clean images through the
+    network in training mode even at lam = 1, so that they feed the batch-norm statistics.
+    """
+
+    kind: ClassVar[str] = "pgd_at"
+    lam: float = 1.0
+    loop: str = "paper"
+
+    def check(self) -> None:
+        """Refuse a trade-off outside [0, 1]."""
+        check_range("method.lam", self.lam, 0, 1)
+        choose("loop", self.loop, ("paper", "released"))
+
+
+@dataclass(frozen=True)
+class Pni(Method):
+    """Parametric noise injection (He et al. 2019): weight noise everywhere, one batch norm."""
+
+    kind: ClassVar[str] = "pni"
+    arch: ClassVar[tuple[str, ...]] = ("alpha", "granularity", "noise_fc")
+    alpha: float = 0.25
+    granularity: str = "layer"
+    noise_fc: bool = True
+    alpha_decay: bool = False
+
+    def check(self) -> None:
+        """Refuse an unknown granularity."""
+        choose("granularity", self.granularity, ("layer", "channel", "element"))
+
+
+@dataclass(frozen=True)
+class Oat(Method):
+    """Once-for-all adversarial training: FiLM layers driven by lam, dual batch norm."""
+
+    kind: ClassVar[str] = "oat"
+    arch: ClassVar[tuple[str, ...]] = ("lambdas", "encoding", "code_dim", "dual_bn")
+    lambdas: tuple[float, ...] = (0.0, 0.2, 0.7, 1.0)
+    encoding: str = "orthogonal"
+    code_dim: int = 128
+    dual_bn: bool = True
+
+    def check(self) -> None:
+        """Refuse trade-offs outside [0, 1] or given twice."""
+        for lam in self.lambdas:
+            check_range("method.lambdas", lam, 0, 1)
+        if len(set(self.lambdas)) < len(self.lambdas) or 0.0 not in self.lambdas:
+            raise UserError("method.lambdas must hold 0 and no value twice.")
+        choose("encoding", self.encoding, ("orthogonal", "dct", "onehot", "none"))
+
+
+@dataclass(frozen=True)
+class Float(Method):
+    """FLOAT: weight noise switched by lam, dual batch norm (FLOAT Eq. 4 and Algorithm 1).
+
+    loop 'alg1' is the paper's: the first half of a batch clean, the second adversarial.
+    'released' sends all images clean through the clean weights as well, the second half of them
+    through the adversarial batch norm.
+    """
+
+    kind: ClassVar[str] = "float"
+    arch: ClassVar[tuple[str, ...]] = ("alpha", "granularity", "noise", "noise_fc", "dual_bn")
+    alpha: float = 0.25
+    granularity: str = "layer"
+    noise: bool = True
+    noise_fc: bool = False
+    dual_bn: bool = True
+    alpha_decay: bool = True
+    loop: str = "alg1"
+
+    def check(self) -> None:
+        """Refuse an unknown granularity or loop."""
+        choose("granularity", self.granularity, ("layer", "channel", "element"))
+        choose("loop", self.loop, ("alg1", "released"))
+
+
+@dataclass(frozen=True)
+class Smart(Float):
+    """SMART: FLOAT with one frozen random mask per path in the later stages (SMART Eqs. 3, 4)."""
+
+    kind: ClassVar[str] = "smart"
+    arch: ClassVar[tuple[str, ...]] = (
+        *Float.arch,
+        *("pattern", "density", "overlap", "exact", "mask_shortcuts", "noise_in_masked"),
+        "mask_seed",
+    )
+    pattern: str = "DDSS"
+    density: float = 0.5
+    overlap: float = 0.25
+    exact: bool = False
+    mask_shortcuts: bool = False
+    noise_in_masked: bool = True
+    mask_seed: int | None = None
+
+    def check(self) -> None:
+        """Refuse masks that cannot have the asked overlap."""
+        super().check()
+        check_range("method.density", self.density, 0, 1)
+        low = max(0.0, 2 * self.density - 1)
+        check_range("method.overlap", self.overlap, low, self.density)
+
+
+@dataclass(frozen=True)
+class Momentum(Part):
+    """Sparse momentum learning: prune by magnitude, regrow by momentum after every epoch.
+
+    density is the fraction of convolution weights that stay non-zero over the whole network,
+    prune_rate the fraction of each layer's weights rewired in the first epoch (linear to zero).
+    """
+
+    kind: ClassVar[str] = "momentum"
+    density: float = 0.1
+    prune_rate: float = 0.5
+
+    def check(self) -> None:
+        """Refuse a density of zero or above one."""
+        check_range("sparsity.density", self.density, 1e-6, 1)
+        check_range("sparsity.prune_rate", self.prune_rate, 0, 1)
+
+
+METHODS: dict[str, type[Method]] = {m.kind: m for m in (Plain, PgdAt, Pni, Oat, Float, Smart)}
+SPARSITIES: dict[str, type[Part]] = {Momentum.kind: Momentum}
+
+
+@dataclass(frozen=True)
+class Recipe(Part):
+    """Everything that decides the weights of a run, up to the machine."""
+
+    data: Data
+    model: Model
+    method: Method
+    train: Train = field(default=Train())
+    attack: Attack = field(default=Attack())
+    sparsity: Momentum | None = None
+    seed: int = 0
+
+    @property
+    def key(self) -> str:
+        """Return the content hash, 16 hexadecimal digits."""
+        text = json.dumps(self.to_dict(full=False), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @classmethod
+    def from_dict(cls, tree: dict[str, Any]) -> Recipe:
+        """Return the recipe of a tree as `to_dict` makes it; unknown fields are refused."""
+        return _build(cls, tree, "recipe")
+
+    def override(self, changes: dict[str, Any]) -> Recipe:
+        """Return a copy with dotted fields replaced, as in {'train.epochs': 3}."""
+        recipe = self
+        for path, value in changes.items():
+            recipe = replace_field(recipe, path, value)
+        return recipe
+
+
+def _build(cls: type, tree: Any, where: str) -> Any:
+    if not isinstance(tree, dict):
+        raise UserError(f"{where} must be a table of fields, not {tree!r}.")
+    tree = {k: v for k, v in tree.items() if k != "kind"}
+    names = {f.name: f for f in fields(cls)}
+    for name in tree:
+        choose(f"field of {where}", name, names)
+    missing = [n for n, f in names.items() if n not in tree and f.default is MISSING]
+    if missing:
+        raise UserError(f"{where} lacks the field '{missing[0]}'; add it.")
+    parts = {"data": Data, "model": Model, "train": Train, "attack": Attack}
+    kinds: dict[str, dict[str, Any]] = {"method": METHODS, "sparsity": SPARSITIES}
+    for name, value in tree.items():
+        if cls is Recipe and name in parts:
+            tree[name] = _build(parts[name], value, name)
+        elif cls is Recipe and name in kinds and value is not None:
+            kind = value.get("kind", "") if isinstance(value, dict) else ""
+            tree[name] = _build(kinds[name][choose(name, kind, kinds[name])], value, name)
+    return cls(**tree)
+
+
+def replace_field(part: Any, path: str, value: Any) -> Any:
+    """Return a copy of a tree of dataclasses with the field at a dotted path replaced."""
+    name, _, rest = path.partition(".")
+    choose(f"field of {type(part).__name__.lower()}", name, [f.name for f in fields(part)])
+    old = getattr(part, name)
+    if rest and not dataclasses.is_dataclass(old):
+        raise UserError(f"'{path}' goes deeper than the field '{name}', which holds {old!r}.")
+    if not rest and dataclasses.is_dataclass(old):
+        raise UserError(f"'{name}' has fields of its own; set one of them, as in '{name}.FIELD'.")
+    return dataclasses.replace(part, **{name: replace_field(old, rest, value) if rest else value})
