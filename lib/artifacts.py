@@ -1,0 +1,98 @@
+"""Files of one figure or table, as results/<preset>/<paper>/<artifact>/ holds them. No torch."""
+
+from __future__ import annotations
+
+import io
+import platform
+import subprocess
+import time
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from lib import paths, store
+from lib.papers.study import Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def stamp(study: Study, metrics: pd.DataFrame) -> str:
+    """Return what every figure below the paper preset carries: preset and number of images."""
+    if study.preset.name == "paper" and not study.overrides:
+        return ""
+    images = pd.to_numeric(metrics["n"]).dropna() if "n" in metrics else pd.Series(dtype=float)
+    n = f", n = {int(images.max()):,} test images" if len(images) and images.max() > 0 else ""
+    return f"preset {study.results}{n}"
+
+
+def save(
+    study: Study,
+    metrics: pd.DataFrame,
+    claims: pd.DataFrame,
+    figure: Figure | None = None,
+    table: pd.DataFrame | None = None,
+) -> None:
+    """Write metrics.csv, claims.csv, run.json and the figure or the table of a study."""
+    folder = study.folder
+    store.write_text(folder / "metrics.csv", metrics.to_csv(index=False, float_format="%.6g"))
+    store.write_text(folder / "claims.csv", claims.to_csv(index=False))
+    if figure is not None:
+        for kind, options in (("png", {"dpi": 200}), ("pdf", {"metadata": {"CreationDate": None}})):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, **options)
+            store.write_bytes(folder / f"figure.{kind}", buffer.getvalue())
+    if table is not None:
+        store.write_text(folder / "table.md", table.to_markdown(index=False) + "\n")
+        latex = table.style.hide(axis="index").format(escape="latex").to_latex(hrules=True)
+        store.write_text(folder / "table.tex", latex)
+    store.write_json(folder / "run.json", record(study))
+
+
+def record(study: Study) -> dict[str, Any]:
+    """Return the provenance of an artifact: command, recipes, and where each run was made."""
+    runs = {}
+    for key, recipe in study.recipes.items():
+        runs[key] = {"recipe": recipe.to_dict(full=False), **_run_info(key)}
+    return {
+        "artifact": study.artifact,
+        "preset": study.preset.name,
+        "seeds": list(study.seeds),
+        "overrides": dict(study.overrides),
+        "command": command(study),
+        "from_records": any(not r.get("weights", True) for r in runs.values()),
+        "runs": runs,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "pandas": metadata.version("pandas"),
+        "matplotlib": metadata.version("matplotlib"),
+        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def command(study: Study) -> str:
+    """Return the command that remakes an artifact."""
+    parts = ["./run_all.sh", study.artifact]
+    if study.preset.name != "quick":
+        parts += ["--preset", study.preset.name]
+    if study.seeds != (0,):
+        parts += ["--seeds", ",".join(map(str, study.seeds))]
+    parts += [f"--set {name}={value}" for name, value in study.overrides.items()]
+    return " ".join(parts)
+
+
+def _run_info(key: str) -> dict[str, Any]:
+    folder = paths.runs() / key
+    info = store.read_json(folder / "run.json")
+    kept = ("commit", "dirty", "code", "device", "threads", "precision", "torch", "seconds")
+    out = {name: info[name] for name in (*kept, "finished", "data_fingerprint") if name in info}
+    return out | {"weights": (folder / "weights.safetensors").is_file()}
+
+
+def _commit() -> str:
+    call = ["git", "-C", str(paths.ROOT), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""

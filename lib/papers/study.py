@@ -1,0 +1,174 @@
+"""A study: the recipes and protocols that one figure or table needs, and where its results go."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lib import paths
+from lib.errors import UserError, check_range
+from lib.presets import Preset, Setting, preset
+from lib.protocol import Protocol
+from lib.recipe import Method, Momentum, Recipe, replace_field
+
+CONDITIONAL = ("pni", "oat", "float", "smart")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A network under the label its rows carry, and everything measured on it."""
+
+    label: str
+    recipe: Recipe
+    protocols: tuple[Protocol, ...] = ()
+
+
+@dataclass(frozen=True)
+class Study:
+    """What one artifact is made of; jobs may share recipes with those of other artifacts."""
+
+    artifact: str
+    preset: Preset
+    seeds: tuple[int, ...]
+    overrides: Mapping[str, Any]
+    jobs: tuple[Job, ...] = ()
+
+    @property
+    def paper(self) -> str:
+        """Return the folder of the artifact, as 'smart'."""
+        return self.artifact.split("/")[0]
+
+    @property
+    def name(self) -> str:
+        """Return the artifact without its folder, as 'table1_mask_density'."""
+        return self.artifact.split("/")[1]
+
+    @property
+    def results(self) -> str:
+        """Return the results folder's name: the preset, marked where fields were overridden."""
+        if not self.overrides:
+            return self.preset.name
+        text = json.dumps(dict(self.overrides), sort_keys=True, default=list)
+        return f"{self.preset.name}-custom-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder where figure, table, metrics and claims go."""
+        return paths.artifact(self.results, self.artifact)
+
+    @property
+    def recipes(self) -> dict[str, Recipe]:
+        """Return the distinct recipes by key."""
+        return {job.recipe.key: job.recipe for job in self.jobs}
+
+    def find(self, label: str, seed: int | None = None) -> Job:
+        """Return the first job of a label (and seed)."""
+        for job in self.jobs:
+            if job.label == label and seed in (None, job.recipe.seed):
+                return job
+        raise UserError(f"{self.artifact} has no network labelled '{label}'.")
+
+
+@dataclass
+class Builder:
+    """Collects the jobs of one study under a preset, seeds and overrides."""
+
+    artifact: str
+    preset_name: str
+    seeds: Iterable[int] = (0,)
+    overrides: Mapping[str, Any] | None = None
+    jobs: list[Job] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.preset = preset(self.preset_name)
+        self.seeds = tuple(self.seeds)
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise UserError("Seeds must be at least one whole number and none twice.")
+        for seed in self.seeds:
+            if not isinstance(seed, int) or isinstance(seed, bool):
+                raise UserError(f"A seed must be a whole number, not {seed!r}.")
+            check_range("seed", seed, 0, 2**31 - 1)
+        self.overrides = dict(self.overrides or {})
+
+    def settings(self, every: bool = False) -> Iterator[tuple[Setting, int]]:
+        """Yield the main setting, or every distinct one, with each seed."""
+        chosen = self.preset.settings if every else self.preset.settings[:1]
+        for setting in chosen:
+            for seed in self.seeds:
+                yield setting, seed
+
+    def recipe(
+        self,
+        setting: Setting,
+        seed: int,
+        method: Method,
+        *,
+        backbone: str = "",
+        sparsity: Momentum | None = None,
+    ) -> Recipe:
+        """Return the recipe of a method in a setting, overrides applied."""
+        model = setting.model
+        if backbone:
+            model = dataclasses.replace(model, backbone=backbone)
+        recipe = Recipe(setting.data, model, method, setting.train, setting.attack, sparsity, seed)
+        for path, value in (self.overrides or {}).items():
+            top, _, rest = path.partition(".")
+            if top == "evaluation":
+                continue
+            if top == "seed" or not rest:
+                raise UserError(f"'{path}' cannot be set; use a field such as 'train.epochs'.")
+            part = getattr(recipe, top, None)
+            if top in ("method", "sparsity") and not hasattr(part, rest):
+                continue  # a field of some methods only; `study` refuses it if none has it
+            recipe = replace_field(recipe, path, value)
+            self.used.add(path)
+        return recipe
+
+    def add(
+        self,
+        label: str,
+        recipe: Recipe,
+        lams: Sequence[float],
+        attacks: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Add a network with one clean and some attacked measurements per trade-off."""
+        if recipe.method.kind not in CONDITIONAL:
+            lams = (0.0,)
+        protocols = []
+        for lam in lams:
+            for attack in ({"attack": "none"}, *attacks):
+                protocol = Protocol(lam=lam, images=self.preset.images)
+                if attack["attack"] != "none":
+                    a = recipe.attack
+                    protocol = dataclasses.replace(protocol, eps=a.eps, step=a.step, norm=a.norm)
+                protocol = dataclasses.replace(protocol, **attack)
+                protocols.append(self._overridden(protocol))
+        self.jobs.append(Job(label, recipe, tuple(protocols)))
+
+    def _overridden(self, protocol: Protocol) -> Protocol:
+        for path, value in (self.overrides or {}).items():
+            top, _, rest = path.partition(".")
+            if top == "evaluation":
+                if rest in ("attack", "lam"):
+                    raise UserError(f"'{path}' is what the artifact compares and cannot be set.")
+                protocol = replace_field(protocol, rest, value)
+                self.used.add(path)
+        return protocol
+
+    def study(self) -> Study:
+        """Return the finished study; an override that nothing could take is refused."""
+        unused = set(self.overrides or {}) - self.used
+        if unused and self.jobs:
+            raise UserError(
+                f"'{min(unused)}' names no field of any network of {self.artifact}; "
+                f"use a field such as 'train.epochs' or 'evaluation.images'."
+            )
+        return Study(
+            self.artifact, self.preset, tuple(self.seeds), self.overrides or {}, tuple(self.jobs)
+        )

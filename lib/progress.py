@@ -1,0 +1,48 @@
+"""Progress of long work: a bar for people, plain lines for a parent process, else silence."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+MARK = "progress"  # a worker's lines: "progress 0.25"
+
+
+class Report(Protocol):
+    """Takes the share done, from 0 to 1."""
+
+    def __call__(self, done: float) -> None:
+        """Report the share done."""
+
+
+def interactive() -> bool:
+    """Return whether somebody watches: a terminal, or a notebook opened by hand."""
+    if os.environ.get("SUITE_BATCH"):
+        return False
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+@contextmanager
+def task(label: str) -> Iterator[Report]:
+    """Show the progress of one piece of work with the time left."""
+    if os.environ.get("SUITE_PROGRESS") == "lines":
+        yield _lines
+    elif interactive():
+        from tqdm.auto import tqdm
+
+        bar: Any = tqdm(total=1000, desc=label, leave=False, bar_format="{desc} {percentage:3.0f}%"
+                        " |{bar}| {elapsed} < {remaining}")  # fmt: skip
+        try:
+            yield lambda done: bar.update(round(1000 * done) - bar.n)
+        finally:
+            bar.close()
+    else:
+        yield lambda done: None
+
+
+def _lines(done: float) -> None:
+    sys.stdout.write(f"{MARK} {done:.4f}\n")
+    sys.stdout.flush()

@@ -1,0 +1,311 @@
+"""The job store: the finished run of a recipe, or train it, resumable after any kill.
+
+results/runs/<key>/ holds recipe.json, history.csv, weights.safetensors, run.json (provenance),
+evaluations/ and manifest.json (SHA-256 of the files, written last). A folder without a manifest is
+unfinished; resume.pt (plain containers and tensors) carries it on.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import io
+import json
+import logging
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save
+from torch import nn
+
+from lib import data, device, evaluate, paths, store
+from lib.errors import UserError, choose
+from lib.models import BACKBONES, create
+from lib.protocol import Protocol
+from lib.recipe import Recipe
+from lib.trainers import Trainer
+
+log = logging.getLogger("lib")
+
+OnProgress = Callable[[float], None]
+SAVE_EVERY = 15.0  # seconds between resume states; short epochs do not each write one
+WEIGHTS = {"last": "weights.safetensors", "best": "best.safetensors"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run in the store."""
+
+    recipe: Recipe
+    folder: Path
+
+    @property
+    def key(self) -> str:
+        """Return the recipe's content hash."""
+        return self.recipe.key
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """Return one row per epoch: epoch, lr, loss, seconds and more."""
+        return pd.read_csv(self.folder / "history.csv")
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Return the provenance: commit, versions, device, seconds, data fingerprint."""
+        return json.loads((self.folder / "run.json").read_text())
+
+    @property
+    def has_weights(self) -> bool:
+        """Return whether the weights are here, or only the record of the run."""
+        return (self.folder / WEIGHTS["last"]).is_file()
+
+    def model(self, which: str = "last") -> nn.Module:
+        """Return the trained network in evaluation mode on the current device."""
+        path = self.folder / WEIGHTS[choose("weights", which, WEIGHTS)]
+        if not path.is_file():
+            why = "made without validation" if self.has_weights else "a record without weights"
+            raise UserError(f"Run {self.key} is {why}; train it anew with --fresh to get {path}.")
+        model = build(self.recipe)
+        model.load_state_dict(load_file(path, device=str(device.device())))
+        return model.eval()
+
+
+def check(recipe: Recipe) -> None:
+    """Refuse names that a recipe cannot check itself: data set, backbone."""
+    data.spec(recipe.data.dataset)
+    choose("backbone", recipe.model.backbone, BACKBONES)
+
+
+def build(recipe: Recipe) -> nn.Module:
+    """Return the untrained network of a recipe, initialised from its seed."""
+    check(recipe)
+    spec = data.spec(recipe.data.dataset)
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        model = create(
+            recipe.method.kind,
+            recipe.model.backbone,
+            num_classes=spec.num_classes,
+            in_channels=spec.channels,
+            width=recipe.model.width or None,
+            prunable=recipe.sparsity is not None,
+            **recipe.method.options(),
+        )
+    return model.to(device.device(), memory_format=torch.channels_last)
+
+
+def folder(recipe: Recipe) -> Path:
+    """Return where the run of a recipe is kept."""
+    return paths.runs() / recipe.key
+
+
+def load(recipe: Recipe, records: bool | None = None) -> Run | None:
+    """Return the finished run of a recipe, None if there is none.
+
+    A damaged folder is set aside, never loaded. Without its weights a run counts only where
+    records are asked for (by default: where SUITE_FROM_RECORDS is set).
+    """
+    home = folder(recipe)
+    if not store.is_sealed(home):
+        return None
+    lacking = store.damage(home, may_lack=lambda name: name in WEIGHTS.values())
+    if not lacking:
+        try:
+            same = Recipe.from_dict(json.loads((home / "recipe.json").read_text())) == recipe
+        except (OSError, ValueError, UserError):
+            same = False
+        lacking = "" if same else "recipe.json is of another recipe"
+    if lacking:
+        aside = store.quarantine(home)
+        log.warning("Run %s is damaged (%s); it is set aside as %s.", home.name, lacking, aside)
+        return None
+    run = Run(recipe, home)
+    if records is None:
+        records = bool(os.environ.get("SUITE_FROM_RECORDS"))
+    return run if run.has_weights or records else None
+
+
+def fit(recipe: Recipe, on_progress: OnProgress = lambda done: None, fresh: bool = False) -> Run:
+    """Return the finished run of a recipe: from the store, or trained now, or resumed.
+
+    on_progress gets the share of the training done. fresh trains even if a run exists. Only one
+    process trains a recipe; others wait for it and take its result.
+    """
+    check(recipe)
+    if not fresh and (run := load(recipe)):
+        return run
+    home = folder(recipe)
+    with store.one_writer(home, lambda: log.info("Waiting for another process: %s.", home.name)):
+        if not fresh and (run := load(recipe)):
+            return run
+        if os.environ.get("SUITE_FROM_RECORDS"):
+            raise UserError(
+                f"There is no record of run {recipe.key}; run without --from-records to train it."
+            )
+        return _train(recipe, home, on_progress, fresh)
+
+
+def _train(recipe: Recipe, home: Path, on_progress: OnProgress, fresh: bool) -> Run:
+    started = time.time()
+    images = data.load(
+        recipe.data.dataset, "train", limit=recipe.data.train_images, device=device.device()
+    )
+    spec = data.spec(recipe.data.dataset)
+    precision = device.precision(recipe.train.precision, spec.size)
+    trainer = Trainer(build(recipe), recipe, images, precision)
+    marks = {"recipe": recipe.to_dict(), "code": code_fingerprint()}
+    marks["data"] = data.fingerprint(images)
+    seconds = 0.0 if fresh else _resume(home, trainer, marks)
+    saved = time.monotonic()
+    best = _Best(recipe, precision)
+    total = recipe.train.epochs
+    while trainer.epochs_done < total:
+        row = trainer.epoch(lambda share: on_progress((trainer.epochs_done + share) / total))
+        best.look(trainer, row, home)
+        if time.monotonic() - saved > SAVE_EVERY and trainer.epochs_done < total:
+            _save_resume(home, trainer, marks, seconds + time.time() - started)
+            saved = time.monotonic()
+    info = provenance() | {
+        "code": marks["code"],
+        "data_fingerprint": marks["data"],
+        "precision": precision,
+        "seconds": round(seconds + time.time() - started, 1),
+        "peak_memory_bytes": device.peak_memory(),
+    }
+    return _seal(recipe, home, trainer, info)
+
+
+class _Best:
+    """Keeps the weights that did best on validation images, if the recipe looks at them."""
+
+    def __init__(self, recipe: Recipe, precision: str) -> None:
+        self.every, self.recipe, self.precision = recipe.train.validate_every, recipe, precision
+        if self.every:
+            self.images = data.load(recipe.data.dataset, "val", device=device.device())
+
+    def look(self, trainer: Trainer, row: dict[str, Any], home: Path) -> None:
+        """Score the network if it is time; the mean of clean and robust accuracy decides."""
+        epoch, total = trainer.epochs_done, self.recipe.train.epochs
+        if not self.every or (epoch % self.every and epoch < total):
+            return
+        attack = self.recipe.attack
+        protocols = {
+            "val_clean": Protocol(lam=0.0),
+            "val_robust": Protocol(
+                lam=1.0, attack="pgd", eps=attack.eps, steps=attack.steps, norm=attack.norm
+            ),
+        }
+        for name, protocol in protocols.items():
+            hits = evaluate.correct(trainer.model, self.images, protocol, self.precision)
+            row[name] = round(float(hits.double().mean()), 6)
+        score = row["val_clean"] + row["val_robust"]
+        past = [r["val_clean"] + r["val_robust"] for r in trainer.history[:-1] if "val_clean" in r]
+        if score > max(past, default=-1.0):
+            store.write_bytes(home / WEIGHTS["best"], _packed(trainer.model))
+
+
+def _packed(model: nn.Module) -> bytes:
+    return save({name: t.contiguous().cpu() for name, t in model.state_dict().items()})
+
+
+def _save_resume(home: Path, trainer: Trainer, marks: dict[str, Any], seconds: float) -> None:
+    buffer = io.BytesIO()
+    torch.save(trainer.state() | {"marks": marks, "seconds": seconds}, buffer)
+    content = buffer.getvalue()
+    digest = hashlib.sha256(content).digest()
+    store.write_bytes(home / "resume.pt", digest + content)
+
+
+def _resume(home: Path, trainer: Trainer, marks: dict[str, Any]) -> float:
+    """Restore an unfinished run; return the seconds it has taken. A damaged state is set aside."""
+    path = home / "resume.pt"
+    if not path.is_file():
+        return 0.0
+    raw = path.read_bytes()
+    if hashlib.sha256(raw[32:]).digest() != raw[:32]:
+        log.warning("%s is damaged and set aside; the run starts over.", store.quarantine(path))
+        return 0.0
+    state = torch.load(io.BytesIO(raw[32:]), map_location=device.device(), weights_only=True)
+    if state["marks"] != marks:
+        log.warning("Recipe, code or data of %s changed since; the run starts over.", home.name)
+        path.unlink()
+        return 0.0
+    trainer.restore(state)
+    return float(state["seconds"])
+
+
+def _seal(recipe: Recipe, home: Path, trainer: Trainer, info: dict[str, Any]) -> Run:
+    for name in (store.MANIFEST, "evaluations"):  # of an older run that --fresh replaces
+        _remove(home / name)
+    if not recipe.train.validate_every:
+        _remove(home / WEIGHTS["best"])
+    store.write_bytes(home / WEIGHTS["last"], _packed(trainer.model))
+    store.write_text(home / "history.csv", pd.DataFrame(trainer.history).to_csv(index=False))
+    store.write_json(home / "recipe.json", recipe.to_dict())
+    store.write_json(home / "run.json", info)
+    names = ["recipe.json", "history.csv", "run.json", WEIGHTS["last"]]
+    if recipe.train.validate_every and recipe.train.epochs:
+        names.append(WEIGHTS["best"])
+    store.seal(home, names)
+    _remove(home / "resume.pt")
+    return Run(recipe, home)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        for child in path.iterdir():
+            child.unlink()
+        path.rmdir()
+    else:
+        path.unlink(missing_ok=True)
+
+
+@cache
+def code_fingerprint() -> str:
+    """Return a hash of the code that decides weights: data, models, attacks, trainers.
+
+    Comments, docstrings and layout are left out, so that only a change of meaning shows.
+    """
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for part in ("data", "models", "attacks", "trainers"):
+        files = sorted((root / part).rglob("*.py")) or [root / f"{part}.py"]
+        for path in files:
+            tree = ast.parse(path.read_text())
+            for node in ast.walk(tree):
+                body = getattr(node, "body", None)
+                first = body[0] if isinstance(body, list) and body else None
+                value = first.value if isinstance(first, ast.Expr) else None
+                if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                    body[0] = ast.Pass()
+            digest.update(f"{path.relative_to(root)}\n{ast.unparse(tree)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def provenance() -> dict[str, Any]:
+    """Return commit, versions, device and time, as every record carries them."""
+    return (
+        device.describe()
+        | _git()
+        | {"finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    )
+
+
+def _git() -> dict[str, Any]:
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(paths.ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        dirty = bool(git("status", "--porcelain", "--untracked-files=no", "--", "lib"))
+        return {"commit": git("rev-parse", "HEAD"), "dirty": dirty}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": "", "dirty": None}

@@ -1,0 +1,159 @@
+"""Whole writes, hashes and the one-writer rule: what keeps files on disk trustworthy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from filelock import FileLock, Timeout
+
+from lib.errors import UserError
+
+MANIFEST = "manifest.json"
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that appears under its name only when the block has ended well."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"Cannot write {path} ({reason}); free space or make the folder writable, then rerun."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    with writing(path) as file:
+        file.write(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a text file whole or not at all."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write indented JSON with sorted keys, whole or not at all."""
+    write_text(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object, empty if the file is absent or damaged."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def seal(folder: Path, names: list[str]) -> None:
+    """Write the manifest of a folder: the SHA-256 of each named file. Written last."""
+    write_json(folder / MANIFEST, {name: sha256(folder / name) for name in sorted(names)})
+
+
+def is_sealed(folder: Path) -> bool:
+    """Return whether a folder holds a finished run."""
+    return (folder / MANIFEST).is_file()
+
+
+def damage(folder: Path, may_lack: Callable[[str], bool] = lambda name: False) -> str:
+    """Return what is wrong with a sealed folder in a few words, '' if every hash agrees."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        listed = {str(name): str(digest) for name, digest in manifest.items()}
+    except (OSError, ValueError, AttributeError):
+        return f"{MANIFEST} is unreadable"
+    if not listed:
+        return f"{MANIFEST} is empty"
+    for name, digest in listed.items():
+        path = folder / name
+        if Path(name).name != name:
+            return f"{MANIFEST} names a file outside the folder"
+        if not path.is_file():
+            if may_lack(name):
+                continue
+            return f"{name} is missing"
+        if sha256(path) != digest:
+            return f"{name} differs from its recorded hash"
+    return ""
+
+
+def quarantine(path: Path) -> Path:
+    """Move a damaged file or folder aside, where nothing loads it, and return the new place."""
+    for number in range(1, 1000):
+        aside = path.with_name(f"{path.name}.damaged-{number}")
+        if not aside.exists():
+            path.rename(aside)
+            return aside
+    raise UserError(f"{path} is damaged and has been set aside 999 times; check the disk.")
+
+
+def signed(content: dict[str, Any]) -> dict[str, Any]:
+    """Return content with the SHA-256 of its canonical JSON in the field 'sha256'."""
+    return content | {"sha256": _digest(content)}
+
+
+def read_signed(path: Path) -> dict[str, Any] | None:
+    """Return the content of a signed file, None if it is absent; a damaged one is set aside."""
+    try:
+        content = json.loads(path.read_text())
+        claimed = content.pop("sha256")
+        if claimed == _digest(content):
+            return content
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        pass
+    quarantine(path)
+    return None
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def one_writer(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the lock beside a path; the operating system frees it when its owner dies."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_name(f"{path.name}.lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waiting()
+            lock.acquire()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"Cannot write into {path.parent} ({reason}); make the folder writable, then rerun."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,188 @@
+"""The one training loop: SGD over batches of an objective, resumable at every epoch.
+
+Order of images, augmentation, attack starts, lambda draws and weight noise of an epoch depend on
+(seed, epoch) alone, so a run resumed after any epoch continues bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lib import data
+from lib.attacks import pgd
+from lib.device import autocast
+from lib.errors import UserError
+from lib.recipe import Recipe
+from lib.trainers.objectives import Classifier, Context, objective
+from lib.trainers.sparse import SparseMomentum
+
+Row = dict[str, Any]
+
+
+def learning_rate(recipe: Recipe, progress: float) -> float:
+    """Return the learning rate after `progress` epochs, which may be a fraction.
+
+    cosine: constant within an epoch, to zero over all epochs, as in the released code; onecycle:
+    linear rise over the first fifth, then linear fall to zero, moving with every step.
+    """
+    train = recipe.train
+    match train.schedule:
+        case "cosine":
+            return train.lr * 0.5 * (1 + math.cos(math.pi * int(progress) / max(1, train.epochs)))
+        case "onecycle":
+            peak = 0.2 * train.epochs
+            if progress < peak:
+                return train.lr * (0.1 + 0.9 * progress / peak)
+            return train.lr * max(0.0, (train.epochs - progress) / (train.epochs - peak))
+    return train.lr
+
+
+@contextmanager
+def under_attack(model: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode without parameter gradients, and back."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    training = model.training
+    model.eval()
+    for p in parameters:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in parameters:
+            p.requires_grad_(True)
+        model.train(training)
+
+
+def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Return SGD's groups: weight decay on everything, on the noise scales only if asked."""
+    decayed, free = [], []
+    spare_alpha = not getattr(recipe.method, "alpha_decay", True)
+    for name, p in model.named_parameters():
+        (free if spare_alpha and name.endswith("alpha") else decayed).append(p)
+    decay = recipe.train.weight_decay
+    groups = [{"params": decayed, "weight_decay": decay}, {"params": free, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+class Trainer:
+    """A network in training: `epoch()` trains one, `state()` and `restore()` carry it over."""
+
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, images: data.Images, precision: str
+    ) -> None:
+        self.model, self.recipe, self.images, self.precision = model, recipe, images, precision
+        self.device = images.images.device
+        self.spec = data.spec(recipe.data.dataset)
+        train = recipe.train
+        self.batch = min(train.batch, len(images) - len(images) % 2)
+        self.optimiser = torch.optim.SGD(
+            parameter_groups(model, recipe),
+            lr=train.lr,
+            momentum=train.momentum,
+            nesterov=train.nesterov and train.momentum > 0,
+        )
+        self.objective = objective(recipe.method)
+        self.history: list[Row] = []
+        self.sparse: SparseMomentum | None = None
+        if recipe.sparsity:
+            self.sparse = SparseMomentum(model, recipe.sparsity, train.epochs)
+            self.sparse.init(torch.Generator().manual_seed(recipe.seed))
+
+    @property
+    def epochs_done(self) -> int:
+        """Return how many epochs are behind this network."""
+        return len(self.history)
+
+    def _attack(self, f: Classifier, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        a = self.recipe.attack
+        with under_attack(self.model):
+            return pgd(
+                f,
+                x,
+                y,
+                a.eps,
+                a.step or None,
+                a.steps,
+                norm=a.norm,
+                random_start=a.random_start,
+                generator=generator,
+            )
+
+    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        augment = self.recipe.data.augment
+        return data.batches(
+            self.images,
+            self.batch,
+            seed=self.recipe.seed,
+            epoch=epoch,
+            pad=self.spec.pad if augment else 0,
+            flip=self.spec.flip and augment,
+        )
+
+    def epoch(self, on_step: Callable[[float], None] = lambda done: None) -> Row:
+        """Train one epoch and return its row of the history; on_step gets the share done."""
+        start, epoch, recipe = time.perf_counter(), self.epochs_done, self.recipe
+        base = (recipe.seed * 1_000_003 + epoch) * 3 + 1
+        torch.manual_seed(base)  # weight noise and dropout
+        starts = torch.Generator(self.device).manual_seed(base + 1)
+        context = Context(
+            attack=lambda f, x, y: self._attack(f, x, y, starts),
+            generator=torch.Generator().manual_seed(base + 2),
+        )
+        self.model.train()
+        total = torch.zeros((), device=self.device)
+        steps = max(1, len(self.images) // self.batch)
+        for i, (x, y) in enumerate(self._batches(epoch)):
+            for group in self.optimiser.param_groups:
+                group["lr"] = learning_rate(recipe, epoch + i / steps)
+            with autocast(self.precision):
+                loss = self.objective(self.model, x, y, context)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimiser.step()
+            if self.sparse:
+                self.sparse.apply()
+            total += loss.detach()
+            on_step((i + 1) / steps)
+        if self.sparse and epoch + 1 < recipe.train.epochs:
+            self.sparse.rewire([self._momentum(layer) for layer in self.sparse.layers], epoch)
+        mean = float(total) / steps
+        if not math.isfinite(mean):
+            raise UserError(
+                f"Training diverged in epoch {epoch + 1} (loss {mean}); lower train.lr and rerun."
+            )
+        row = {
+            "epoch": epoch + 1,
+            "lr": self.optimiser.param_groups[0]["lr"],
+            "loss": mean,
+            "seconds": round(time.perf_counter() - start, 3),
+        }
+        if self.sparse:
+            row["active_weights"] = self.sparse.count()
+        self.history.append(row)
+        return row
+
+    def _momentum(self, layer: nn.Module) -> Tensor:
+        state = self.optimiser.state[layer.weight]
+        return state.get("momentum_buffer", torch.zeros_like(layer.weight))
+
+    def state(self) -> dict[str, Any]:
+        """Return everything a later process needs to go on, as plain containers and tensors."""
+        return {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "history": self.history,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a state that `state` returned."""
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.history = list(state["history"])

@@ -1,0 +1,121 @@
+"""The loss of one mini-batch for each method: PGD-AT, PNI, OAT, FLOAT and SMART.
+
+An objective takes a network in training mode, images x (B, C, H, W) in [0, 1], labels y (B,) and a
+Context, and returns the scalar loss. Adversarial images come from the context, which attacks the
+network in evaluation mode and leaves it in training mode.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lib.recipe import Float, Method, Oat, PgdAt, Plain, Pni
+
+Classifier = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an objective may use: the attack, and a generator for its own draws (on the CPU)."""
+
+    attack: Callable[[Classifier, Tensor, Tensor], Tensor]
+    generator: torch.Generator
+
+
+Objective = Callable[[nn.Module, Tensor, Tensor, Context], Tensor]
+
+
+def cross_entropy(logits: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
+    """Return the cross-entropy in float32, whatever precision the network computes in."""
+    return F.cross_entropy(logits.float(), y, reduction=reduction)
+
+
+def plain(model: nn.Module, x: Tensor, y: Tensor, context: Context) -> Tensor:
+    """Return the cross-entropy on clean images."""
+    return cross_entropy(model(x), y)
+
+
+def pgd_at(method: PgdAt, model: nn.Module, x: Tensor, y: Tensor, context: Context) -> Tensor:
+    """Return (1 - lam) clean + lam adversarial cross-entropy (SMART Eq. 2)."""
+    lam = method.lam
+    loss = x.new_zeros(())
+    if lam > 0:
+        loss = loss + lam * cross_entropy(model(context.attack(model, x, y)), y)
+    if lam < 1 or method.loop == "released":
+        loss = loss + (1 - lam) * cross_entropy(model(x), y)
+    return loss
+
+
+def pni(model: nn.Module, x: Tensor, y: Tensor, context: Context) -> Tensor:
+    """Return half clean and half adversarial cross-entropy, both through noisy weights."""
+    noisy = partial(model, lam=1.0)
+    adversarial = context.attack(noisy, x, y)
+    return 0.5 * cross_entropy(noisy(x), y) + 0.5 * cross_entropy(noisy(adversarial), y)
+
+
+def sample_lambdas(lambdas: tuple[float, ...], batch: int, generator: torch.Generator) -> Tensor:
+    """Return (B,) trade-offs: the first ceil(B / |S|) are 0, the others uniform in S without 0."""
+    zeros = math.ceil(batch / len(lambdas))
+    positive = torch.tensor([lam for lam in lambdas if lam > 0])
+    if not len(positive):
+        return torch.zeros(batch)
+    drawn = positive[torch.randint(len(positive), (batch - zeros,), generator=generator)]
+    return torch.cat([torch.zeros(zeros), drawn])
+
+
+def oat(method: Oat, model: nn.Module, x: Tensor, y: Tensor, context: Context) -> Tensor:
+    """Return the mean over images of (1 - lam_i) clean + lam_i adversarial cross-entropy.
+
+    All images pass clean, those of lam = 0 through the clean batch norm and the others through the
+    adversarial one; only images of lam > 0 are attacked, each under its own lam.
+    """
+    lams = sample_lambdas(method.lambdas, len(x), context.generator).to(x.device)
+    zeros = int((lams == 0).sum())
+    conditioned = partial(model, lam=lams[zeros:])
+    clean = cross_entropy(model(x, lam=lams), y, "none")
+    loss = ((1 - lams) * clean).sum()
+    if zeros < len(x):
+        adversarial = context.attack(conditioned, x[zeros:], y[zeros:])
+        robust = cross_entropy(conditioned(adversarial), y[zeros:], "none")
+        loss = loss + (lams[zeros:] * robust).sum()
+    return loss / len(x)
+
+
+def two_paths(method: Float, model: nn.Module, x: Tensor, y: Tensor, context: Context) -> Tensor:
+    """Return half clean and half adversarial cross-entropy of FLOAT and SMART (Algorithm 1).
+
+    'alg1': the first half of the batch is clean, the second adversarial. 'released': every image
+    also passes clean through the clean weights, the second half by the adversarial batch norm.
+    """
+    half = len(x) // 2
+    noisy = partial(model, lam=1.0)
+    adversarial = context.attack(noisy, x[half:], y[half:])
+    if method.loop == "alg1":
+        clean = cross_entropy(model(x[:half], lam=0.0), y[:half])
+        return 0.5 * clean + 0.5 * cross_entropy(noisy(adversarial), y[half:])
+    clean = cross_entropy(model(x, lam=0.0, split=half), y, "sum")
+    robust = cross_entropy(noisy(adversarial), y[half:], "sum")
+    return 0.5 * (clean + robust) / len(x)
+
+
+def objective(method: Method) -> Objective:
+    """Return the objective of a method."""
+    match method:
+        case Plain():
+            return plain
+        case PgdAt():
+            return partial(pgd_at, method)
+        case Pni():
+            return pni
+        case Oat():
+            return partial(oat, method)
+        case Float():  # SMART is FLOAT with path masks
+            return partial(two_paths, method)
+    raise TypeError(f"no objective for {type(method).__name__}")
