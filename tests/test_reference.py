@@ -1,0 +1,68 @@
+"""The transcribed tables parse, are tidy, and carry the numbers of the papers."""
+
+import pandas as pd
+import pytest
+
+from lib import paths, reference
+from lib.errors import UserError
+
+TABLES = [name for name in reference.names() if not name.endswith("/text")]
+TEXTS = [name for name in reference.names() if name.endswith("/text")]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_tidy_and_names_its_source(name):
+    frame = reference.read(name)
+    assert {"method", "lam", "metric", "value", "source"} <= set(frame.columns)
+    assert pd.api.types.is_numeric_dtype(frame["value"])
+    assert frame["value"].notna().all() and frame["source"].notna().all()
+    assert not frame.duplicated([c for c in frame.columns if c != "value"]).any()
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_accuracies_are_percent_and_robust_ones_name_their_attack(name):
+    frame = reference.read(name)
+    accuracy = frame[frame["metric"].isin(["clean_acc", "robust_acc"])]
+    assert accuracy["value"].between(0, 100).all()
+    attack = {"clean_acc": "none", "robust_acc": "pgd7"}
+    assert (accuracy["attack"] == accuracy["metric"].map(attack)).all()
+    pairs = accuracy.pivot_table(index=["method", "lam"], columns="metric", values="value")
+    assert (pairs["robust_acc"] < pairs["clean_acc"]).all()
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_numbers_in_text_have_one_key_and_a_place_each(name):
+    frame = reference.read(name)
+    assert list(frame.columns) == ["key", "value", "where"]
+    assert frame["key"].is_unique and frame.notna().all().all()
+    assert len(reference.text(name.split("/")[0])) == len(frame)
+
+
+def value(name, **where):
+    frame = reference.read(name)
+    for column, wanted in where.items():
+        frame = frame[frame[column] == wanted]
+    (found,) = frame["value"]
+    return found
+
+
+def test_some_numbers_read_from_the_papers_a_second_time():
+    table1, table2 = "smart/table1_mask_density", "smart/table2_comparison"
+    assert value(table1, pattern="SSSS", lam=1.0, metric="robust_acc") == 9.68
+    assert value(table1, method="SMART [D D S S] 0.25", lam=1.0, metric="clean_acc") == 89.04
+    assert value(table2, method="OAT", lam=0.0, metric="clean_acc") == 92.82
+    assert value(table2, method="PGD-AT", lam=1.0, metric="robust_acc") == 55.72
+    assert value(table2, method="FLOAT", lam=1.0, metric="add_overhead_m") == 21.28
+    assert value("float/table1_variants", method="FLOATS-c", metric="channel_reduction") == 1.54
+    assert reference.text("smart")["add_ops_m"] == 11.84
+    assert reference.text("float")["robust_gain_vs_pgd_at"] == 34.92
+
+
+def test_a_misspelt_table_gets_a_suggestion():
+    with pytest.raises(UserError, match="did you mean 'smart/table2_comparison'"):
+        reference.read("smart/table2_comparisons")
+
+
+def test_the_readme_lists_every_table():
+    readme = (paths.ROOT / "data" / "README.md").read_text()
+    assert all(f"`reference/{name}.csv`" in readme for name in reference.names())
