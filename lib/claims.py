@@ -1,0 +1,293 @@
+"""What a paper says, what we got, and the verdict: claims and claims.csv.
+
+A claim about accuracies is judged by the interval of what we measured: 'reproduced' if all of it
+lies where the claim says, 'not reproduced' if none of it does, else 'not judged'.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import pandas as pd
+
+from lib.errors import UserError, check_range, choose
+from lib.intervals import Estimate, accuracy, difference, select, wilson
+from lib.store import write_text
+
+__all__ = [
+    "Claim",
+    "Estimate",
+    "accuracy",
+    "analytic",
+    "close_to",
+    "counts",
+    "difference",
+    "greater",
+    "no_worse",
+    "read",
+    "select",
+    "share",
+    "similar",
+    "table",
+    "to_csv",
+    "to_markdown",
+    "wilson",
+]
+
+REPRODUCED = "reproduced"
+PARTLY = "partly"
+NOT_REPRODUCED = "not reproduced"
+NOT_JUDGED = "not judged"
+VERDICTS = (REPRODUCED, PARTLY, NOT_REPRODUCED, NOT_JUDGED)
+KINDS = ("analytic", "measured")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One row of claims.csv; every field is text as it is to be read."""
+
+    id: str
+    claim: str
+    kind: str
+    paper_value: str
+    our_value: str
+    difference: str
+    tolerance: str
+    verdict: str
+
+    def __post_init__(self) -> None:
+        choose("kind of claim", self.kind, KINDS)
+        choose("verdict", self.verdict, VERDICTS)
+
+
+COLUMNS = [f.name for f in fields(Claim)]
+
+
+def analytic(
+    id: str,
+    claim: str,
+    paper: float,
+    ours: float,
+    tolerance: float,
+    partly: Mapping[str, float] | None = None,
+    unit: str = "",
+) -> Claim:
+    """Judge a number that follows from a formula: within tolerance of the paper's or not.
+
+    partly maps conventions that need a caveat to what they give; where only one of them is within
+    tolerance, the verdict is 'partly' and that value is shown with its convention.
+    """
+    check_range("A tolerance", tolerance, 0)
+    slack = tolerance * (1 + 1e-9) + 1e-12
+    verdict, shown, note = NOT_REPRODUCED, ours, ""
+    if abs(ours - paper) <= slack:
+        verdict = REPRODUCED
+    elif partly:
+        name, value = min(partly.items(), key=lambda item: abs(item[1] - paper))
+        if abs(value - paper) <= slack:
+            verdict, shown, note = PARTLY, value, f" ({name}; else {_number(ours)})"
+    return Claim(
+        id,
+        claim,
+        "analytic",
+        f"{_number(paper)}{unit}",
+        f"{_number(shown)}{unit}{note}",
+        f"{shown - paper:+.3g}",
+        f"{tolerance:.2g}",
+        verdict,
+    )
+
+
+def greater(
+    id: str,
+    claim: str,
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    paper_gap: float | None = None,
+    size: float = 0.0,
+    judge: bool = True,
+) -> Claim:
+    """Judge that accuracy a lies above accuracy b, by the interval of the difference.
+
+    With size > 0 the claim is about how far as well: a gap in the right direction that is smaller
+    than this share of the paper's is 'partly'.
+    """
+    if size and not (paper_gap or 0) > 0:
+        raise UserError(f"Claim {id} is about the size of a gap; give a paper_gap above 0.")
+    gap = difference(a, b)
+    verdict, tolerance = _inside(gap, above=0.0), "interval above 0"
+    if size:
+        least = size * (paper_gap or 0)
+        tolerance += f", gap at least {least:.1f}"
+        if verdict == REPRODUCED and gap.value < least:
+            verdict = PARTLY
+    return _compared(id, claim, paper_gap or "> 0", a, b, gap, tolerance, verdict, judge)
+
+
+def similar(
+    id: str,
+    claim: str,
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    margin: float,
+    paper_gap: float | None = None,
+    judge: bool = True,
+) -> Claim:
+    """Judge that two accuracies are within margin points of each other (equivalence)."""
+    check_range("A margin", margin, 0)
+    gap = difference(a, b)
+    verdict, tolerance = _inside(gap, -margin, margin), f"interval inside ±{margin:g}"
+    paper = "about 0" if paper_gap is None else paper_gap
+    return _compared(id, claim, paper, a, b, gap, tolerance, verdict, judge)
+
+
+def no_worse(
+    id: str,
+    claim: str,
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    margin: float,
+    paper_gap: float | None = None,
+    judge: bool = True,
+) -> Claim:
+    """Judge that accuracy a is at most margin points below accuracy b (one-sided)."""
+    check_range("A margin", margin, 0)
+    gap = difference(a, b)
+    verdict, tolerance = _inside(gap, above=-margin), f"interval above {0 - margin:g}"
+    paper = "not below 0" if paper_gap is None else paper_gap
+    return _compared(id, claim, paper, a, b, gap, tolerance, verdict, judge)
+
+
+def close_to(
+    id: str,
+    claim: str,
+    rows: pd.DataFrame,
+    paper: float,
+    tolerance: float,
+    judge: bool = True,
+) -> Claim:
+    """Judge that an accuracy is within tolerance points of the paper's value."""
+    check_range("A tolerance", tolerance, 0)
+    ours = accuracy(rows)
+    gap = Estimate(ours.value - paper, ours.low - paper, ours.high - paper)
+    verdict = _inside(gap, -tolerance, tolerance)
+    return Claim(
+        id,
+        claim,
+        "measured",
+        f"{paper:g}",
+        f"{ours.value:.1f}",
+        gap.signed,
+        f"interval inside ±{tolerance:g}",
+        verdict if judge else NOT_JUDGED,
+    )
+
+
+def share(
+    id: str,
+    claim: str,
+    hits: int,
+    total: int,
+    need: float = 1.0,
+    paper: str = "",
+    judge: bool = True,
+) -> Claim:
+    """Judge that something holds in a share of cases: layers, trade-offs, pairs of networks.
+
+    Reproduced where at least the needed share holds, partly where at least half of that does.
+    """
+    check_range("The number of cases", total, 1)
+    check_range("The number of cases that hold", hits, 0, total)
+    check_range("The needed share", need, 0, 1)
+    verdict = NOT_REPRODUCED
+    if hits >= need * total - 1e-9:
+        verdict = REPRODUCED
+    elif hits >= need * total / 2:
+        verdict = PARTLY
+    return Claim(
+        id,
+        claim,
+        "measured",
+        paper or ("all" if need == 1 else f"{need:.0%}"),
+        f"{hits} of {total}",
+        f"{hits - need * total:+.3g}",
+        f"at least {need * total:.3g}",
+        verdict if judge else NOT_JUDGED,
+    )
+
+
+def _inside(gap: Estimate, above: float = -math.inf, below: float = math.inf) -> str:
+    """Return the verdict on 'above < gap < below': all of the interval, none of it, or neither."""
+    if above < gap.low and gap.high < below:
+        return REPRODUCED
+    return NOT_REPRODUCED if gap.high <= above or gap.low >= below else NOT_JUDGED
+
+
+def _compared(
+    id: str,
+    claim: str,
+    paper: float | str,
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    gap: Estimate,
+    tolerance: str,
+    verdict: str,
+    judge: bool,
+) -> Claim:
+    paper_value = paper if isinstance(paper, str) else f"{paper:+.2f}"
+    ours = f"{accuracy(a).value:.1f} vs {accuracy(b).value:.1f}"
+    verdict = verdict if judge else NOT_JUDGED
+    return Claim(id, claim, "measured", paper_value, ours, gap.signed, tolerance, verdict)
+
+
+def _number(value: float) -> str:
+    """Return four significant digits, never in powers of ten: 21.28, 0.5358, 33355."""
+    digits = max(0, 3 - math.floor(math.log10(abs(value)))) if value else 0
+    return f"{value:.{digits}f}" if abs(value) < 1e4 else f"{value:.0f}"
+
+
+def table(claims: Iterable[Claim]) -> pd.DataFrame:
+    """Return claims as the rows of claims.csv; an id may occur once."""
+    frame = pd.DataFrame([asdict(c) for c in claims], columns=COLUMNS)
+    twice = frame["id"][frame["id"].duplicated()]
+    if len(twice):
+        raise UserError(f"The claim '{twice.iloc[0]}' occurs twice; give each its own id.")
+    return frame
+
+
+def counts(claims: pd.DataFrame) -> dict[str, int]:
+    """Return how many claims got each verdict, in the order of VERDICTS."""
+    return {verdict: int((claims["verdict"] == verdict).sum()) for verdict in VERDICTS}
+
+
+def to_csv(claims: pd.DataFrame, path: Path) -> None:
+    """Write claims.csv, whole or not at all."""
+    write_text(path, claims[COLUMNS].to_csv(index=False, lineterminator="\n"))
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Return the claims of a claims.csv, all columns as text."""
+    if not path.is_file():
+        raise UserError(f"There are no claims at {path}; run the notebook that makes them first.")
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as a table; remake it ({error}).") from error
+    if list(frame.columns) != COLUMNS or not set(frame["verdict"]) <= set(VERDICTS):
+        raise UserError(f"{path} does not hold claims as this version writes them; remake it.")
+    return frame
+
+
+def to_markdown(claims: pd.DataFrame, columns: Iterable[str] = COLUMNS) -> str:
+    """Return the claims as a Markdown table."""
+    columns = [choose("column of the claims", c, COLUMNS) for c in columns]
+    lines = [
+        "| " + " | ".join(c.replace("_", " ") for c in columns) + " |",
+        "|---" * len(columns) + "|",
+    ]
+    for row in claims[columns].astype(str).itertuples(index=False):
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
+    return "\n".join(lines) + "\n"

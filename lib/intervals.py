@@ -1,0 +1,135 @@
+"""95 % intervals of accuracies and of their differences, from rows of metrics.csv.
+
+Rows hold percent in `value` and images in `n`, one row for each seed. Intervals cover the
+sampling of images; with several seeds the spread between them is added, as independent parts whose
+half-widths add in quadrature (MOVER, Zou and Donner 2008).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from numbers import Integral
+
+import pandas as pd
+from scipy.special import stdtrit
+
+from lib.errors import UserError, check_range, choose
+
+Z95 = 1.96
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval, low <= value <= high."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def signed(self) -> str:
+        """Return it as a difference, '+41.2 [38.0, 44.1]'."""
+        return f"{self.value:+.1f} [{self.low:.1f}, {self.high:.1f}]"
+
+
+def wilson(successes: float, n: int, z: float = Z95) -> tuple[float, float]:
+    """Return Wilson's score interval of a proportion, in percent.
+
+    successes is a count if it is an integer and a fraction of n in [0, 1] if it is a float.
+    """
+    if not n >= 1 or n != int(n):
+        raise UserError(f"An interval needs at least one image, but n is {n}.")
+    if isinstance(successes, Integral):
+        p = check_range("The number of successes", int(successes), 0, int(n)) / n
+    else:
+        p = check_range("A fraction of successes", float(successes), 0, 1)
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    low = 0.0 if p == 0 else max(0.0, middle - half)
+    high = 1.0 if p == 1 else min(1.0, middle + half)
+    return 100 * low, 100 * high
+
+
+def select(metrics: pd.DataFrame, **columns: object) -> pd.DataFrame:
+    """Return the rows whose columns have the given values (a list: any of them); never none."""
+    rows = metrics
+    for name, wanted in columns.items():
+        choose("column of the metrics", name, map(str, metrics.columns))
+        options = list(wanted) if isinstance(wanted, list | tuple | set) else [wanted]
+        kept = rows[rows[name].isin(options)]
+        if kept.empty:
+            found = ", ".join(sorted(map(str, rows[name].dropna().unique()))[:8]) or "nothing"
+            asked = ", ".join(map(str, options))
+            raise UserError(f"No measurement has {name} = {asked}; there is {found}.")
+        rows = kept
+    if rows.empty:
+        raise UserError("There are no measurements to select from.")
+    return rows
+
+
+def _by_seed(rows: pd.DataFrame) -> tuple[list[float], int]:
+    """Return one accuracy in percent per seed and the (smallest) number of images."""
+    if rows.empty:
+        raise UserError("A claim needs at least one measured row, but none was given.")
+    if len(rows) > 1 and ("seed" not in rows or rows["seed"].duplicated().any()):
+        raise UserError("A claim needs one row for each seed; select one lam, attack and metric.")
+    values = [float(v) for v in rows["value"]]
+    for value in values:
+        check_range("An accuracy in percent", value, 0, 100)
+    n = rows["n"].min()
+    if not n >= 1:
+        raise UserError(f"An accuracy needs the number of images it was measured on, not n = {n}.")
+    return values, int(n)
+
+
+def _seed_error(values: list[float]) -> tuple[float, int]:
+    """Return s^2 / S of S seeds and its degrees of freedom, nothing for a single seed."""
+    if len(values) < 2:
+        return 0.0, 0
+    return float(pd.Series(values).var()) / len(values), len(values) - 1
+
+
+def _seed_half(parts: Iterable[tuple[float, int]]) -> float:
+    """Return the half-width that seeds add: t of Welch-Satterthwaite times the standard error."""
+    parts = [(error, df) for error, df in parts if error > 0]
+    if not parts:
+        return 0.0
+    total = sum(error for error, _ in parts)
+    df = total**2 / sum(error**2 / df for error, df in parts)
+    return float(stdtrit(df, 0.975)) * math.sqrt(total)
+
+
+def accuracy(rows: pd.DataFrame) -> Estimate:
+    """Return the mean accuracy over seeds in percent with its interval."""
+    values, n = _by_seed(rows)
+    mean = sum(values) / len(values)
+    low, high = wilson(min(mean / 100, 1.0), n)
+    seeds = _seed_half([_seed_error(values)])
+    return Estimate(
+        mean,
+        max(0.0, mean - math.hypot(mean - low, seeds)),
+        min(100.0, mean + math.hypot(high - mean, seeds)),
+    )
+
+
+def difference(a: pd.DataFrame, b: pd.DataFrame) -> Estimate:
+    """Return accuracy a minus accuracy b in points with its interval.
+
+    Images: Newcombe's hybrid score interval (1998, method 10) for independent proportions. Both
+    accuracies are usually of the same images, which makes it wider than needed.
+    """
+    (values_a, n_a), (values_b, n_b) = _by_seed(a), _by_seed(b)
+    mean_a, mean_b = sum(values_a) / len(values_a), sum(values_b) / len(values_b)
+    low_a, high_a = wilson(min(mean_a / 100, 1.0), n_a)
+    low_b, high_b = wilson(min(mean_b / 100, 1.0), n_b)
+    seeds = _seed_half([_seed_error(values_a), _seed_error(values_b)])
+    below = math.hypot(mean_a - low_a, high_b - mean_b)
+    above = math.hypot(high_a - mean_a, mean_b - low_b)
+    gap = mean_a - mean_b
+    return Estimate(
+        gap,
+        max(-100.0, gap - math.hypot(below, seeds)),
+        min(100.0, gap + math.hypot(above, seeds)),
+    )
