@@ -32,7 +32,7 @@ def input_gradient(f: Classifier, x: Tensor, y: Tensor, eot: int = 1) -> Tensor:
     noise in its weights eot > 1 estimates the gradient of the expected loss (EOT). Only the images
     are differentiated, so no parameter of f receives a gradient.
     """
-    total: Tensor | None = None
+    total = torch.zeros((), device=x.device, dtype=x.dtype)
     with torch.enable_grad():
         x = x.detach().requires_grad_(True)
         for _ in range(eot):
@@ -43,16 +43,16 @@ def input_gradient(f: Classifier, x: Tensor, y: Tensor, eot: int = 1) -> Tensor:
                     "give the attack a classifier without torch.no_grad or detach inside."
                 )
             (grad,) = torch.autograd.grad(loss, x)
-            total = grad if total is None else total + grad
-    return total if eot == 1 else total / eot
+            total = total + grad if eot > 1 else grad
+    return total / eot if eot > 1 else total
 
 
 @torch.no_grad()
 def hardness(f: Classifier, x: Tensor, y: Tensor, eot: int = 1) -> tuple[Tensor, Tensor]:
     """Return for each image how often f errs (a fraction) and its mean loss, over eot passes."""
-    errors, losses = 0.0, 0.0
+    errors, losses = [], []
     for _ in range(eot):
         logits = f(x)
-        errors = errors + (logits.argmax(1) != y).float()
-        losses = losses + cross_entropy(logits, y)
-    return errors / eot, losses / eot
+        errors.append((logits.argmax(1) != y).float())
+        losses.append(cross_entropy(logits, y))
+    return torch.stack(errors).mean(0), torch.stack(losses).mean(0)

@@ -148,4 +148,4 @@ def l1_threshold(delta: Tensor, eps: float) -> Tensor:
     return threshold.squeeze(1).clamp_min_(0)
 
 
-NORMS = {"linf": Linf, "l2": L2, "l1": L1}
+NORMS: dict[str, type[Linf] | type[L2] | type[L1]] = {"linf": Linf, "l2": L2, "l1": L1}

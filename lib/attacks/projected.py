@@ -107,8 +107,9 @@ def _climb(
 
 def _ball(norm: str, top: float) -> Linf | L2 | L1:
     """Return the ball that norm names."""
-    kind = NORMS[choose("norm", norm, NORMS)]
-    return kind(check_range("top", top, 0, 1)) if kind is L1 else kind()
+    choose("norm", norm, NORMS)
+    check_range("top", top, 0, 1)
+    return L1(top) if norm == "l1" else NORMS[norm]()
 
 
 def _check(
