@@ -70,7 +70,15 @@ def freeze(
         elif isinstance(layer, BatchNorm2d):
             plain.set_submodule(name, plain_norm(layer))
     if is_conditional:
-        for name in ("condition", "encoder", "method", "default_lam", "noise_size"):
+        for name in (
+            "condition",
+            "encoder",
+            "method",
+            "default_lam",
+            "noise_size",
+            "noisy",
+            "counts",
+        ):
             delattr(plain, name)
         plain.__class__ = type(plain).__mro__[2]  # the backbone: (mixed, Conditional, backbone)
     return plain
