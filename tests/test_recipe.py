@@ -1,0 +1,142 @@
+"""Recipes: equal values share a key, everything else is refused by name."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib import paths
+from lib.errors import UserError
+from lib.recipe import (
+    METHODS,
+    Attack,
+    Data,
+    Float,
+    Model,
+    Momentum,
+    Oat,
+    PgdAt,
+    Recipe,
+    Smart,
+    Train,
+)
+
+BASE = Recipe(Data("digits"), Model("resnet18", 8), Smart())
+
+
+def test_equal_values_give_equal_keys_however_they_are_written():
+    written_out = Recipe(
+        Data("digits", train_images=0, augment=True),
+        Model("resnet18", width=8),
+        Smart(pattern="DDSS", density=0.5),
+        Train(epochs=200, lr=0.1),
+        Attack(),
+        None,
+        0,
+    )
+    assert written_out.key == BASE.key
+    assert Recipe(Data("digits"), Model("resnet18"), PgdAt(lam=1)).key == (
+        Recipe(Data("digits"), Model("resnet18"), PgdAt(lam=1.0)).key
+    )
+    assert Oat(lambdas=[0, 1]) == Oat(lambdas=(0.0, 1.0))
+
+
+def test_every_changed_field_changes_the_key():
+    changes = {
+        "data.dataset": "cifar10",
+        "data.train_images": 10,
+        "data.augment": False,
+        "model.backbone": "resnet34",
+        "model.width": 4,
+        "train.epochs": 3,
+        "train.precision": "fp32",
+        "attack.eps": 0.25,
+        "method.overlap": 0.1,
+        "method.loop": "released",
+        "seed": 1,
+    }
+    keys = {BASE.override({path: value}).key for path, value in changes.items()}
+    assert len(keys | {BASE.key}) == len(changes) + 1
+
+
+def test_methods_with_the_same_fields_have_different_keys():
+    keys = {Recipe(Data("digits"), Model("resnet18"), method()).key for method in METHODS.values()}
+    assert len(keys) == len(METHODS)
+
+
+@pytest.mark.parametrize("method", METHODS.values())
+def test_a_tree_of_json_comes_back_as_the_same_recipe(method):
+    recipe = Recipe(Data("digits"), Model("resnet18"), method(), sparsity=Momentum(0.1), seed=3)
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+@given(
+    epochs=st.integers(0, 500), lr=st.floats(0, 10), lam=st.floats(0, 1), seed=st.integers(0, 99)
+)
+def test_key_is_a_function_of_the_values(epochs, lr, lam, seed):
+    def make():
+        train = Train(epochs=epochs, lr=lr)
+        return Recipe(Data("digits"), Model("resnet18"), PgdAt(lam), train, seed=seed)
+
+    assert make().key == make().key
+    assert Recipe.from_dict(json.loads(json.dumps(make().to_dict()))).key == make().key
+
+
+def test_key_does_not_depend_on_the_process():
+    code = "from tests.test_recipe import BASE; print(BASE.key)"
+    call = [sys.executable, "-c", code]
+    out = subprocess.run(call, capture_output=True, text=True, cwd=paths.ROOT, check=True)
+    assert out.stdout.strip() == BASE.key
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("train.epoch", 3, "did you mean 'epochs'"),
+        ("trian.epochs", 3, "did you mean 'train'"),
+        ("train.epochs", "three", "must be of type int"),
+        ("train.epochs", 2.5, "must be of type int"),
+        ("train.epochs", True, "must be of type int"),
+        ("train.epochs", -1, "at least 0"),
+        ("train.schedule", "cosin", "did you mean 'cosine'"),
+        ("train", 3, "fields of its own"),
+        ("train.epochs.x", 3, "goes deeper"),
+        ("attack.eps", -0.1, "at least 0"),
+        ("attack.eps", float("nan"), "at least 0"),
+        ("method.overlap", 0.6, "between 0 and 0.5"),
+        ("method.density", 1.5, "between 0 and 1"),
+        ("method.lam", 0.5, "Unknown field"),
+    ],
+)
+def test_a_wrong_override_is_refused_in_one_sentence(path, value, words):
+    with pytest.raises(UserError, match=words) as caught:
+        BASE.override({path: value})
+    assert "\n" not in str(caught.value)
+
+
+def test_impossible_methods_are_refused():
+    with pytest.raises(UserError, match="between 0 and 1"):
+        PgdAt(lam=1.2)
+    with pytest.raises(UserError, match="between 0 and 1"):
+        PgdAt(lam=float("nan"))
+    with pytest.raises(UserError, match=r"between 0\.6 and 0\.8"):
+        Smart(density=0.8, overlap=0.5)
+    with pytest.raises(UserError, match="must hold 0"):
+        Oat(lambdas=(0.2, 1.0))
+    with pytest.raises(UserError, match="granularity"):
+        Float(granularity="filter")
+
+
+def test_unknown_and_missing_fields_of_a_file_are_refused():
+    tree = BASE.to_dict()
+    with pytest.raises(UserError, match="did you mean 'epochs'"):
+        Recipe.from_dict(tree | {"train": {"epoch": 3}})
+    with pytest.raises(UserError, match="Unknown method"):
+        Recipe.from_dict(tree | {"method": {"kind": "smrat"}})
+    with pytest.raises(UserError, match="lacks the field 'model'"):
+        Recipe.from_dict({"data": {"dataset": "digits"}, "method": {"kind": "plain"}})
+    with pytest.raises(UserError, match="must be a table"):
+        Recipe.from_dict(["digits"])

@@ -1,0 +1,104 @@
+"""Files appear whole or not at all, and damage is noticed."""
+
+import errno
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lib import paths, store
+from lib.errors import UserError
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_rubbish(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    store.write_text(path, "old")
+
+    def full(fd):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match="free space"):
+        store.write_text(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_an_exception_in_the_block_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    store.write_text(path, "old")
+    with pytest.raises(ZeroDivisionError), store.writing(path) as file:
+        file.write(b"half")
+        raise ZeroDivisionError
+    assert path.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def sealed(folder: Path) -> Path:
+    store.write_text(folder / "a.txt", "content of a")
+    store.write_text(folder / "b.txt", "content of b")
+    store.seal(folder, ["a.txt", "b.txt"])
+    return folder
+
+
+def test_an_untouched_folder_is_whole(tmp_path):
+    assert store.damage(sealed(tmp_path)) == ""
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (lambda f: (f / "a.txt").write_text("content of A"), "a.txt differs"),
+        (lambda f: (f / "a.txt").write_text(""), "a.txt differs"),
+        (lambda f: (f / "b.txt").write_text("content"), "b.txt differs"),
+        (lambda f: (f / "b.txt").unlink(), "b.txt is missing"),
+        (lambda f: (f / store.MANIFEST).write_text("{"), "unreadable"),
+        (lambda f: (f / store.MANIFEST).write_text("[]"), "unreadable"),
+        (lambda f: (f / store.MANIFEST).write_text("{}"), "is empty"),
+        (lambda f: store.write_json(f / store.MANIFEST, {"../a": "0"}), "outside the folder"),
+    ],
+)
+def test_damage_is_named(tmp_path, harm, words):
+    harm(sealed(tmp_path))
+    assert words in store.damage(tmp_path)
+
+
+def test_quarantine_moves_aside_and_numbers(tmp_path):
+    for number in (1, 2):
+        (tmp_path / "run").mkdir()
+        assert store.quarantine(tmp_path / "run").name == f"run.damaged-{number}"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_changed_record_is_set_aside_and_not_read(tmp_path):
+    path = tmp_path / "r.json"
+    store.write_json(path, store.signed({"n": 10, "correct": 7}))
+    assert store.read_signed(path) == {"n": 10, "correct": 7}
+    path.write_text(path.read_text().replace('"correct": 7', '"correct": 9'))
+    assert store.read_signed(path) is None
+    assert not path.exists()
+    assert (tmp_path / "r.json.damaged-1").exists()
+    assert store.read_signed(path) is None
+
+
+def test_a_second_process_waits_and_a_dead_owner_frees_the_lock(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from lib import store\n"
+        "with store.one_writer(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"
+    )
+    call = [sys.executable, "-c", code, str(tmp_path / "run")]
+    with subprocess.Popen(call, cwd=paths.ROOT, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout.readline() == "in\n"
+        waited = []
+        start = time.monotonic()
+
+        def kill():
+            waited.append(True)
+            owner.kill()
+
+        with store.one_writer(tmp_path / "run", waiting=kill):
+            assert waited
+            assert time.monotonic() - start < 30
