@@ -7,15 +7,15 @@ from functools import cache
 import numpy as np
 
 from lib.data.specs import SPLITS, spec
+from lib.data.store import Part
 
 
-def read(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return images uint8 (N, 1, 8, 8) and labels of a split."""
-    images, labels = _stratified()
-    ends = np.cumsum(spec("digits").images)
-    end = int(ends[SPLITS.index(split)])
-    part = slice(end - spec("digits").images[SPLITS.index(split)], end)
-    return images[part], labels[part]
+def read(split: str) -> Part:
+    """Return all images uint8 (1797, 1, 8, 8), their labels and the slice that is split."""
+    which = SPLITS.index(split)
+    counts = spec("digits").images
+    start = sum(counts[:which])
+    return *_stratified(), slice(start, start + counts[which])
 
 
 @cache

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import torch
 
-from lib.data import digits, official
+from lib.data import digits, folder, official, tiny_imagenet
 from lib.data.images import Images, subset
 from lib.data.specs import SPLITS, Spec, spec
+from lib.data.store import Part
 from lib.errors import UserError, choose
 
 
@@ -20,27 +23,40 @@ def load(name: str, split: str, limit: int = 0, device: str | torch.device = "cp
     found = spec(name)
     choose("split", split, SPLITS)
     found.check_limit(split, limit)
-    images, labels = _read(found, split)
-    if limit:
-        chosen = subset(len(labels), limit)
-        images, labels = images[chosen], labels[chosen]
+    images, labels, chosen = _read(found, split)
     _check(found, images, labels)
-    # A copy, because arrays may be views of a file or of a set that other splits share.
+    index = np.arange(len(labels))[chosen]
+    if limit:
+        index = index[subset(len(index), limit)]
+    _check_memory(found, len(index))
     return Images(
-        torch.from_numpy(np.array(images, order="C")).to(device),
-        torch.from_numpy(np.array(labels, dtype=np.int64)).to(device),
+        torch.from_numpy(np.ascontiguousarray(images[index])).to(device),
+        torch.from_numpy(labels[index].astype(np.int64)).to(device),
     )
 
 
 def prepare(name: str) -> dict[str, int]:
     """Download what is missing, check and decode it; return the number of images per split."""
     found = spec(name)
-    if name != "digits":
+    if found.folder:
+        folder.prepare(found)
+    elif name == tiny_imagenet.NAME:
+        tiny_imagenet.prepare()
+    elif name != "digits":
         official.prepare(found)
-    return {split: len(_read(found, split)[1]) for split in SPLITS}
+    counts = {}
+    for split in SPLITS:
+        _, labels, chosen = _read(found, split)
+        counts[split] = len(labels[chosen])
+    return counts
 
 
-def _read(found: Spec, split: str) -> tuple[np.ndarray, np.ndarray]:
+def _read(found: Spec, split: str) -> Part:
+    """Return the images and labels of the part that holds split, and which of them are it."""
+    if found.folder:
+        return folder.read(found, split)
+    if found.name == tiny_imagenet.NAME:
+        return tiny_imagenet.read(split)
     if found.name == "digits":
         return digits.read(split)
     return official.read(found, split)
@@ -58,4 +74,18 @@ def _check(found: Spec, images: np.ndarray, labels: np.ndarray) -> None:
         raise UserError(
             f"{found.name} has labels outside 0..{found.num_classes - 1}; "
             f"delete its files and run `python -m lib data {found.name}`."
+        )
+
+
+def _check_memory(found: Spec, count: int) -> None:
+    """Refuse what no machine like this one can hold, before the system kills the process."""
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return
+    needed = count * found.channels * found.size**2
+    if needed > memory:
+        raise UserError(
+            f"{count} images of {found.name} need {needed / 1e9:.0f} GB but this machine has "
+            f"{memory / 1e9:.0f} GB; use fewer images or a smaller size."
         )

@@ -22,44 +22,47 @@ _FILES = {  # class of torchvision.datasets, folder under paths.DATA, what shows
 }
 
 
-def read(found: Spec, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return images uint8 (N, C, H, W) and labels of a split, decoded once and then kept.
+def read(found: Spec, split: str) -> store.Part:
+    """Return an official part, decoded once and then kept, and the slice that is split.
 
     CIFAR's official files are pickles. torchvision compares the MD5 of every file with the
     published one before it reads any, and refuses otherwise; nothing else is ever unpickled.
     """
-    part = "test" if split == "test" else "train"
-    arrays = store.fetch(_folder(found), part, found.name)
-    if arrays is None:
-        arrays = _decode(found, part, download=False)
-        store.keep(_folder(found), part, *arrays)
-    images, labels = arrays
+    arrays = _part(found, "test" if split == "test" else "train", download=False)
     if split == "test":
-        return images, labels
+        return *arrays, slice(None)
     held_out = found.images[SPLITS.index("val")]
-    chosen = slice(-held_out, None) if split == "val" else slice(None, -held_out)
-    return images[chosen], labels[chosen]
+    return *arrays, slice(-held_out, None) if split == "val" else slice(None, -held_out)
 
 
 def prepare(found: Spec) -> None:
-    """Download what is missing and decode it anew."""
-    store.drop(_folder(found))
+    """Download what is missing and decode what has not been."""
     for part in ("train", "test"):
-        store.keep(_folder(found), part, *_decode(found, part, download=True))
+        store.repair(_folder(found), part, found.name)
+        _part(found, part, download=True)
+
+
+def _part(found: Spec, part: str, download: bool) -> store.Arrays:
+    arrays = store.fetch(_folder(found), part, found.name)
+    if arrays is None:
+        arrays = _decode(found, part, download)
+        store.keep(_folder(found), part, *arrays)
+    return arrays
 
 
 def _folder(found: Spec) -> Path:
     return paths.DATA / "decoded" / found.name
 
 
-def _decode(found: Spec, part: str, download: bool) -> tuple[np.ndarray, np.ndarray]:
+def _decode(found: Spec, part: str, download: bool) -> store.Arrays:
     """Return the arrays of an official part, checked by torchvision."""
     kind, under, _ = _FILES[found.name]
     reader = _reader(kind)
     which: dict[str, Any] = {"train": part == "train"} if "CIFAR" in kind else {"split": part}
     root = paths.DATA / under
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        if download:
+            root.mkdir(parents=True, exist_ok=True)
         with contextlib.redirect_stdout(sys.stderr):  # torchvision prints while it downloads
             data = reader(str(root), download=download, **which)
     except Exception as error:

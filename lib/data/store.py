@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -15,60 +15,89 @@ import numpy as np
 from lib.errors import UserError
 
 ARRAYS = ("images", "labels")
+CHUNK = 512  # images written at a time
+
+Arrays = tuple[np.ndarray, np.ndarray]  # images uint8 (N, C, H, W), labels int64 (N,)
+Part = tuple[np.ndarray, np.ndarray, np.ndarray | slice]  # and which of them make a split
 
 
-def fetch(
-    folder: Path, part: str, name: str, origin: str = ""
-) -> tuple[np.ndarray, np.ndarray] | None:
+def fetch(folder: Path, part: str, name: str, origin: str | None = "") -> Arrays | None:
     """Return images and labels of a part as views of their files, or None if there are none.
 
-    They are also not there if they were decoded from another origin. A file that differs from its
-    recorded hash is refused. Pickles are never read.
+    Those decoded from another origin do not count (None: any will do). A file that differs from
+    its recorded hash is refused. Pickles are never read.
     """
     manifest = folder / f"{part}.json"
     try:
         record = json.loads(manifest.read_text())
+        same = record["origin"] == origin or origin is None
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, KeyError):
         raise _damaged(manifest, name) from None
-    if record.get("origin") != origin:
+    if not same:
         return None
-    arrays = []
-    for kind in ARRAYS:
-        file = folder / f"{part}.{kind}.npy"
-        try:
-            stat = file.stat()
-            if _sha256(file, stat.st_size, stat.st_mtime_ns) != record.get(kind):
-                raise _damaged(file, name)
-            arrays.append(np.load(file, mmap_mode="r", allow_pickle=False))
-        except (OSError, ValueError):
-            raise _damaged(file, name) from None
-    return arrays[0], arrays[1]
+    images, labels = (_checked(folder / f"{part}.{kind}.npy", record, name) for kind in ARRAYS)
+    return images, labels
+
+
+def _checked(file: Path, record: dict[str, str], name: str) -> np.ndarray:
+    try:
+        stat = file.stat()
+        if _sha256(file, stat.st_size, stat.st_mtime_ns) == record.get(file.suffixes[-2][1:]):
+            return np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError):
+        pass
+    raise _damaged(file, name)
 
 
 def keep(folder: Path, part: str, images: np.ndarray, labels: np.ndarray, origin: str = "") -> None:
-    """Write a part, the manifest last; where there is no space or permission nothing is kept."""
+    """Write a part if there is space and permission; if not, it is decoded again next time."""
+    chunks = (images[i : i + CHUNK] for i in range(0, len(images), CHUNK))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        record = {"origin": origin}
-        for kind, array in zip(ARRAYS, (images, labels), strict=True):
-            file = folder / f"{part}.{kind}.npy"
-            with whole(file) as partial, partial.open("wb") as stream:
-                np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
-            record[kind] = hash_file(file)
-        with whole(folder / f"{part}.json") as partial:
-            partial.write_text(json.dumps(record, indent=1))
+        write(folder, part, images.shape, chunks, labels, origin)
     except OSError:
         return
 
 
-def drop(folder: Path) -> None:
-    """Remove what is kept in folder, damaged or not."""
-    for file in folder.glob("*.json"):
-        file.unlink()
-    for file in folder.glob("*.npy"):
-        file.unlink()
+def write(
+    folder: Path,
+    part: str,
+    shape: tuple[int, ...],
+    chunks: Iterable[np.ndarray],
+    labels: np.ndarray,
+    origin: str,
+) -> None:
+    """Write uint8 images of shape (N, C, H, W) that arrive in chunks, their labels and the hashes.
+
+    Images may be larger than memory. They are written to a stream and not to a mapped file, where
+    a full disk would kill the process. The manifest comes last.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{part}.json").unlink(missing_ok=True)
+    record = {"origin": origin}
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    file = folder / f"{part}.images.npy"
+    with whole(file) as partial, partial.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for chunk in chunks:
+            stream.write(np.ascontiguousarray(chunk, dtype=np.uint8).data)
+    record["images"] = hash_file(file)
+    file = folder / f"{part}.labels.npy"
+    with whole(file) as partial, partial.open("wb") as stream:
+        np.save(stream, np.asarray(labels, dtype=np.int64), allow_pickle=False)
+    record["labels"] = hash_file(file)
+    with whole(folder / f"{part}.json") as partial:
+        partial.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def repair(folder: Path, part: str, name: str) -> None:
+    """Forget a part if it is damaged; a good copy may be all there is, and stays."""
+    try:
+        fetch(folder, part, name, origin=None)
+    except UserError:
+        for file in folder.glob(f"{part}.*"):
+            file.unlink(missing_ok=True)
 
 
 @contextmanager

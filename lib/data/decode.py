@@ -1,0 +1,61 @@
+"""JPEG, PNG and the like to uint8 arrays, in chunks, with a progress bar."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from lib.data.store import CHUNK
+from lib.errors import UserError
+
+RESIZED = 256 / 224  # shorter side over crop, as usual for ImageNet
+
+
+def decode(
+    items: Sequence[str], read: Callable[[str], bytes], size: int, title: str
+) -> Iterator[np.ndarray]:
+    """Decode items, whose bytes read returns, to chunks (<= CHUNK, 3, size, size), in order."""
+    from tqdm.auto import tqdm
+
+    # Pillow frees the interpreter lock while it decodes
+    with (
+        ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool,
+        tqdm(total=len(items), desc=title, unit="image", leave=False) as bar,
+    ):
+        for i in range(0, len(items), CHUNK):
+            chunk = items[i : i + CHUNK]
+            yield np.stack(list(pool.map(lambda item: pixels(item, read, size), chunk)))
+            bar.update(len(chunk))
+
+
+def pixels(item: str, read: Callable[[str], bytes], size: int) -> np.ndarray:
+    """Return one image as uint8 (3, size, size): resized, cut from the centre, grey made RGB.
+
+    An image that already has this size is left as it is.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(read(item))) as opened:
+            image = opened.convert("RGB")
+    except (OSError, SyntaxError, ValueError, KeyError, Image.DecompressionBombError) as error:
+        reason = str(error) or type(error).__name__
+        raise UserError(
+            f"{item} cannot be read as an image ({reason}); replace or remove it."
+        ) from None
+    if image.size != (size, size):
+        image = _centre(image, size)
+    return np.asarray(image).transpose(2, 0, 1)
+
+
+def _centre(image, size: int):  # type: ignore[no-untyped-def]  # Pillow is imported lazily
+    """Scale the shorter side to size * RESIZED, keep the central square of size."""
+    scale = size * RESIZED / min(image.size)
+    width, height = (max(size, round(side * scale)) for side in image.size)
+    left, top = (width - size) // 2, (height - size) // 2
+    resized = image.resize((width, height), resample=2)  # bilinear, antialiased
+    return resized.crop((left, top, left + size, top + size))

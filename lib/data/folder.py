@@ -1,0 +1,100 @@
+"""ImageNet, or any folder with one folder of images per class."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from lib.data import store
+from lib.data.decode import decode
+from lib.data.specs import Spec, class_names
+from lib.errors import UserError, choose
+
+SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+HELD_OUT = 0.05  # of each class, where there is no labelled test folder
+
+Listing = tuple[list[str], np.ndarray]
+
+
+def read(found: Spec, split: str) -> store.Part:
+    """Return a part with images uint8 (N, 3, SIZE, SIZE), and which of them are split.
+
+    Classes are numbered in order of name. With class folders in train/, val/ and test/ these are
+    the splits. Without the last, as in ImageNet, test is val/ and val is the last 5 % (at least one
+    image) of each class of train/.
+    """
+    assert found.folder is not None
+    own_test = _has_classes(found.folder / "test")
+    if own_test or split == "test":
+        return *_decoded(found, split if own_test else "val"), slice(None)
+    images, labels = _decoded(found, "train")
+    counts = np.bincount(labels, minlength=found.num_classes)
+    place = np.arange(len(labels)) - (np.cumsum(counts) - counts)[labels]
+    kept = counts - np.maximum(1, np.round(HELD_OUT * counts).astype(int))
+    chosen = place >= kept[labels] if split == "val" else place < kept[labels]
+    return images, labels, chosen
+
+
+def prepare(found: Spec) -> None:
+    """Decode all parts that have not been."""
+    assert found.folder is not None
+    for part in ("train", "val", "test"):
+        store.repair(_kept(found), part, found.name)
+        if part != "test" or _has_classes(found.folder / part):
+            _decoded(found, part)
+
+
+def _has_classes(folder: Path) -> bool:
+    return folder.is_dir() and any(one.is_dir() for one in folder.iterdir())
+
+
+def _kept(found: Spec) -> Path:
+    assert found.folder is not None
+    return found.folder / f".decoded-{found.size}px"
+
+
+def _decoded(found: Spec, part: str) -> store.Arrays:
+    """Return a part, decoding it if its files have changed since, or never were."""
+    assert found.folder is not None
+    root = found.folder / part
+    names, labels, origin = _listing(found, root)
+    arrays = store.fetch(_kept(found), part, found.name, origin)
+    if arrays is not None:
+        return arrays
+    shape = (len(names), 3, found.size, found.size)
+    chunks = decode(names, lambda name: Path(name).read_bytes(), found.size, f"decoding {root}")
+    try:
+        store.write(_kept(found), part, shape, chunks, labels, origin)
+    except OSError as error:
+        gigabytes = np.prod(shape) / 1e9
+        raise UserError(
+            f"The decoded images of {root} cannot be written to {_kept(found)} "
+            f"({error.strerror}); make that folder writable with {gigabytes:.1f} GB free."
+        ) from error
+    arrays = store.fetch(_kept(found), part, found.name, origin)
+    assert arrays is not None
+    return arrays
+
+
+def _listing(found: Spec, root: Path) -> tuple[list[str], np.ndarray, str]:
+    """Return the image files of a part, their labels, and a hash over names, sizes and times."""
+    assert found.folder is not None
+    known = class_names(found.folder / "train")
+    digest = hashlib.sha256(b"")
+    names: list[str] = []
+    labels: list[int] = []
+    for folder in class_names(root):
+        label = known.index(choose("class folder", folder, known))
+        files = sorted(f for f in (root / folder).rglob("*") if f.suffix.lower() in SUFFIXES)
+        if not files:
+            raise UserError(f"{root / folder} holds no images; remove it or fill it.")
+        for file in files:
+            stat = file.stat()
+            digest.update(
+                f"{file.relative_to(root).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode()
+            )
+        names += [str(file) for file in files]
+        labels += [label] * len(files)
+    return names, np.array(labels, dtype=np.int64), digest.hexdigest()

@@ -1,0 +1,24 @@
+"""A data folder that is empty, so that no test meets real data or leaves anything behind."""
+
+from dataclasses import replace
+
+import pytest
+
+from lib import paths
+from lib.data import specs
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "DATA", tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Shrink the spec of a data set to so many images."""
+
+    def shrink(name, images):
+        monkeypatch.setitem(specs._SPECS, name, replace(specs._SPECS[name], images=images))
+
+    return shrink
