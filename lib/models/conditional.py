@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from lib.errors import UserError, check_range
+from lib.models.encoding import Encoder
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Noisy(nn.Module):
     one draw that the network makes for all its layers.
     """
 
-    weight: nn.Parameter
+    weight: Tensor
     condition: Condition
 
     def make_noisy(self, alpha: float | None, granularity: str) -> None:
@@ -65,13 +66,14 @@ class Noisy(nn.Module):
         out_channels, in_channels, height, width = self.weight.shape
         return flat.view(out_channels, height, width, in_channels).permute(0, 3, 1, 2)
 
-    def with_noise(self, weight: Tensor) -> Tensor:
-        """Weight plus this call's noise."""
+    def with_noise(self, weight: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Weight plus this call's noise, which is only where the mask is."""
         condition = self.condition
         if self.alpha is None or condition.noise is None:
             return weight
+        eta = self.eta(condition.noise)
         size = condition.sigma[self.noise_index] * self.alpha
-        return torch.addcmul(weight, self.eta(condition.noise), size)
+        return torch.addcmul(weight, eta if mask is None else eta * mask, size)
 
 
 def spread(weights: Sequence[Tensor], counts: Tensor) -> Tensor:
@@ -87,9 +89,13 @@ def spread(weights: Sequence[Tensor], counts: Tensor) -> Tensor:
 class Conv2d(Noisy, nn.Conv2d):
     """A convolution with any of: weight noise, a mask for each path, one pruning mask.
 
-    Effective weight: ((weight * mask) + noise) * path mask * mask. Weights outside their path mask
-    get no gradient; pruned ones do, because regrowth by momentum needs to know theirs.
+    Effective weight: (weight + noise) * mask * path mask. Weights outside their path mask get no
+    gradient; pruned ones do, because regrowth by momentum needs to know theirs.
     """
+
+    mask: Tensor | None
+    mask_clean: Tensor | None
+    mask_adv: Tensor | None
 
     def __init__(
         self,
@@ -115,14 +121,11 @@ class Conv2d(Noisy, nn.Conv2d):
     def effective_weight(self) -> Tensor:
         """The weight that this call convolves with."""
         weight = self.weight
-        if self.mask is not None:
+        if self.mask is not None:  # straight through: the value is masked, the gradient is not
             weight = weight + (weight * self.mask - weight).detach()
-        noisy = self.with_noise(weight)
-        if self.mask is not None and noisy is not weight:
-            noisy = noisy * self.mask
-        if self.mask_clean is None:
-            return noisy
-        return noisy * (self.mask_adv if self.condition.adversarial else self.mask_clean)
+        weight = self.with_noise(weight, self.mask)
+        path = self.mask_adv if self.condition.adversarial else self.mask_clean
+        return weight if path is None else weight * path
 
     def forward(self, x: Tensor) -> Tensor:
         return self._conv_forward(x, self.effective_weight(), self.bias)
@@ -207,6 +210,8 @@ class Conditional(nn.Module):
     path with noise scaled by lam. Draws of noise come from torch's global generator.
     """
 
+    counts: Tensor  # (noisy layers,), elements of each
+
     OWN = ("condition", "method", "default_lam", "encoder", "noisy", "noise_size", "counts")
 
     def __init__(
@@ -215,7 +220,7 @@ class Conditional(nn.Module):
         condition: Condition,
         method: str,
         default_lam: float = 0.0,
-        encoder: nn.Module | None = None,
+        encoder: Encoder | None = None,
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
@@ -306,10 +311,20 @@ class Conditional(nn.Module):
         split=k routes the first k samples through the clean batch norms and the others through
         the adversarial ones, whatever lam; noise freezes the draw; threshold is FLOAT's Eq. 6.
         """
-        if split is not None and not 0 <= split <= len(x):
-            raise UserError(f"split is {split} but must be between 0 and the batch of {len(x)}.")
-        self.set_condition(lam, split=split, noise=noise, threshold=threshold)
         try:
+            self.set_condition(lam, split=split, noise=noise, threshold=threshold)
+            check_batch(len(x), lam, split)
             return super().forward(x)
         finally:
             self.condition.clear()
+
+
+def check_batch(size: int, lam: float | Tensor | None, split: int | None) -> None:
+    """Refuse a split or a tensor of lambdas that does not belong to a batch of this size."""
+    if split is not None and not 0 <= split <= size:
+        raise UserError(f"split is {split} but must be between 0 and the batch of {size}.")
+    if isinstance(lam, Tensor) and lam.shape != (size,):
+        raise UserError(
+            f"lam has shape {tuple(lam.shape)} but must be one number, or one for each of the "
+            f"{size} samples."
+        )

@@ -17,6 +17,9 @@ TOLERANCE = 1e-6  # between a lambda asked for and one that was trained; float32
 class Encoder(nn.Module):
     """Row j of a fixed table is the code of the j-th training lambda; "none": lambda itself."""
 
+    table: Tensor | None
+    values: Tensor
+
     def __init__(self, lambdas: Sequence[float], encoding: str, code_dim: int) -> None:
         super().__init__()
         self.lambdas = tuple(float(check_range("lambdas", lam, 0.0, 1.0)) for lam in lambdas)
@@ -46,8 +49,6 @@ class Encoder(nn.Module):
 
         A lam on the CPU is checked there and costs a GPU no waiting.
         """
-        if lam.dim() != 1:
-            raise UserError(f"lam has {lam.dim()} dimensions but must be one number a sample.")
         adversarial = lam > 0
         zeros = int(len(lam) - adversarial.sum())
         if not bool(adversarial[zeros:].all()):
@@ -69,12 +70,14 @@ class Encoder(nn.Module):
 
 
 def code_table(encoding: str, size: int) -> Tensor:
-    """A size x size matrix with orthonormal rows; "orthogonal" is random (torch's generator)."""
+    """A (size, size) table with orthogonal rows: of length 1, for "dct" as the released OAT code.
+
+    "orthogonal" is random, from torch's generator; "dct" is the unscaled DCT-II, with rows of
+    length sqrt(2 size), the first sqrt(4 size).
+    """
     if encoding == "onehot":
         return torch.eye(size)
-    if encoding == "dct":  # DCT-II
+    if encoding == "dct":
         index = torch.arange(size, dtype=torch.float64)
-        table = torch.cos(math.pi / size * index[:, None] * (index + 0.5)) * math.sqrt(2 / size)
-        table[0] /= math.sqrt(2)
-        return table.float()
+        return (2 * torch.cos(math.pi / size * index[:, None] * (index + 0.5))).float()
     return torch.linalg.qr(torch.randn(size, size)).Q

@@ -42,7 +42,7 @@ def effective_weights(
             model.condition.clear()
 
 
-def used_weight(layer: nn.Module) -> Tensor:
+def used_weight(layer: nn.Conv2d | nn.Linear) -> Tensor:
     """The weight a convolution or linear layer uses under the condition set now."""
     return layer.effective_weight() if isinstance(layer, Conv2d | Linear) else layer.weight
 
@@ -61,24 +61,15 @@ def freeze(
     the path's batch norm is kept, with FiLM's scale and shift folded into it.
     """
     plain = copy.deepcopy(model)
-    is_conditional = isinstance(plain, Conditional)
-    if is_conditional:
+    if isinstance(plain, Conditional):
         plain.set_condition(lam, noise=noise, threshold=threshold)
     for name, layer in list(plain.named_modules()):
         if isinstance(layer, Conv2d | Linear):
             plain.set_submodule(name, plain_weighted(layer))
         elif isinstance(layer, BatchNorm2d):
             plain.set_submodule(name, plain_norm(layer))
-    if is_conditional:
-        for name in (
-            "condition",
-            "encoder",
-            "method",
-            "default_lam",
-            "noise_size",
-            "noisy",
-            "counts",
-        ):
+    if isinstance(plain, Conditional):
+        for name in plain.OWN:
             delattr(plain, name)
         plain.__class__ = type(plain).__mro__[2]  # the backbone: (mixed, Conditional, backbone)
     return plain
@@ -86,19 +77,13 @@ def freeze(
 
 def plain_weighted(layer: Conv2d | Linear) -> nn.Module:
     """The torch layer with the effective weight."""
+    plain: nn.Conv2d | nn.Linear
     if isinstance(layer, Linear):
         plain = nn.Linear(layer.in_features, layer.out_features)
     else:
-        plain = nn.Conv2d(
-            layer.in_channels,
-            layer.out_channels,
-            layer.kernel_size,
-            stride=layer.stride,
-            padding=layer.padding,
-            dilation=layer.dilation,
-            groups=layer.groups,
-            bias=layer.bias is not None,
-        )
+        names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "groups")
+        geometry: dict[str, Any] = {name: getattr(layer, name) for name in names}
+        plain = nn.Conv2d(**geometry, bias=layer.bias is not None)
     plain.weight = nn.Parameter(layer.effective_weight().clone())
     plain.bias = layer.bias
     return plain.train(layer.training)
@@ -111,7 +96,7 @@ def plain_norm(layer: BatchNorm2d) -> nn.BatchNorm2d:
     plain = nn.BatchNorm2d(layer.num_features, layer.eps, layer.momentum)
     own = {key: source.state_dict()[key] for key in plain.state_dict()}
     plain.to(layer.weight.device, layer.weight.dtype).load_state_dict(own)
-    if layer.film is not None:
+    if layer.film is not None and condition.code is not None:
         scale, shift = layer.film.affine(condition.code)
         plain.bias.copy_(plain.bias * scale[0] + shift[0])
         plain.weight.mul_(scale[0])

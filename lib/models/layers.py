@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
@@ -18,7 +19,7 @@ def conv(
     *,
     stage: int,
     site: str,
-    **options: int,
+    **options: Any,
 ) -> nn.Conv2d:
     """A convolution without bias; stage (0 is the stem) and site are for factories that differ."""
     return nn.Conv2d(in_channels, out_channels, kernel_size, bias=False, **options)

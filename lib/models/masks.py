@@ -32,12 +32,12 @@ def draw(
     """
     check_masks(density, overlap)
     shape = tuple(shape)
+    both, clean, adv = overlap, density - overlap, density - overlap
     if exact:
         total = math.prod(shape)
         both, clean, adv, _ = share_out(total, density, overlap)
         place = torch.randperm(total, generator=generator).view(shape)
     else:
-        both, clean, adv = overlap, density - overlap, density - overlap
         place = torch.rand(shape, generator=generator)
     only_adv = (place >= both + clean) & (place < both + clean + adv)
     return place < both + clean, (place < both) | only_adv

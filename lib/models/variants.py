@@ -22,7 +22,7 @@ from lib.models.wide_resnet import WideResNet
 class Backbone:
     """How a network is built; `stages` is what a mask pattern has letters for."""
 
-    build: type[nn.Module]
+    build: type
     arguments: tuple[Any, ...]
     width: int
     stages: int
@@ -166,10 +166,9 @@ def conditional(
         )
 
     def norm(channels: int, *, site: str) -> nn.BatchNorm2d:
-        film = encoder is not None and site in ("stem", "branch")
-        if not (film or wanted["dual_bn"]):
+        code_dim = encoder.code_dim if encoder and site in ("stem", "branch") else 0
+        if not (code_dim or wanted["dual_bn"]):
             return layers.norm(channels, site=site)
-        code_dim = encoder.code_dim if film else 0
         return BatchNorm2d(channels, condition=condition, dual=wanted["dual_bn"], code_dim=code_dim)
 
     def linear(in_features: int, out_features: int) -> nn.Linear:
@@ -200,7 +199,7 @@ def conditional(
 
 
 @functools.cache
-def conditional_class(backbone: type[nn.Module]) -> type[nn.Module]:
+def conditional_class(backbone: type) -> type:
     """The backbone's class with calls that take lam."""
     return type(f"Conditional{backbone.__name__}", (Conditional, backbone), {})
 
