@@ -71,7 +71,7 @@ PRESETS: dict[str, Preset] = {
                 Setting(
                     data=Data("cifar10", train_images=15_000),
                     model=Model("resnet18", width=16),
-                    train=Train(epochs=8, batch=128, schedule="onecycle", lr=0.2),
+                    train=Train(epochs=6, batch=128, schedule="onecycle", lr=0.2),
                 ),
             ),
             images=2_000,

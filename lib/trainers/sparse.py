@@ -98,7 +98,7 @@ class SparseMomentum:
         grown = allocate(self.target - self.count(), shares, free)
         for layer, s, count in zip(self.layers, size, grown, strict=True):
             score = s.masked_fill(layer.mask, -1).flatten()
-            layer.mask.view(-1)[score.topk(count).indices] = True
+            self._switch(layer, score.topk(count).indices, on=True)
         self.apply()
 
     @staticmethod
@@ -110,4 +110,10 @@ class SparseMomentum:
     def _prune(layer: nn.Module, count: int) -> None:
         score = layer.weight.abs().masked_fill(~layer.mask, math.inf).flatten()
         index = score.topk(min(count, int(layer.mask.sum())), largest=False).indices
-        layer.mask.view(-1)[index] = False
+        SparseMomentum._switch(layer, index, on=False)
+
+    @staticmethod
+    def _switch(layer: nn.Module, index: Tensor, on: bool) -> None:
+        flat = layer.mask.flatten().clone()  # a channels-last mask has no flat view
+        flat[index] = on
+        layer.mask.copy_(flat.view_as(layer.mask))

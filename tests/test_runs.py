@@ -1,0 +1,247 @@
+"""The job store: trained once, resumed bit for bit, damage never loaded."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from lib import paths, runs, store
+from lib.errors import UserError
+from lib.recipe import Attack, Data, Model, PgdAt, Recipe, Smart, Train
+
+RECIPE = Recipe(
+    Data("digits", train_images=32),
+    Model("resnet18", width=4),
+    Smart(),
+    Train(epochs=2, batch=16, precision="fp32"),
+    Attack(eps=0.25, steps=1),
+)
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    monkeypatch.delenv("SUITE_FROM_RECORDS", raising=False)
+    return tmp_path
+
+
+def weights(run: runs.Run) -> dict[str, torch.Tensor]:
+    return run.model().state_dict()
+
+
+def same(a, b) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_second_call_loads_and_does_not_train(monkeypatch):
+    first = runs.fit(RECIPE)
+    monkeypatch.setattr(runs, "_train", None)
+    second = runs.fit(RECIPE)
+    assert same(weights(first), weights(second))
+    assert list(second.history["epoch"]) == [1, 2]
+    for name in ("commit", "torch", "device", "threads", "data_fingerprint", "seconds", "code"):
+        assert name in second.info
+
+
+def test_equal_recipes_share_a_run_and_others_do_not():
+    assert runs.fit(RECIPE).folder == runs.fit(Recipe.from_dict(RECIPE.to_dict())).folder
+    assert runs.fit(RECIPE.override({"seed": 1})).folder != runs.fit(RECIPE).folder
+
+
+def test_training_twice_gives_the_same_bytes():
+    run = runs.fit(RECIPE)
+    first = store.sha256(run.folder / "weights.safetensors")
+    assert store.sha256(runs.fit(RECIPE, fresh=True).folder / "weights.safetensors") == first
+
+
+def test_progress_rises_to_one():
+    seen = []
+    runs.fit(RECIPE, seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+
+
+def test_a_killed_run_resumes_bit_for_bit(results, monkeypatch):
+    straight = weights(runs.fit(RECIPE))
+    first = store.sha256(runs.folder(RECIPE) / "weights.safetensors")
+    store.quarantine(runs.folder(RECIPE))
+    code = (
+        "import torch; torch.set_num_threads(1)\n"
+        "from tests.test_runs import RECIPE; from lib import runs; runs.SAVE_EVERY = -1\n"
+        "import os, signal\n"
+        "def stop(done):\n"
+        "    if done > 0.5: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "runs.fit(RECIPE, stop)"
+    )
+    env = os.environ | {"SUITE_RESULTS": str(results), "OMP_NUM_THREADS": "1"}
+    killed = subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, env=env, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert (runs.folder(RECIPE) / "resume.pt").is_file()
+    assert runs.load(RECIPE) is None
+    epochs = []
+    original = runs.Trainer.epoch
+    monkeypatch.setattr(
+        runs.Trainer, "epoch", lambda self, f: epochs.append(1) or original(self, f)
+    )
+    resumed = runs.fit(RECIPE)
+    assert len(epochs) == 1
+    assert same(weights(resumed), straight)
+    assert store.sha256(resumed.folder / "weights.safetensors") == first
+    assert not (resumed.folder / "resume.pt").exists()
+
+
+def unfinished() -> None:
+    """Leave a resume state behind, as a run stopped after its first epoch does."""
+
+    class Stop(Exception):
+        pass
+
+    def stop(done):
+        if done > 0.5:
+            raise Stop
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(runs, "SAVE_EVERY", -1)
+        runs.fit(RECIPE, stop)
+
+
+def test_a_damaged_resume_state_is_set_aside_and_the_run_starts_over():
+    unfinished()
+    path = runs.folder(RECIPE) / "resume.pt"
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    seen = []
+    runs.fit(RECIPE, seen.append)
+    assert min(seen) <= 0.25
+    assert path.with_name("resume.pt.damaged-1").exists()
+
+
+def test_a_resume_state_of_other_code_is_not_continued(monkeypatch):
+    unfinished()
+    monkeypatch.setattr(runs, "code_fingerprint", lambda: "other")
+    seen = []
+    runs.fit(RECIPE, seen.append)
+    assert min(seen) <= 0.25
+
+
+def harm_weights(change):
+    def harm(folder):
+        path = folder / "weights.safetensors"
+        raw = bytearray(path.read_bytes())
+        path.write_bytes(bytes(change(raw)))
+
+    return harm
+
+
+def flip(raw):
+    raw[-100] ^= 1
+    return raw
+
+
+def other_recipe(folder):
+    tree = json.loads((folder / "recipe.json").read_text())
+    tree["seed"] = 9
+    store.write_json(folder / "recipe.json", tree)
+    store.seal(folder, [p.name for p in folder.glob("*.*") if p.name != store.MANIFEST])
+
+
+HARMS = {
+    "truncated": harm_weights(lambda raw: raw[:-50]),
+    "empty": harm_weights(lambda raw: b""),
+    "one bit flipped": harm_weights(flip),
+    "zero tail": harm_weights(lambda raw: raw[:-30] + bytes(30)),
+    "a web page": harm_weights(lambda raw: b"<!doctype html>"),
+    "history changed": lambda folder: (folder / "history.csv").write_text("epoch\n1\n"),
+    "wrong recipe": other_recipe,
+    "manifest garbage": lambda folder: (folder / store.MANIFEST).write_text("{"),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
+def test_damage_is_set_aside_never_loaded_and_trained_anew(harm, caplog):
+    run = runs.fit(RECIPE)
+    expected = weights(run)
+    harm(run.folder)
+    assert runs.load(RECIPE) is None
+    assert "set aside" in caplog.text
+    assert run.folder.with_name(f"{run.key}.damaged-1").is_dir()
+    assert same(weights(runs.fit(RECIPE)), expected)
+
+
+def test_a_record_without_weights_counts_only_where_asked(monkeypatch):
+    run = runs.fit(RECIPE)
+    (run.folder / "weights.safetensors").unlink()
+    assert runs.load(RECIPE) is None
+    assert runs.load(RECIPE, records=True).info["seconds"] >= 0
+    monkeypatch.setenv("SUITE_FROM_RECORDS", "1")
+    with pytest.raises(UserError, match="record without weights"):
+        runs.fit(RECIPE).model()
+    with pytest.raises(UserError, match="no record"):
+        runs.fit(RECIPE.override({"seed": 5}))
+
+
+def test_two_processes_train_a_recipe_once(results):
+    code = (
+        "from tests.test_runs import RECIPE; from lib import runs\n"
+        "import time; runs.fit(RECIPE, lambda done: time.sleep(0.2))\n"
+    )
+    env = os.environ | {"SUITE_RESULTS": str(results), "OMP_NUM_THREADS": "1"}
+    call = [sys.executable, "-c", code]
+    started = time.time()
+    workers = [subprocess.Popen(call, cwd=paths.ROOT, env=env) for _ in range(2)]
+    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    assert time.time() - started < 120
+    assert len([p for p in paths.runs().iterdir() if p.is_dir()]) == 1
+
+
+def test_a_failed_write_loses_nothing(monkeypatch):
+    run = runs.fit(RECIPE)
+    before = {p.name: store.sha256(p) for p in run.folder.iterdir() if p.is_file()}
+
+    def full(*arguments):
+        raise UserError("Cannot write (No space left on device); free space, then rerun.")
+
+    monkeypatch.setattr(store, "write_bytes", full)
+    with pytest.raises(UserError, match="free space"):
+        runs.fit(RECIPE.override({"seed": 7}))
+    after = {p.name: store.sha256(p) for p in run.folder.iterdir() if p.is_file()}
+    assert before == after
+    assert runs.load(RECIPE.override({"seed": 7})) is None
+
+
+def test_the_best_epoch_on_validation_images_is_kept():
+    recipe = RECIPE.override({"train.validate_every": 1, "train.epochs": 3})
+    run = runs.fit(recipe)
+    scores = run.history["val_clean"] + run.history["val_robust"]
+    best, last = run.model("best").state_dict(), weights(run)
+    assert same(best, last) == (scores.idxmax() == 2 and (scores == scores.max()).sum() == 1)
+    with pytest.raises(UserError, match="without validation"):
+        runs.fit(RECIPE).model("best")
+
+
+def test_unknown_names_are_refused_before_training():
+    for change, words in (
+        ({"data.dataset": "cifar11"}, "did you mean 'cifar10'"),
+        ({"model.backbone": "resnet43"}, "did you mean 'resnet34'"),
+    ):
+        with pytest.raises(UserError, match=words):
+            runs.fit(RECIPE.override(change))
+    assert not list(paths.RESULTS.glob("runs/*/*"))
+
+
+def test_zero_epochs_store_the_initial_network():
+    recipe = Recipe(RECIPE.data, RECIPE.model, PgdAt(0.0), RECIPE.train.__class__(epochs=0))
+    assert same(weights(runs.fit(recipe)), runs.build(recipe).state_dict())
+
+
+def test_no_pickle_is_ever_loaded():
+    for path in (paths.ROOT / "lib").rglob("*.py"):
+        for line in path.read_text().splitlines():
+            assert "torch.load(" not in line or "weights_only=True" in line, path
+            assert "pickle.load" not in line, path

@@ -1,0 +1,166 @@
+"""The loop: what an epoch depends on, what it leaves alone, what it refuses."""
+
+import pytest
+import torch
+
+from lib import data, runs
+from lib.errors import UserError
+from lib.recipe import (
+    METHODS,
+    Attack,
+    Data,
+    Model,
+    Momentum,
+    Oat,
+    PgdAt,
+    Pni,
+    Recipe,
+    Smart,
+    Train,
+)
+from lib.trainers import Trainer, learning_rate, under_attack
+from lib.trainers.loop import parameter_groups
+
+
+def recipe(method=None, **changes) -> Recipe:
+    base = Recipe(
+        Data("digits", train_images=32),
+        Model("resnet18", width=4),
+        method or Smart(),
+        Train(epochs=3, batch=16, schedule="constant"),
+        Attack(eps=0.25, steps=2),
+    )
+    return base.override(changes)
+
+
+def trainer(r: Recipe) -> Trainer:
+    images = data.load("digits", "train", limit=r.data.train_images)
+    return Trainer(runs.build(r), r, images, "fp32")
+
+
+def weights(t: Trainer) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in t.model.state_dict().items()}
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("method", METHODS.values())
+def test_a_restored_trainer_continues_bit_for_bit(method):
+    r = recipe(method())
+    straight = trainer(r)
+    for _ in range(3):
+        straight.epoch()
+    first = trainer(r)
+    first.epoch()
+    state = first.state()
+    torch.manual_seed(12345)  # the global generator must not matter
+    second = trainer(r)
+    second.restore(state)
+    second.epoch()
+    second.epoch()
+    assert_same(weights(straight), weights(second))
+    losses = [[row["loss"] for row in t.history] for t in (straight, second)]
+    assert losses[0] == losses[1]
+
+
+def test_a_restored_sparse_trainer_continues_bit_for_bit():
+    r = Recipe(
+        Data("digits", 32),
+        Model("resnet18", 4),
+        PgdAt(0.5),
+        Train(epochs=3, batch=16),
+        Attack(0.25, 2),
+        Momentum(0.1),
+    )
+    straight, first, second = trainer(r), trainer(r), trainer(r)
+    for _ in range(3):
+        straight.epoch()
+    first.epoch()
+    second.restore(first.state())
+    second.epoch()
+    second.epoch()
+    assert_same(weights(straight), weights(second))
+    target = straight.sparse.target
+    assert [row["active_weights"] for row in straight.history] == [target] * 3
+
+
+def test_a_seed_changes_initialisation_and_order():
+    a, b = trainer(recipe()), trainer(recipe(seed=1))
+    assert not torch.equal(a.model.conv1.weight, b.model.conv1.weight)
+    x, _ = next(a._batches(0))
+    other, _ = next(b._batches(0))
+    assert not torch.equal(x, other)
+
+
+def test_frozen_masks_stay_frozen():
+    t = trainer(recipe())
+    before = {n: v.clone() for n, v in t.model.state_dict().items() if "mask" in n}
+    t.epoch()
+    assert before
+    assert all(torch.equal(t.model.state_dict()[name], mask) for name, mask in before.items())
+
+
+def test_the_attack_leaves_the_network_as_it_was():
+    t = trainer(recipe(PgdAt(1.0)))
+    t.model.train()
+    before = weights(t)
+    x, y = next(t._batches(0))
+    adversarial = t._attack(t.model, x, y, torch.Generator())
+    assert_same(before, weights(t))
+    assert t.model.training
+    assert all(p.requires_grad and p.grad is None for p in t.model.parameters())
+    assert float((adversarial - x).abs().max()) <= 0.25 + 1e-6
+
+
+def test_under_attack_restores_after_an_error():
+    model = trainer(recipe()).model.train()
+    with pytest.raises(ZeroDivisionError), under_attack(model):
+        assert not model.training
+        raise ZeroDivisionError
+    assert model.training
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_noise_scales_decay_only_where_asked():
+    groups = {}
+    for method in (Pni(), Pni(alpha_decay=True)):
+        r = recipe(method)
+        groups[method.alpha_decay] = parameter_groups(runs.build(r), r)
+    free = [g for g in groups[False] if g["weight_decay"] == 0]
+    alphas = sum(n.endswith("alpha") for n, _ in runs.build(recipe(Pni())).named_parameters())
+    assert len(free) == 1
+    assert len(free[0]["params"]) == alphas > 0
+    assert all(g["weight_decay"] > 0 for g in groups[True])
+
+
+def test_schedules_have_their_closed_forms():
+    cosine = recipe(**{"train.schedule": "cosine", "train.epochs": 10})
+    assert learning_rate(cosine, 0.0) == pytest.approx(0.1)
+    assert learning_rate(cosine, 5.0) == pytest.approx(0.05)
+    assert learning_rate(cosine, 5.9) == learning_rate(cosine, 5.0)
+    cycle = recipe(**{"train.schedule": "onecycle", "train.epochs": 10})
+    assert learning_rate(cycle, 0.0) == pytest.approx(0.01)
+    assert learning_rate(cycle, 2.0) == pytest.approx(0.1)
+    assert learning_rate(cycle, 6.0) == pytest.approx(0.05)
+    assert learning_rate(cycle, 10.0) == pytest.approx(0.0)
+
+
+def test_divergence_stops_the_run():
+    with pytest.raises(UserError, match="diverged"):
+        t = trainer(recipe(PgdAt(0.0), **{"train.lr": 1e30}))
+        t.epoch()
+        t.epoch()
+
+
+def test_training_lowers_the_loss():
+    t = trainer(recipe(PgdAt(0.0), **{"data.train_images": 128, "train.epochs": 6}))
+    rows = [t.epoch() for _ in range(6)]
+    assert rows[-1]["loss"] < 0.7 * rows[0]["loss"]
+
+
+def test_oat_trains_without_an_attackable_image():
+    t = trainer(recipe(Oat(lambdas=(0.0,))))
+    assert t.epoch()["loss"] > 0

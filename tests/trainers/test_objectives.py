@@ -1,0 +1,128 @@
+"""Losses of the methods against what the papers' formulas say, on networks one can compute."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lib.recipe import METHODS, Float, Oat, PgdAt, Plain, Pni, Smart
+from lib.trainers import Context, objective
+from lib.trainers.objectives import sample_lambdas
+
+
+class Recorder(nn.Module):
+    """A linear network that notes how it was called: (rows of x, lam, split)."""
+
+    def __init__(self, effect: float = 1.0):
+        super().__init__()
+        self.linear = nn.Linear(192, 10)
+        self.effect, self.calls = effect, []
+
+    def forward(self, x, lam=0.0, split=None):
+        self.calls.append((x, lam, split))
+        shift = lam[:, None] if torch.is_tensor(lam) else lam
+        return self.linear(x.flatten(1)) * (1 + self.effect * shift)
+
+
+@pytest.fixture
+def model():
+    return Recorder()
+
+
+def darker(f, x, y):
+    """Stands in for an attack: halves the pixels."""
+    return x * 0.5
+
+
+CONTEXT = Context(attack=darker, generator=torch.Generator().manual_seed(0))
+
+
+def ce(logits, y):
+    return F.cross_entropy(logits, y)
+
+
+def test_plain_is_the_cross_entropy(model, images, labels):
+    loss = objective(Plain())(model, images, labels, CONTEXT)
+    torch.testing.assert_close(loss, ce(model(images), labels))
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.2, 0.7, 1.0])
+@pytest.mark.parametrize("loop", ["paper", "released"])
+def test_pgd_at_weighs_clean_and_adversarial_losses(model, images, labels, lam, loop):
+    loss = objective(PgdAt(lam, loop))(model, images, labels, CONTEXT)
+    expected = (1 - lam) * ce(model(images), labels) + lam * ce(model(images * 0.5), labels)
+    torch.testing.assert_close(loss, expected)
+
+
+def test_pgd_at_passes_clean_images_at_lam_one_only_in_the_released_loop(model, images, labels):
+    objective(PgdAt(1.0))(model, images, labels, CONTEXT)
+    assert len(model.calls) == 1
+    objective(PgdAt(1.0, "released"))(model, images, labels, CONTEXT)
+    assert len(model.calls) == 3
+
+
+def test_pgd_at_lam_zero_never_attacks(model, images, labels):
+    def attack(f, x, y):
+        raise AssertionError("attacked")
+
+    objective(PgdAt(0.0))(model, images, labels, Context(attack, CONTEXT.generator))
+
+
+def test_pni_passes_both_halves_of_the_loss_with_noise(model, images, labels):
+    loss = objective(Pni())(model, images, labels, CONTEXT)
+    assert [lam for _, lam, _ in model.calls] == [1.0, 1.0]
+    expected = 0.5 * ce(model(images, 1.0), labels) + 0.5 * ce(model(images * 0.5, 1.0), labels)
+    torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("method", [Float(), Smart()])
+def test_algorithm_one_splits_the_batch_between_the_paths(model, images, labels, method):
+    loss = objective(method)(model, images, labels, CONTEXT)
+    clean = ce(model(images[:4], 0.0), labels[:4])
+    robust = ce(model(images[4:] * 0.5, 1.0), labels[4:])
+    torch.testing.assert_close(loss, 0.5 * clean + 0.5 * robust)
+
+
+def test_released_loop_passes_all_images_clean_and_halves_the_batch_norms(model, images, labels):
+    loss = objective(Float(loop="released"))(model, images, labels, CONTEXT)
+    x, lam, split = model.calls[0]
+    assert (len(x), lam, split) == (8, 0.0, 4)
+    clean = ce(model(images, 0.0), labels)
+    robust = ce(model(images[4:] * 0.5, 1.0), labels[4:])
+    torch.testing.assert_close(loss, 0.5 * clean + 0.25 * robust)
+
+
+def test_oat_weighs_every_image_by_its_own_lambda(model, images, labels):
+    method = Oat(lambdas=(0.0, 0.2, 0.7, 1.0))
+    context = Context(darker, torch.Generator().manual_seed(5))
+    loss = objective(method)(model, images, labels, context)
+    lams = sample_lambdas(method.lambdas, 8, torch.Generator().manual_seed(5))
+    total = 0.0
+    for x, y, lam in zip(images, labels, lams, strict=True):
+        clean = ce(model(x[None], lam[None]), y[None])
+        robust = ce(model(x[None] * 0.5, lam[None]), y[None])
+        total = total + (1 - lam) * clean + lam * robust
+    torch.testing.assert_close(loss, total / 8)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 8, 128])
+def test_lambdas_start_with_the_zeros_and_come_from_the_set(batch):
+    lambdas = (0.0, 0.2, 0.7, 1.0)
+    lams = sample_lambdas(lambdas, batch, torch.Generator().manual_seed(0))
+    zeros = math.ceil(batch / 4)
+    assert len(lams) == batch
+    assert (lams[:zeros] == 0).all()
+    assert torch.isin(lams[zeros:], torch.tensor(lambdas[1:])).all()
+
+
+def test_positive_lambdas_are_uniform():
+    lams = sample_lambdas((0.0, 0.2, 0.7, 1.0), 40_000, torch.Generator().manual_seed(0))
+    for lam in (0.2, 0.7, 1.0):  # 30,000 draws: five standard errors are 0.014
+        share = (lams[10_000:] == lam).double().mean()
+        assert abs(float(share) - 1 / 3) < 0.014
+
+
+def test_every_method_of_a_recipe_has_an_objective():
+    assert all(callable(objective(method())) for method in METHODS.values())
