@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from lib.data.specs import SPLITS, Spec, names, spec
 
 if TYPE_CHECKING:
-    from lib.data.batches import batches, in_order
+    from lib.data.batching import batches, in_order
     from lib.data.images import Images, fingerprint
-    from lib.data.load import load, prepare
+    from lib.data.loading import load, prepare
 
 __all__ = [
     "SPLITS",
@@ -26,11 +26,11 @@ __all__ = [
 
 _HOMES = {
     "Images": "images",
-    "batches": "batches",
+    "batches": "batching",
     "fingerprint": "images",
-    "in_order": "batches",
-    "load": "load",
-    "prepare": "load",
+    "in_order": "batching",
+    "load": "loading",
+    "prepare": "loading",
 }
 
 

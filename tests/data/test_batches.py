@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lib.data import Images, batches, in_order
-from lib.data.batches import crop_and_flip, draws
+from lib.data.batching import crop_and_flip, draws
 from lib.errors import UserError
 
 
