@@ -32,7 +32,7 @@ class Encoder(nn.Module):
                 "one dimension for each training lambda."
             )
         table = None if encoding == "none" else code_table(encoding, code_dim)
-        self.register_buffer("table", None if table is None else table[: len(self.lambdas)])
+        self.register_buffer("table", None if table is None else table[: len(self.lambdas)].clone())
         self.register_buffer("values", torch.tensor(self.lambdas), persistent=False)
 
     def encode(self, lam: float) -> Tensor:
@@ -80,4 +80,4 @@ def code_table(encoding: str, size: int) -> Tensor:
     if encoding == "dct":
         index = torch.arange(size, dtype=torch.float64)
         return (2 * torch.cos(math.pi / size * index[:, None] * (index + 0.5))).float()
-    return torch.linalg.qr(torch.randn(size, size)).Q
+    return torch.linalg.qr(torch.randn(size, size)).Q.contiguous()

@@ -28,7 +28,8 @@ def draw(
     """Return boolean masks (clean, adv), each with a share density of ones, overlap in both.
 
     Every position is independently in both masks, in one of them, or in none; with exact the
-    number of positions in each of these four states is fixed (largest remainder) instead.
+    number of positions in each of these four states is fixed (largest remainder) instead. Drawn on
+    the CPU, so that a seed means the same masks everywhere.
     """
     check_masks(density, overlap)
     shape = tuple(shape)
@@ -36,9 +37,9 @@ def draw(
     if exact:
         total = math.prod(shape)
         both, clean, adv, _ = share_out(total, density, overlap)
-        place = torch.randperm(total, generator=generator).view(shape)
+        place = torch.randperm(total, generator=generator, device="cpu").view(shape)
     else:
-        place = torch.rand(shape, generator=generator)
+        place = torch.rand(shape, generator=generator, device="cpu")
     only_adv = (place >= both + clean) & (place < both + clean + adv)
     return place < both + clean, (place < both) | only_adv
 
@@ -58,7 +59,7 @@ def parse_pattern(pattern: str | None, stages: int) -> str:
     """Return one letter per stage, D for dense and S for sparse; None: the last two are sparse."""
     if pattern is None:
         return "D" * (stages - 2) + "SS"
-    letters = "".join(pattern.upper().strip("[]").split())
+    letters = "".join(pattern.upper().strip(" []").split())
     if len(letters) != stages or set(letters) - {"D", "S"}:
         example = "D" * (stages - 2) + "SS"
         raise UserError(

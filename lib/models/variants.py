@@ -207,12 +207,13 @@ def conditional_class(backbone: type) -> type:
 def draw_masks(model: nn.Module, wanted: Mapping[str, Any]) -> None:
     """Draw the path masks of all sparse layers, after the weights so that these do not change."""
     seed = wanted["mask_seed"]
-    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    generator = None if seed is None else torch.Generator("cpu").manual_seed(seed)
     for layer in model.modules():
         if isinstance(layer, Conv2d) and layer.mask_clean is not None:
-            layer.mask_clean, layer.mask_adv = masks.draw(
+            pair = masks.draw(
                 layer.weight.shape, wanted["density"], wanted["overlap"], wanted["exact"], generator
             )
+            layer.mask_clean, layer.mask_adv = (mask.to(layer.weight.device) for mask in pair)
 
 
 def prunable_conv(

@@ -1,0 +1,117 @@
+"""Small networks of every kind whose parameters all matter, and what a call of them should give."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lib.models import create
+
+WIDTH = 4
+SMALL = {"oat": {"code_dim": 8}}
+
+
+def stir(model: nn.Module, seed: int = 3) -> nn.Module:
+    """Random alphas, batch-norm affines and statistics, so that wrong routing changes outputs."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, value in model.state_dict().items():
+        if name.endswith("alpha"):
+            value.copy_(0.1 + 0.3 * torch.rand(value.shape, generator=generator))
+        elif value.dim() == 1 and value.is_floating_point() and "film" not in name:
+            value.copy_(0.5 + torch.rand(value.shape, generator=generator))
+        elif name.endswith("linear2.bias"):
+            value.copy_(1 + torch.rand(value.shape, generator=generator))
+    return model
+
+
+def make(method: str, backbone: str = "resnet20", **options) -> nn.Module:
+    options = {"width": WIDTH, **SMALL.get(method, {}), **options}
+    return stir(create(method, backbone, **options)).eval()
+
+
+def plain_state(model: nn.Module, path: str) -> dict[str, torch.Tensor]:
+    """Parameters and buffers for the plain backbone, with the batch norms of one path."""
+    state = model.state_dict()
+    plain = {}
+    for name, value in state.items():
+        if any(part in name for part in ("alpha", "mask", ".adv.", ".film.", "encoder.")):
+            continue
+        layer, _, leaf = name.rpartition(".")
+        other = f"{layer}.adv.{leaf}"
+        plain[name] = state[other] if path == "adv" and other in state else value
+    return plain
+
+
+def weights_by_hand(model: nn.Module, lam: float, noise: torch.Tensor | None) -> dict:
+    """(theta + lam alpha sigma eta) * mask for every layer, from the definition in the papers."""
+    weights, start = {}, 0
+    for name, layer in model.named_modules():
+        if not isinstance(layer, nn.Conv2d | nn.Linear) or "film" in name:
+            continue
+        weight = layer.weight.detach().clone()
+        alpha = getattr(layer, "alpha", None)
+        if alpha is not None:
+            eta = noise[start : start + weight.numel()] if noise is not None else None
+            start += weight.numel()
+            if lam > 0:
+                if weight.dim() == 4:
+                    o, i, h, w = weight.shape
+                    eta = eta.reshape(o, h, w, i).permute(0, 3, 1, 2)
+                weight = weight + lam * alpha.detach() * weight.std() * eta.reshape(weight.shape)
+        if getattr(layer, "mask_adv", None) is not None:
+            weight = weight * (layer.mask_adv if lam > 0 else layer.mask_clean).float()
+        weights[f"{name}.weight"] = weight
+    return weights
+
+
+def film_by_hand(film: nn.Module, code: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """OAT's modulation written out with matrix products."""
+    hidden = code @ film.linear1.weight.T + film.linear1.bias
+    hidden = torch.where(hidden > 0, hidden, 0.01 * hidden)
+    out = hidden @ film.linear2.weight.T + film.linear2.bias
+    out = torch.where(out > 0, out, 0.01 * out)
+    channels = x.shape[1]
+    return x * out[:, :channels, None, None] + out[:, channels:, None, None]
+
+
+def oracle(model, method: str, backbone: str, x, lam: float, noise=None) -> torch.Tensor:
+    """Logits from the plain network, called with weights made by hand and hooks for FiLM."""
+    plain = create("plain", backbone, width=WIDTH).eval()
+    for name, layer in plain.named_modules():
+        film = getattr(model.get_submodule(name), "film", None)
+        if film is not None:
+            row = model.encoder.lambdas.index(lam)
+            code = model.encoder.table[row : row + 1]
+            layer.register_forward_hook(
+                lambda _, __, out, film=film, code=code: film_by_hand(film, code, out)
+            )
+    state = plain_state(model, "adv" if lam > 0 and method != "pni" else "clean")
+    state |= weights_by_hand(model, lam, noise)
+    return torch.func.functional_call(plain, state, (x,))
+
+
+@pytest.fixture(name="make")
+def _make():
+    return make
+
+
+@pytest.fixture(name="oracle")
+def _oracle():
+    return oracle
+
+
+@pytest.fixture(name="weights_by_hand")
+def _weights_by_hand():
+    return weights_by_hand
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    """Six 3x8x8 images in [0, 1]."""
+    return torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def loss():
+    """A fixed cross-entropy of a call's logits."""
+    return lambda logits: F.cross_entropy(logits, torch.arange(len(logits)) % 10)

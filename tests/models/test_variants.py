@@ -1,0 +1,89 @@
+"""Networks as they are asked for: sizes, shapes, refusals."""
+
+import pytest
+import torch
+
+from lib.errors import UserError
+from lib.models import create
+
+
+def million(model):
+    return sum(weight.numel() for weight in model.parameters()) / 1e6
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "expected"),
+    [
+        ("plain", {}, 21_282_122),
+        ("pgd_at", {}, 21_282_122),
+        ("oat", {"encoding": "none", "dual_bn": False}, 31_403_978),
+        ("oat", {}, 33_355_466),
+        ("float", {}, 21_299_182),
+        ("smart", {}, 21_299_182),
+        ("pni", {"noise_fc": False}, 21_282_158),
+        ("pni", {}, 21_282_159),
+    ],
+)
+def test_resnet34_has_the_parameters_of_the_ledger(method, options, expected):
+    with torch.device("meta"):
+        model = create(method, "resnet34", **options)
+    assert sum(weight.numel() for weight in model.parameters()) == expected
+
+
+@pytest.mark.parametrize(
+    ("backbone", "plain", "oat"), [("wrn16_8", 10.961, 15.437), ("wrn40_2", 2.244, 3.227)]
+)
+def test_wide_resnets_have_the_published_sizes(backbone, plain, oat):
+    with torch.device("meta"):
+        assert million(create("plain", backbone)) == pytest.approx(plain, abs=5e-4)
+        model = create("oat", backbone, encoding="none", dual_bn=False)
+        assert million(model) == pytest.approx(oat, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "expected"), [("resnet18", 11.174), ("resnet50", 23.521), ("resnet20", 0.2722)]
+)
+def test_resnets_have_their_well_known_sizes(backbone, expected):
+    with torch.device("meta"):
+        assert million(create("plain", backbone)) == pytest.approx(expected, rel=0.011)
+
+
+def test_the_same_seed_gives_the_same_weights_with_and_without_noise_and_masks():
+    states = []
+    for method in ("plain", "pni", "float", "smart"):
+        torch.manual_seed(3)
+        states.append(create(method, "resnet20", width=4).state_dict())
+    for name, value in states[0].items():
+        assert all(torch.equal(state[name], value) for state in states[1:])
+
+
+def test_dropout_acts_in_training_only():
+    model = create("float", "wrn16_8", width=2, dropout=0.3)
+    x = torch.rand(4, 3, 8, 8)
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    one = model(x, 0.0)
+    model.load_state_dict(state)
+    assert not torch.equal(model(x, 0.0), one)
+    model.eval()
+    assert torch.equal(model(x, 0.0), model(x, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (("flot", "resnet18"), {}, "did you mean 'float'"),
+        (("float", "resnet43"), {}, "did you mean 'resnet"),
+        (("float", "resnet18"), {"dualbn": True}, "did you mean 'dual_bn'"),
+        (("plain", "resnet18"), {"alpha": 0.1}, "option of plain 'alpha'"),
+        (("smart", "resnet18"), {"granularity": "row"}, "granularity 'row'"),
+        (("oat", "resnet18"), {"encoding": "ortho"}, "did you mean 'orthogonal'"),
+        (("plain", "resnet18"), {"width": 0}, "width is 0"),
+        (("plain", "resnet18"), {"num_classes": 0}, "num_classes is 0"),
+        (("plain", "resnet18"), {"in_channels": 0}, "in_channels is 0"),
+        (("plain", "resnet18"), {"dropout": 0.3}, "wide ResNets only"),
+        (("plain", "wrn16_8"), {"dropout": 1.3}, "dropout is 1.3"),
+    ],
+)
+def test_impossible_networks_are_refused(arguments, options, message):
+    with pytest.raises(UserError, match=message):
+        create(*arguments, **options)
