@@ -193,10 +193,12 @@ class Pni(Method):
     granularity: str = "layer"
     noise_fc: bool = True
     alpha_decay: bool = False
+    clean_epochs: int = 5  # at the start, without the adversarial half of the loss
 
     def check(self) -> None:
-        """Refuse an unknown granularity."""
+        """Refuse an unknown granularity or a negative number of epochs."""
         choose("granularity", self.granularity, ("layer", "channel", "element"))
+        check_range("method.clean_epochs", self.clean_epochs, 0)
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,7 @@ class Trainer:
         context = Context(
             attack=lambda f, x, y: self._attack(f, x, y, starts),
             generator=torch.Generator().manual_seed(base + 2),
+            epoch=epoch,
         )
         self.model.train()
         total = torch.zeros((), device=self.device)

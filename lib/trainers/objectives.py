@@ -23,10 +23,11 @@ Classifier = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Context:
-    """What an objective may use: the attack, and a generator for its own draws (on the CPU)."""
+    """What an objective may use: the attack, a generator (on the CPU), the epoch from 0."""
 
     attack: Callable[[Classifier, Tensor, Tensor], Tensor]
     generator: torch.Generator
+    epoch: int = 0
 
 
 Objective = Callable[[nn.Module, Tensor, Tensor, Context], Tensor]
@@ -53,9 +54,14 @@ def pgd_at(method: PgdAt, model: nn.Module, x: Tensor, y: Tensor, context: Conte
     return loss
 
 
-def pni(model: nn.Module, x: Tensor, y: Tensor, context: Context) -> Tensor:
-    """Return half clean and half adversarial cross-entropy, both through noisy weights."""
+def pni(method: Pni, model: nn.Module, x: Tensor, y: Tensor, context: Context) -> Tensor:
+    """Return half clean and half adversarial cross-entropy, both through noisy weights.
+
+    The first epochs are clean alone, as in the released code.
+    """
     noisy = partial(model, lam=1.0)
+    if context.epoch < method.clean_epochs:
+        return cross_entropy(noisy(x), y)
     adversarial = context.attack(noisy, x, y)
     return 0.5 * cross_entropy(noisy(x), y) + 0.5 * cross_entropy(noisy(adversarial), y)
 
@@ -113,7 +119,7 @@ def objective(method: Method) -> Objective:
         case PgdAt():
             return partial(pgd_at, method)
         case Pni():
-            return pni
+            return partial(pni, method)
         case Oat():
             return partial(oat, method)
         case Float():  # SMART is FLOAT with path masks

@@ -71,10 +71,16 @@ def test_pgd_at_lam_zero_never_attacks(model, images, labels):
 
 
 def test_pni_passes_both_halves_of_the_loss_with_noise(model, images, labels):
-    loss = objective(Pni())(model, images, labels, CONTEXT)
+    loss = objective(Pni(clean_epochs=0))(model, images, labels, CONTEXT)
     assert [lam for _, lam, _ in model.calls] == [1.0, 1.0]
     expected = 0.5 * ce(model(images, 1.0), labels) + 0.5 * ce(model(images * 0.5, 1.0), labels)
     torch.testing.assert_close(loss, expected)
+
+
+def test_pni_starts_with_clean_epochs(model, images, labels):
+    loss = objective(Pni(clean_epochs=1))(model, images, labels, CONTEXT)
+    assert [lam for _, lam, _ in model.calls] == [1.0]
+    torch.testing.assert_close(loss, ce(model(images, 1.0), labels))
 
 
 @pytest.mark.parametrize("method", [Float(), Smart()])
