@@ -61,7 +61,9 @@ def perturb(
         return x
     if protocol.attack == "fgsm":
         return fgsm(f, x, y, protocol.eps, eot=protocol.eot, generator=generator)
-    step = protocol.step or min(1.25 * protocol.eps, protocol.eps + 4 / 255) / 7
+    step: float | None = protocol.step or None
+    if step is None and protocol.norm == "linf":
+        step = min(1.25 * protocol.eps, protocol.eps + 4 / 255) / 7
     return pgd(
         f,
         x,
