@@ -9,7 +9,7 @@ papers' convention: zeros by mask, the second batch norm and the noise scales al
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +80,7 @@ def layer_costs(model: nn.Module, in_channels: int = 3, size: int = 32) -> list[
         if not isinstance(layer, nn.Conv2d | nn.Linear):
             continue
         kernel, inputs, outputs = _shape(layer)
-        clean, adv, bits = _active(layer)
+        clean, adv, union, bits = _active(layer)
         rows.append(
             LayerCost(
                 name=name,
@@ -91,9 +91,9 @@ def layer_costs(model: nn.Module, in_channels: int = 3, size: int = 32) -> list[
                 out_channels=outputs,
                 positions=positions.get(name, 0),
                 weights=layer.weight.numel(),
-                clean=int(clean.sum()),
-                adv=int(adv.sum()),
-                union=int((clean | adv).sum()),
+                clean=clean,
+                adv=adv,
+                union=union,
                 bias=0 if layer.bias is None else layer.bias.numel(),
                 noisy=getattr(layer, "alpha", None) is not None,
                 mask_bits=bits,
@@ -109,9 +109,13 @@ def cost(model: nn.Module, in_channels: int = 3, size: int = 32) -> dict[str, in
     of the adversarial path; bytes_8bit is one byte for each parameter of params_union, and
     bytes_masks what the masks take beside it if stored at their entropy.
     """
-    rows = layer_costs(model, in_channels, size)
-    biases = sum(row.bias for row in rows)
-    shared = biases + batch_norm_params(model)
+    return totals(model, layer_costs(model, in_channels, size))
+
+
+def totals(model: nn.Module, rows: Iterable[LayerCost]) -> dict[str, int]:
+    """Return the sums that `cost` describes over layers already counted."""
+    rows = list(rows)
+    shared = sum(row.bias for row in rows) + batch_norm_params(model)
     union = sum(row.union for row in rows) + shared
     return {
         "params": sum(p.numel() for p in model.parameters()),
@@ -160,18 +164,20 @@ def _shape(layer: nn.Conv2d | nn.Linear) -> tuple[int, int, int]:
     return 1, layer.in_features, layer.out_features
 
 
-def _active(layer: nn.Conv2d | nn.Linear) -> tuple[Tensor, Tensor, float]:
-    """Return which weights the clean and the adversarial path use, and the masks' entropy."""
-    ones = torch.ones_like(layer.weight, dtype=torch.bool)
-    masks = [getattr(layer, name, None) for name in ("mask", "mask_clean", "mask_adv")]
-    kept, clean, adv = (ones if mask is None else mask.bool() for mask in masks)
-    clean, adv = clean & kept, adv & kept
-    bits = 0.0
-    if any(mask is not None for mask in masks):
-        for state in (clean & adv, clean & ~adv, adv & ~clean, ~clean & ~adv):
-            share = state.double().mean().item()
-            bits -= state.numel() * share * math.log2(share) if share else 0.0
-    return clean, adv, bits
+def _active(layer: nn.Conv2d | nn.Linear) -> tuple[int, int, int, float]:
+    """Return how many weights the clean, the adversarial and any path use; the masks' entropy."""
+    total = layer.weight.numel()
+    kept, clean, adv = (getattr(layer, name, None) for name in ("mask", "mask_clean", "mask_adv"))
+    if kept is None and clean is None and adv is None:
+        return total, total, total, 0.0
+    kept = torch.ones_like(layer.weight, dtype=torch.bool) if kept is None else kept.bool()
+    clean = kept if clean is None else kept & clean.bool()
+    adv = kept if adv is None else kept & adv.bool()
+    in_clean, in_adv, in_both = (int(m.sum()) for m in (clean, adv, clean & adv))
+    union = in_clean + in_adv - in_both
+    states = (in_both, in_clean - in_both, in_adv - in_both, total - union)
+    bits = -sum(n * math.log2(n / total) for n in states if n)
+    return in_clean, in_adv, union, bits
 
 
 def _positions(model: nn.Module, in_channels: int, size: int) -> dict[str, int]:
