@@ -88,15 +88,16 @@ def analytic(
     elif partly:
         name, value = min(partly.items(), key=lambda item: abs(item[1] - paper))
         if abs(value - paper) <= slack:
-            verdict, shown, note = PARTLY, value, f" ({name}; else {_number(ours)})"
+            verdict, shown, note = PARTLY, value, f" ({name}; else {_number(ours)}{unit})"
+    gap = round(shown - paper, 9)
     return Claim(
         id,
         claim,
         "analytic",
-        f"{_number(paper)}{unit}",
+        f"{paper:.10g}{unit}",
         f"{_number(shown)}{unit}{note}",
-        f"{shown - paper:+.3g}",
-        f"{tolerance:.2g}",
+        f"{gap:+.3g}" if gap else "0",
+        f"{tolerance:.3g}",
         verdict,
     )
 

@@ -29,7 +29,7 @@ def test_a_convention_with_a_caveat_earns_partly_and_is_named():
         "a", "OAT stores 31.4 MB", 31.4, 33.357, 0.1, {"D = 1": 31.404, "D = 64": 32.3}, unit=" MB"
     )
     assert claim.verdict == "partly"
-    assert claim.our_value == "31.40 MB (D = 1; else 33.36)"
+    assert claim.our_value == "31.40 MB (D = 1; else 33.36 MB)"
     assert claim.difference == "+0.004"
     assert claims.analytic("a", "x", 15, 10, 1, {"y": 12.0}).verdict == "not reproduced"
     assert claims.analytic("a", "x", 15, 10, 1, {"y": 12.0}).our_value == "10.00"
