@@ -6,7 +6,8 @@ import pytest
 from lib import paths, reference
 from lib.errors import UserError
 
-TABLES = [name for name in reference.names() if not name.endswith("/text")]
+AUDIT = "audit/published_numbers"
+TABLES = [name for name in reference.names() if not name.endswith("/text") and name != AUDIT]
 TEXTS = [name for name in reference.names() if name.endswith("/text")]
 
 
@@ -56,6 +57,15 @@ def test_some_numbers_read_from_the_papers_a_second_time():
     assert value("float/table1_variants", method="FLOATS-c", metric="channel_reduction") == 1.54
     assert reference.text("smart")["add_ops_m"] == 11.84
     assert reference.text("float")["robust_gain_vs_pgd_at"] == 34.92
+
+
+def test_audited_figures_stand_in_the_transcribed_tables_or_text():
+    for figure in reference.read(AUDIT).itertuples():
+        paper = figure.id.split("-")[0]
+        assert paper.upper() in figure.where
+        tables = [reference.read(name) for name in reference.names() if name.startswith(paper)]
+        assert figure.value in pd.concat(tables)["value"].to_list(), figure.id
+        assert figure.tolerance >= 0
 
 
 def test_a_misspelt_table_gets_a_suggestion():

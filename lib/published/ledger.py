@@ -1,0 +1,157 @@
+"""The networks of the SMART and FLOAT papers, built and counted: the ground of the audit.
+
+Only counting needs torch, so that plans that lead here stay light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from lib.cost import LayerCost
+
+SCALAR = {"encoding": "none"}  # lambda itself is the code of OAT's FiLM layers, D = 1
+EXACT = {"exact": True, "mask_seed": 0}  # masks whose counts do not depend on the draw
+
+NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "plain": ("plain", "resnet34", {}),
+    "plain half": ("plain", "resnet34", {"width": 32}),
+    "float": ("float", "resnet34", {}),
+    "oat": ("oat", "resnet34", {}),
+    "oat scalar": ("oat", "resnet34", SCALAR),
+    "smart": ("smart", "resnet34", EXACT),
+    "smart shortcuts": ("smart", "resnet34", EXACT | {"mask_shortcuts": True}),
+    "smart everywhere": ("smart", "resnet34", EXACT | {"mask_shortcuts": True, "pattern": "SSSS"}),
+    "smart disjoint": ("smart", "resnet34", EXACT | {"overlap": 0.0}),
+    "smart one mask": ("smart", "resnet34", EXACT | {"overlap": 0.5}),
+    "smart wrn40_2": ("smart", "wrn40_2", EXACT | {"pattern": "DSS"}),
+    "smart wrn40_2 last": ("smart", "wrn40_2", EXACT | {"pattern": "DDS"}),
+    "plain wrn40_2": ("plain", "wrn40_2", {}),
+    "oat wrn40_2": ("oat", "wrn40_2", {}),
+    "oat scalar wrn40_2": ("oat", "wrn40_2", SCALAR),
+    "plain wrn16_8": ("plain", "wrn16_8", {}),
+    "oat wrn16_8": ("oat", "wrn16_8", {}),
+    "oat scalar wrn16_8": ("oat", "wrn16_8", SCALAR),
+}
+# Weights that one read of the memory delivers, and multipliers (Eqs. 7-9)
+MACHINES = ((8, 175), (4, 175), (16, 175), (8, 128), (8, 256))
+
+
+@dataclass(frozen=True)
+class Count:
+    """The cost of a network, in all and by layer."""
+
+    total: dict[str, int]
+    layers: tuple[LayerCost, ...]
+
+    @property
+    def stored(self) -> int:
+        """Parameters that a device must hold, one batch norm counted."""
+        return self.total["params_union"]
+
+    @property
+    def per_path(self) -> int:
+        """Parameters that the adversarial path reads."""
+        return self.total["params_per_path"]
+
+    @property
+    def without_norms(self) -> int:
+        """Parameters of convolutions and linear layers."""
+        return sum(row.union + row.bias for row in self.layers)
+
+    @property
+    def film_macs(self) -> int:
+        """Multiply-accumulates of OAT's FiLM layers."""
+        return sum(row.macs for row in self.layers if row.film)
+
+
+@cache
+def count(name: str) -> Count:
+    """Return the counts of one of NETWORKS for a CIFAR-10 image; they depend on no weight."""
+    from lib.cost import layer_costs, totals
+    from lib.models import create
+
+    method, backbone, options = NETWORKS[name]
+    model = create(method, backbone, **options)
+    layers = layer_costs(model)
+    return Count(totals(model, layers), tuple(layers))
+
+
+def ledger(*names: str) -> pd.DataFrame:
+    """Return parameters, operations and additions of noise of some networks, in millions."""
+    keys = {
+        "params": "as built",
+        "params_union": "stored",
+        "params_per_path": "one path",
+        "macs": "MACs",
+        "macs_per_path": "MACs, one path",
+        "noise_adds": "noise ADDs",
+    }
+    frame = pd.DataFrame({name: count(name).total for name in names}).T
+    return frame[list(keys)].rename(columns=keys) / 1e6
+
+
+def norm_outputs(kernels: Iterable[int] = (1, 3)) -> int:
+    """Return how many values ResNet-34's batch norms after such convolutions make of an image."""
+    rows = [row for row in count("plain").layers if row.kind == "conv" and row.kernel in kernels]
+    return sum(row.out_channels * row.positions for row in rows)
+
+
+def layer_delays(
+    reads: int, multipliers: int, code: int = 1, kernels: Iterable[int] = (3,)
+) -> pd.DataFrame:
+    """Return the delay of ResNet-34's convolutions in ns: plain, with FLOAT, with OAT (Eqs. 7-9).
+
+    OAT has FiLM after the 3x3 convolutions only; code is the size of its code of lambda.
+    """
+    from lib.cost import delay
+
+    rows = []
+    for row in count("plain").layers:
+        if row.kind == "conv" and row.kernel in kernels:
+            film = 2 * row.out_channels * code + 4 * row.out_channels**2
+            found = delay(row.weights, row.positions, film, reads, multipliers)
+            rows.append((row.name, found.plain, found.noise, found.film))
+    frame = pd.DataFrame(rows, columns=["layer", "plain", "FLOAT", "OAT"])
+    return frame.assign(gain=frame["OAT"] / frame["FLOAT"])
+
+
+def delay_table(machines: Iterable[tuple[int, int]] = MACHINES) -> pd.DataFrame:
+    """Return the delays of each machine over layers, normalised to the plain convolution."""
+    rows = []
+    for reads, multipliers in machines:
+        layers = layer_delays(reads, multipliers)
+        row: dict[str, Any] = {"reads": reads, "multipliers": multipliers}
+        for method in ("FLOAT", "OAT"):
+            ratio = layers[method] / layers["plain"]
+            row |= {f"{method} min": ratio.min(), f"{method} max": ratio.max()}
+            row |= {f"{method} mean": ratio.mean()}
+        slowest = layers.loc[layers["gain"].idxmax()]
+        row |= {"largest gain": slowest["gain"], "layer": slowest["layer"]}
+        row |= {"mean gain": layers["gain"].mean()}
+        row |= {"whole network": layers["OAT"].sum() / layers["FLOAT"].sum()}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def machines_that_print(gain: float) -> tuple[list[tuple[int, int]], int]:
+    """Return the machines of a grid whose largest gain has these two decimals, and its size."""
+    reads = [2**k for k in range(9)]
+    multipliers = [16, 32, 64, 100, 128, 150, 175, 200, 256, 300, 350, 512, 1024]
+    grid = [(r, m) for r in reads for m in multipliers]
+    found = [g for g in grid if round(layer_delays(*g)["gain"].max(), 2) == gain]
+    return found, len(grid)
+
+
+def training_cost(attacked: float, clean: float, adversarial: float, steps: int = 7) -> float:
+    """Return the cost of a training step in forward passes of a whole batch.
+
+    A forward pass counts 1, the gradient of the image 1, of all weights 2. The arguments are the
+    shares of the batch that PGD attacks and that the clean and the adversarial loss are taken of.
+    """
+    return 2 * steps * attacked + 3 * (clean + adversarial)
