@@ -11,13 +11,14 @@ usage() {
   cat <<'END'
 Every figure and table of four papers, from one command.
 
-  ./run_all.sh                            preset quick, everything: about 15 minutes on 2 cores
+  ./run_all.sh                            everything on small images (preset quick), offline
   ./run_all.sh smart 'dnr/table2*'        papers, artifacts or globs
   ./run_all.sh --preset cifar --seeds 0,1,2 --set data.dataset=cifar100 --jobs 2
   ./run_all.sh --list                     what there is; also --dry-run, --why ARTIFACT
   ./run_all.sh --fresh | --from-records   train again | draw from the recorded runs, train nothing
-  ./run_all.sh --test [STEP...]           what CI runs: lint types stripped drift ignored unit notebooks
-  ./run_all.sh --python ARGS...           Python of the suite's environment, e.g. -m jupyterlab notebooks
+  ./run_all.sh --test [STEP...]           what CI runs; without names, all of:
+                                          lint types stripped drift ignored unit notebooks
+  ./run_all.sh --python ARGS...           the suite's own Python, e.g. -m jupyterlab notebooks
   ./run_all.sh --help                     this text
 
 The environment is the active one (venv or conda) if it has the pinned packages, else .venv, made
@@ -87,11 +88,12 @@ step_lint() {
 step_types() { "$PYTHON" -m mypy; }
 
 step_stripped() {
-  find notebooks -name .ipynb_checkpoints -prune -o -name '*.ipynb' -exec "$PYTHON" -m nbstripout \
-    --verify --extra-keys "metadata.papermill metadata.language_info cell.metadata.papermill" {} +
+  local keys="metadata.papermill metadata.language_info cell.metadata.papermill"
+  find notebooks -name .ipynb_checkpoints -prune -o -name '*.ipynb' \
+    -exec "$PYTHON" -m nbstripout --verify --keep-id --extra-keys "$keys" {} +
 }
 
-step_drift() { environment "$PYTHON" drift; }
+step_drift() { "$PYTHON" -m lib.lockfile drift; }
 
 step_ignored() { # common .gitignore templates hide a folder called lib
   ! git check-ignore lib tests notebooks data/reference results

@@ -1,4 +1,4 @@
-"""The environment the suite runs in: is it there, make it, do the files that describe it agree?
+"""The environment the suite runs in: is it there, and if not, make it.
 
 Run as a script by any Python from 3.11 on, before anything is installed: standard library only.
 packaging, which reads pins and markers, is itself pinned: without it nothing can match the lock.
@@ -25,20 +25,14 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.txt"
 VENV = ROOT / ".venv"
 STAMP = VENV / "suite.stamp"  # written last: what was installed from which lock
+UNFINISHED = "unfinished\n"  # what it says until then
 PYTHON = VENV / "bin" / "python"
 PRIVATE = ROOT / ".uv"  # our own uv where there is none, and the lock of the setup
 
 UV = "0.13.8"  # installed where no uv of at least OLDEST_UV is found
 OLDEST_UV = (0, 5)
-PYTHONS = ("3.11.9", "3.12.9", "3.13.9", "3.14.0")  # the lock has wheels for all of these
-RELOCK = (
-    "uv pip compile --universal --generate-hashes --all-extras pyproject.toml -o requirements.txt"
-)
+OTHER_LOCK = 3  # the exit status of ready when .venv is whole but of another lock
 ONLY_FOR_CUDA = re.compile(r"(nvidia-|cuda-|triton$)")
-SYSTEMS = {
-    "linux": {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64"},
-    "macos": {"sys_platform": "darwin", "platform_system": "Darwin", "platform_machine": "arm64"},
-}
 
 
 def say(text: str) -> None:
@@ -57,11 +51,16 @@ def pins() -> list[Any]:
     return [Requirement(line.rstrip(" \\")) for line in lines]
 
 
+def project_table() -> dict[str, Any]:
+    """Return the [project] table of pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
 def ranges(extras: list[str] | None = None) -> list[Any]:
     """Return the requirements of pyproject.toml with those extras (None: with all of them)."""
     from packaging.requirements import Requirement
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = project_table()
     optional = project["optional-dependencies"]
     chosen = optional if extras is None else extras
     return [
@@ -111,22 +110,23 @@ def check(*extras: str) -> int:
 
 
 def contents() -> list[str]:
-    """Return a fingerprint of lock, interpreter and place, then what lies in site-packages."""
-    told = f"{hashlib.sha256(LOCK.read_bytes()).hexdigest()} {sys.version} {VENV}"
+    """Return the lock's hash, interpreter and place, then what lies in site-packages."""
     library = Path(sysconfig.get_path("purelib"))
     names = sorted(path.name for path in library.iterdir() if path.name != "__pycache__")
-    return [hashlib.sha256(told.encode()).hexdigest(), *names]
+    place = f"{' '.join(sys.version.split())} in {VENV}"
+    return [hashlib.sha256(LOCK.read_bytes()).hexdigest(), place, *names]
 
 
 def ready() -> int:
-    """Return 0 if this is the Python of .venv and all that the stamp recorded is still there."""
+    """Return 0 if this is .venv and as its stamp says, OTHER_LOCK if only the lock has changed."""
     try:
-        recorded = STAMP.read_text().splitlines()
-    except OSError:
+        lock, *recorded = STAMP.read_text().splitlines()
+    except (OSError, ValueError):
         return 1
     now = contents()
-    same = recorded[:1] == now[:1] and set(recorded) <= set(now)
-    return int(not (same and Path(sys.prefix).resolve() == VENV.resolve()))
+    if not recorded or set(recorded) - set(now) or Path(sys.prefix).resolve() != VENV.resolve():
+        return 1
+    return 0 if lock == now[0] else OTHER_LOCK
 
 
 def stamp() -> int:
@@ -141,12 +141,17 @@ def stamp() -> int:
 # Make .venv
 
 
-def works(*command: object) -> bool:
-    """Return whether a command can be run and succeeds."""
+def status(*command: object) -> int:
+    """Return the exit status of a command, run silently; 127 if it cannot be run."""
     try:
-        return not subprocess.run([str(word) for word in command], capture_output=True).returncode
+        return subprocess.run([str(word) for word in command], capture_output=True).returncode
     except OSError:
-        return False
+        return 127
+
+
+def ask(command: str) -> int:
+    """Return the exit status of a command of this script under the Python of .venv."""
+    return status(PYTHON, "-P", __file__, command)
 
 
 @contextmanager
@@ -196,9 +201,9 @@ def find_uv() -> str:
     say(f"Installing uv {UV} into {folder}.")
     install = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"uv=={UV}")
     shutil.rmtree(folder, ignore_errors=True)
-    if not (works(sys.executable, "-m", "venv", folder) and works(folder / "bin/python", *install)):
+    if status(sys.executable, "-m", "venv", folder) or status(folder / "bin/python", *install):
         shutil.rmtree(folder, ignore_errors=True)  # a Python without ensurepip, as on Debian
-        works(sys.executable, *install, "--target", folder)
+        status(sys.executable, *install, "--target", folder)
     if not usable_uv(own):
         raise SystemExit(
             f"Cannot install uv {UV}: check the network and pip's index, or install uv yourself, "
@@ -242,25 +247,28 @@ def clear() -> None:
         elif VENV.exists():
             shutil.rmtree(VENV)
         VENV.mkdir()
-        STAMP.write_text("unfinished\n")
+        STAMP.write_text(UNFINISHED)
     except OSError as error:
         raise SystemExit(
             f"Cannot replace {VENV} ({error.strerror}): remove it yourself, then run again."
         ) from None
 
 
-def install(keep: int) -> None:
-    """Fill an empty .venv from the lock; keep is a file descriptor that uv shares."""
+def install(keep: int, update: bool) -> None:
+    """Fill .venv from the lock, from nothing or what is there; uv shares the descriptor keep."""
     uv, settings = find_uv(), uv_settings()
-    say(f"Setting up {VENV} (once; the first download is about 3 GB on Linux).")
-    clear()
-    base = getattr(sys, "_base_executable", sys.executable)  # not the .venv that is going
     quiet = [] if sys.stderr.isatty() else ["--quiet"]  # progress is for people; errors always show
     exactly = ["--no-build", "--require-hashes", "--python", str(PYTHON), str(LOCK)]
-    for step in (
-        ["venv", "--quiet", "--allow-existing", "--python", base, str(VENV)],
-        ["pip", "sync", *quiet, *exactly],
-    ):
+    steps = [["pip", "sync", *quiet, *exactly]]
+    if update:
+        say(f"Bringing {VENV} up to date with requirements.txt.")
+        STAMP.write_text(UNFINISHED)
+    else:
+        say(f"Setting up {VENV} (once; some gigabytes on Linux, where PyTorch brings CUDA).")
+        clear()
+        base = getattr(sys, "_base_executable", sys.executable)  # not the .venv that has gone
+        steps.insert(0, ["venv", "--quiet", "--allow-existing", "--python", base, str(VENV)])
+    for step in steps:
         if subprocess.run([uv, *step], cwd=ROOT, env=settings, pass_fds=[keep]).returncode:
             raise SystemExit(
                 "Could not install the pinned packages, see above: check the network (or point "
@@ -271,91 +279,21 @@ def install(keep: int) -> None:
 
 def setup() -> int:
     """Make .venv from the lock, unless it is there already; anything half-made is made again."""
-
-    def says_yes(command: str) -> bool:
-        return works(PYTHON, "-P", __file__, command)
-
     with alone() as held:
-        if says_yes("ready"):
+        state = ask("ready")
+        if state == 0:
             return 0
-        by_hand = not STAMP.exists() and says_yes("check")
+        by_hand = not STAMP.exists() and ask("check") == 0
         if not by_hand:
-            require_space()
-            install(held)
-        if not says_yes("stamp"):
+            if state != OTHER_LOCK:
+                require_space()
+            install(held, update=state == OTHER_LOCK)
+        if ask("stamp"):
             raise SystemExit(f"{PYTHON} does not run: remove {VENV}, then run ./run_all.sh again.")
         return 0
 
 
-# Do the files agree?
-
-
-def conda_file() -> str:
-    """Return the text of environment.yml: conda brings Python, the lock brings everything else."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return "\n".join(
-        [
-            "# Written by: python lib/environment.py write",
-            f"name: {project['name']}",
-            "channels:",
-            "  - conda-forge",
-            "dependencies:",
-            f"  - python {project['requires-python'].replace(' ', '')}",
-            "  - pip",
-            "  - pip:",
-            "      - -r requirements.txt",
-            "",
-        ]
-    )
-
-
-def write() -> int:
-    """Write environment.yml."""
-    (ROOT / "environment.yml").write_text(conda_file())
-    return 0
-
-
-def unmet(need: Any, locked: list[Any]) -> Iterator[str]:
-    """Yield the systems and Pythons on which not exactly one pin meets this range."""
-    for name, system in SYSTEMS.items():
-        for python in PYTHONS:
-            marks = {
-                "python_full_version": python,
-                "python_version": python.rpartition(".")[0],
-                **system,
-            }
-            here = [p for p in locked if p.marker is None or p.marker.evaluate(marks)]
-            met = [p for p in here if need.specifier.contains(str(p.specifier).lstrip("="))]
-            if len(met) != 1 or len(here) != 1:
-                yield f"{need.name} on {name} with Python {python}"
-
-
-def drift() -> int:
-    """Say where environment.yml, pyproject.toml and the lock contradict each other."""
-    text = LOCK.read_text()
-    found = []
-    conda = ROOT / "environment.yml"
-    if not conda.exists() or conda.read_text() != conda_file():
-        found.append("environment.yml is out of date: run python lib/environment.py write")
-    if f"#    {RELOCK}\n" not in text:
-        found.append(f"requirements.txt was not made by: {RELOCK}")
-    if re.search(r"://|^\s*--[a-z-]*(?:index|links)", text, re.MULTILINE):
-        found.append("requirements.txt names an index or an address; any mirror should do")
-    blocks = re.split(r"\n(?=[A-Za-z0-9])", text)[1:]
-    found += [f"{x.split()[0]} has no hash" for x in blocks if "--hash=sha256:" not in x]
-    locked: dict[str, list[Any]] = {}
-    for pin in pins():
-        locked.setdefault(pin.name, []).append(pin)
-    for need in ranges():
-        where = list(unmet(need, locked.get(need.name, [])))
-        if where:
-            found.append(f"requirements.txt does not meet pyproject's {need}: {', '.join(where)}")
-    for line in found:
-        say(line)
-    return int(bool(found))
-
-
-COMMANDS = {f.__name__: f for f in (check, ready, stamp, setup, write, drift)}
+COMMANDS = {f.__name__: f for f in (check, ready, stamp, setup)}
 
 
 def main(words: list[str]) -> int:

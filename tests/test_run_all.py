@@ -64,7 +64,8 @@ class Suite:
         (self.root / "lib").mkdir(parents=True)
         self.bin.mkdir()
         shutil.copy(ROOT / "run_all.sh", self.root)
-        shutil.copy(ROOT / "lib/environment.py", self.root / "lib")
+        for name in ("environment.py", "lockfile.py"):
+            shutil.copy(ROOT / "lib" / name, self.root / "lib")
         (self.root / "lib/__init__.py").touch()
         (self.root / "lib/__main__.py").write_text(MAIN)
         for module in ("pip", "venv"):  # instead of the real ones: quick, and without a network
@@ -207,12 +208,32 @@ def test_a_finished_environment_needs_neither_uv_nor_another_python(suite):
     assert suite.calls("venv") == 1
 
 
-def test_a_changed_lock_makes_the_environment_again(suite):
+def test_a_changed_lock_brings_the_environment_up_to_date(suite):
     suite.python("python3")
     told(suite())
     with (suite.root / "requirements.txt").open("a") as lock:
         lock.write("# changed\n")
+    told(suite(SUITE_MIN_FREE_KB=str(10**15)))  # most packages are there: little space is needed
     told(suite())
+    assert (suite.calls("venv"), suite.calls("pip")) == (1, 2)
+
+
+def test_an_update_that_failed_makes_the_environment_again(suite):
+    suite.python("python3")
+    told(suite())
+    with (suite.root / "requirements.txt").open("a") as lock:
+        lock.write("# changed\n")
+    refused(suite(UV_FAILS="1"), "network")
+    told(suite())
+    assert suite.calls("venv") == 2
+
+
+def test_a_folder_that_was_moved_makes_its_environment_again(suite):
+    suite.python("python3")
+    told(suite())
+    suite.root = suite.root.rename(suite.root.with_name("moved"))
+    suite.variables["VENV_SITE"] = str(suite.root / ".venv" / SITE)
+    assert told(suite())["python"] == str(suite.root / ".venv")
     assert suite.calls("venv") == 2
 
 

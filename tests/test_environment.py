@@ -1,0 +1,198 @@
+"""The files that describe the environment agree, and disagreements are found and named."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tomllib
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from lib import environment, lockfile
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def copy(tmp_path, monkeypatch):
+    """Copies of the three files in a folder of their own, for environment to look at."""
+    for name in ("pyproject.toml", "requirements.txt", "environment.yml"):
+        shutil.copy(ROOT / name, tmp_path)
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "LOCK", tmp_path / "requirements.txt")
+    return tmp_path
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def pin(name: str) -> str:
+    """Return a pin of the lock as it is written, e.g. seaborn==0.13.2."""
+    return next(str(x) for x in environment.pins() if x.name == name)
+
+
+def test_the_files_of_the_repository_agree():
+    assert lockfile.drift() == 0
+
+
+def test_write_mends_a_changed_conda_file(copy):
+    change(copy / "environment.yml", "conda-forge", "elsewhere")
+    assert lockfile.drift() == 1
+    lockfile.write()
+    assert lockfile.drift() == 0
+
+
+def test_the_conda_file_brings_python_and_the_lock():
+    parsed = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert parsed["channels"] == ["conda-forge"]
+    assert {"pip": ["-r requirements.txt"]} in parsed["dependencies"]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "named"),
+    [
+        ("pyproject.toml", '"tqdm>=', '"no-such-package>=1",\n    "tqdm>=', "no-such-package"),
+        ("pyproject.toml", '"nbval>=0.11"', '"nbval>=99"', "nbval>=99"),
+        ("requirements.txt", "seaborn==", "sea-born==", "seaborn"),
+        ("requirements.txt", "filelock==4", "filelock==1", "filelock"),
+        ("requirements.txt", "--all-extras ", "", "was not made by"),
+        ("requirements.txt", "tqdm==", "--extra-index-url x\ntqdm==", "index"),
+        ("requirements.txt", "tqdm==", "tqdm @ https://x.org/tqdm.whl\ntqdm==", "address"),
+    ],
+)
+def test_drift_names_what_disagrees(copy, capsys, name, old, new, named):
+    change(copy / name, old, new)
+    assert lockfile.drift() == 1
+    assert named in capsys.readouterr().err
+
+
+def test_a_pin_without_hash_is_drift(copy, capsys):
+    lock = copy / "requirements.txt"
+    lock.write_text(lock.read_text() + "zipp==3.0\n")
+    assert lockfile.drift() == 1
+    assert "zipp==3.0 has no hash" in capsys.readouterr().err
+
+
+def test_a_pin_for_one_system_alone_is_drift(copy, capsys):
+    written = pin("seaborn")
+    change(copy / "requirements.txt", written, f"{written} ; sys_platform == 'linux'")
+    assert lockfile.drift() == 1
+    said = capsys.readouterr().err
+    assert "seaborn on macos" in said
+    assert "seaborn on linux" not in said
+
+
+def installed(monkeypatch, **versions: str) -> None:
+    def version(name: str) -> str:
+        if name not in versions:
+            raise PackageNotFoundError(name)
+        return versions[name]
+
+    monkeypatch.setattr(environment, "version", version)
+
+
+def test_differences_say_what_is_missing_and_what_is_other(monkeypatch):
+    installed(monkeypatch, numpy="2.0.0", tqdm="4.1")
+    wanted = [Requirement(x) for x in ("numpy==2.4.6", "tqdm==4.1", "torch>=2.11")]
+    assert environment.differences(wanted) == [
+        "numpy is 2.0.0 instead of ==2.4.6",
+        "torch is missing",
+    ]
+
+
+def test_pins_for_other_systems_do_not_count(monkeypatch):
+    installed(monkeypatch)
+    assert environment.differences([Requirement("x==1 ; sys_platform == 'nowhere'")]) == []
+
+
+@pytest.mark.parametrize(("torch", "complete"), [("2.15.0", False), ("2.15.0+cpu", True)])
+def test_only_a_torch_build_of_its_own_does_without_the_cuda_pins(monkeypatch, torch, complete):
+    installed(monkeypatch, torch=torch)
+    wanted = [Requirement(x) for x in ("nvidia-cublas==13", "triton==3", "torch==2.15.0")]
+    assert (environment.differences(wanted) == []) is complete
+
+
+def test_the_lock_pins_the_direct_requirements_exactly():
+    named = {x.name for x in environment.ranges()}
+    pinned = {x.name: str(x.specifier) for x in environment.pins()}
+    assert {name for name in named if not pinned[name].startswith("==")} == set()
+
+
+def test_every_test_extra_is_beyond_the_ones_a_run_needs():
+    run = {x.name for x in environment.ranges(["notebooks"])}
+    assert {"torch", "papermill"} <= run
+    assert not {"pytest", "ruff"} & run
+
+
+def test_the_script_accepts_the_pythons_that_the_project_asks_for():
+    allowed = SpecifierSet(
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    )
+    assert all(allowed.contains(python) for python in lockfile.PYTHONS)
+    low, high = (next(x.version for x in allowed if x.operator == op) for op in (">=", "<"))
+    said = f"({low.replace('.', ', ')}) <= sys.version_info < ({high.replace('.', ', ')})"
+    assert said in (ROOT / "run_all.sh").read_text()
+
+
+@pytest.mark.parametrize(
+    ("answer", "usable"),
+    [
+        ("uv 0.13.8 (x86_64)", True),
+        ("uv 1.0.0", True),
+        ("uv 0.4.30", False),
+        ("ultraviolet 9.9", False),
+        ("", False),
+    ],
+)
+def test_only_a_uv_that_answers_and_is_new_enough_is_used(tmp_path, answer, usable):
+    stub = tmp_path / "uv"
+    stub.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    stub.chmod(0o755)
+    assert environment.usable_uv(stub) is usable
+
+
+def test_a_uv_that_is_not_there_is_not_used(tmp_path):
+    assert not environment.usable_uv(tmp_path / "uv")
+
+
+def pip_says(monkeypatch, *lines: str) -> None:
+    answer = subprocess.CompletedProcess([], 0, stdout="\n".join(lines) + "\n")
+    monkeypatch.setattr(environment.subprocess, "run", lambda *_, **__: answer)
+    for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_uv_gets_the_index_and_certificate_of_pip(monkeypatch):
+    pip_says(
+        monkeypatch,
+        ":env:.index-url='https://mirror/a=b/simple'",
+        "global.cert='/my/ca.pem'",
+        "global.index-url='https://other/simple'",
+    )
+    settings = environment.uv_settings()
+    assert settings["UV_DEFAULT_INDEX"] == "https://mirror/a=b/simple"
+    assert settings["SSL_CERT_FILE"] == "/my/ca.pem"
+
+
+def test_settings_made_for_uv_are_kept(monkeypatch):
+    pip_says(monkeypatch, "global.index-url='https://pips/simple'")
+    monkeypatch.setenv("UV_INDEX_URL", "https://mine/simple")
+    settings = environment.uv_settings()
+    assert settings["UV_INDEX_URL"] == "https://mine/simple"
+    assert "UV_DEFAULT_INDEX" not in settings
+
+
+def test_no_file_above_a_megabyte_is_tracked():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    files = [ROOT / name for name in listed.stdout.splitlines()]
+    assert [f.name for f in files if f.exists() and f.stat().st_size > 1_000_000] == []
