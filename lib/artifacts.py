@@ -10,6 +10,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from PIL import Image
 
 from lib import paths, store
 from lib.papers.study import Study
@@ -36,18 +37,27 @@ def save(
 ) -> None:
     """Write metrics.csv, claims.csv, run.json and the figure or the table of a study."""
     folder = study.folder
-    store.write_text(folder / "metrics.csv", metrics.to_csv(index=False, float_format="%.6g"))
+    store.write_text(folder / "metrics.csv", metrics.to_csv(index=False, float_format="%.10g"))
     store.write_text(folder / "claims.csv", claims.to_csv(index=False))
     if figure is not None:
-        for kind, options in (("png", {"dpi": 200}), ("pdf", {"metadata": {"CreationDate": None}})):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, **options)
-            store.write_bytes(folder / f"figure.{kind}", buffer.getvalue())
+        store.write_bytes(folder / "figure.png", png(figure))
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="pdf", metadata={"CreationDate": None})
+        store.write_bytes(folder / "figure.pdf", buffer.getvalue())
     if table is not None:
         store.write_text(folder / "table.md", table.to_markdown(index=False) + "\n")
         latex = table.style.hide(axis="index").format(escape="latex").to_latex(hrules=True)
         store.write_text(folder / "table.tex", latex)
     store.write_json(folder / "run.json", record(study))
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as a PNG of 200 dots per inch with a palette, a third of the full size."""
+    full, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(full, format="png", dpi=200)
+    full.seek(0)
+    Image.open(full).convert("RGB").quantize(192).save(small, format="png", optimize=True)
+    return small.getvalue()
 
 
 def record(study: Study) -> dict[str, Any]:
