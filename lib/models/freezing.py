@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib.models.conditional import BatchNorm2d, Conditional, Conv2d, Linear
+from lib.models.conditional import Conditional
+from lib.models.conditional_layers import BatchNorm2d, Conv2d, Linear
 
 
 def classifier(model: nn.Module, lam: float | Tensor, **options: Any) -> Callable[[Tensor], Tensor]:

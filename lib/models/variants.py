@@ -12,7 +12,8 @@ from torch import nn
 
 from lib.errors import UserError, check_range, choose
 from lib.models import layers, masks
-from lib.models.conditional import BatchNorm2d, Condition, Conditional, Conv2d, Linear
+from lib.models.conditional import Conditional
+from lib.models.conditional_layers import BatchNorm2d, Condition, Conv2d, Linear
 from lib.models.encoding import ENCODINGS, Encoder
 from lib.models.resnet import BasicBlock, Bottleneck, ResNet
 from lib.models.wide_resnet import WideResNet
