@@ -150,6 +150,7 @@ run_steps() {
 main() {
   case $OSTYPE in msys* | cygwin*) refuse "Windows is served through WSL; start it there." ;; esac
   export PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH} # kernels start in the notebook's folder
+  unset PYTHONDONTWRITEBYTECODE # a batch is many processes: each would compile PyTorch's modules anew
   case ${1:-} in
     -h | --help)
       usage

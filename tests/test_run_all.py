@@ -338,6 +338,12 @@ def test_ctrl_c_reaches_the_suite(suite):
     assert process.returncode == 7
 
 
+def test_compiled_modules_are_kept_for_the_next_process(suite):
+    suite.python("python3")
+    told(suite(PYTHONDONTWRITEBYTECODE="1"))
+    assert (suite.root / "lib/__pycache__").is_dir()
+
+
 def test_python_runs_in_the_callers_folder_with_lib_importable(suite):
     suite.python("python3")
     done = suite("--python", "-c", "import os, lib; print(os.getcwd()); print(lib.__file__)")
