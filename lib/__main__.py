@@ -1,0 +1,306 @@
+"""The command line: `python -m lib COMMAND`; `--help` on each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from lib.batch.child import Stopped, follow_parent, stoppable
+from lib.errors import UserError, check_range, choose
+from lib.papers import ARTIFACTS, artifact, match
+from lib.presets import PRESETS, preset
+
+if TYPE_CHECKING:
+    from lib.papers import Study
+
+CONTINUE = "What is finished is kept; run the same command again to continue."
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that complains in one sentence, like everything else here."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse has to say, without the usage."""
+        raise UserError(f"{message[0].upper()}{message[1:]}; see {self.prog} --help.")
+
+
+def parser() -> Parser:
+    """Return the parser of all commands."""
+    top = Parser(prog="python -m lib", description=__doc__, allow_abbrev=False)
+    commands = top.add_subparsers(dest="command", parser_class=Parser, metavar="COMMAND")
+
+    def command(name: str, text: str) -> Parser:
+        return commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+
+    _run_options(command("run", "Train what is missing, execute notebooks, write the report."))
+    p = command("train", "Train and evaluate the networks of artifacts, or one recipe, here.")
+    p.add_argument("what", help="an artifact, a recipe.json or the key of a run")
+    p.add_argument("--protocols", type=Path, help="a JSON list of evaluations (for a recipe)")
+    p.add_argument("--fresh", action="store_true", help="train even what is finished")
+    _study_options(p)
+    p = command("status", "Show the runs of the store: finished, unfinished, damaged, stale.")
+    p.add_argument("--preset", help="only the runs that this preset asks for")
+    p.add_argument("--seeds", default="0", help="with these seeds, as in 0,1,2")
+    p = command("cost", "Count parameters, operations and bytes of a network.")
+    p.add_argument("--method", required=True)
+    p.add_argument("--backbone", required=True)
+    p.add_argument("--width", type=int, default=0, help="channels of the first stage; 0: paper's")
+    p.add_argument("--num-classes", type=int, default=10)
+    p.add_argument("--in-channels", type=int, default=3)
+    p.add_argument("--size", type=int, default=32, help="pixels of the side of an image")
+    _set_option(p, "an option of the method, as in density=0.3")
+    p.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    p = command("data", "Download, check and decode data sets.")
+    p.add_argument("name", nargs="+", help="as in cifar10")
+    p = command("report", "Write index.html, RESULTS.md and summary.csv from the results.")
+    p.add_argument("--preset", help="one folder of results; without it, all of them")
+    p.add_argument("--readme", action="store_true", help="fill the generated parts of README.md")
+    p = command("prepare-notebooks", "Write copies of the notebooks with a preset filled in.")
+    p.add_argument("--preset", default="ci")
+    p.add_argument("folder", type=Path, metavar="DEST")
+    return top
+
+
+def _run_options(p: Parser) -> None:
+    p.add_argument("artifacts", nargs="*", metavar="ARTIFACT", help="artifacts, papers or globs")
+    _study_options(p)
+    p.add_argument("--jobs", type=int, help="processes at a time; default: one for each core")
+    p.add_argument("--timeout", type=float, help="seconds that a notebook may take")
+    p.add_argument("--fresh", action="store_true", help="train and execute everything anew")
+    p.add_argument("--from-records", action="store_true", help="only redraw recorded runs")
+    p.add_argument("--list", action="store_true", help="show the artifacts there are")
+    p.add_argument("--dry-run", action="store_true", help="show what would be done")
+    p.add_argument("--why", metavar="ARTIFACT", help="show why something would be done")
+
+
+def _study_options(p: Parser) -> None:
+    p.add_argument("--preset", default="quick", help=f"{', '.join(PRESETS)}; default: quick")
+    p.add_argument("--seeds", default="0", help="one run for each, as in 0,1,2")
+    _set_option(p, "a field of every recipe, as in train.epochs=30")
+
+
+def _set_option(p: Parser, text: str) -> None:
+    p.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help=text)
+
+
+def seeds_of(text: str) -> tuple[int, ...]:
+    """Return the seeds of '0,1,2'."""
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise UserError(f"--seeds takes whole numbers as in 0,1,2, not '{text}'.") from None
+
+
+def overrides_of(words: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of '--set a.b=value'; a value is JSON or else text."""
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name:
+            raise UserError(f"--set takes FIELD=VALUE, as in train.epochs=30, not '{word}'.")
+        if name in found:
+            raise UserError(f"--set gives {name} twice; give it once.")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found
+
+
+def _plan_study(words: argparse.Namespace, name: str) -> Study:
+    return artifact(name)(words.preset, seeds_of(words.seeds), overrides_of(words.set))
+
+
+def run(words: argparse.Namespace) -> int:
+    """Carry out the batch, or show what it would do."""
+    names = tuple(match([words.why] if words.why else words.artifacts))
+    if words.list:
+        return show(names)
+    preset(words.preset)
+    from lib.batch import run as batch
+
+    limit = batch.TIMEOUT if words.timeout is None else words.timeout
+    options = batch.Options(
+        names,
+        words.preset,
+        seeds_of(words.seeds),
+        overrides_of(words.set),
+        words.jobs,
+        words.fresh,
+        words.from_records,
+        limit,
+    )
+    if words.why:
+        return batch.why(options)
+    return batch.dry(options) if words.dry_run else batch.execute(options)
+
+
+def show(names: Sequence[str]) -> int:
+    """Print artifacts with what they show."""
+    width = max(map(len, names))
+    for name in names:
+        text = (ARTIFACTS[name].__doc__ or "").strip().splitlines()[0]
+        print(f"{name:{width}}  {text.removeprefix('Plan ').rstrip('.')}")
+    return 0
+
+
+def train(words: argparse.Namespace) -> int:
+    """Train and evaluate here, one network after the other."""
+    from lib.batch import status, worker
+
+    worker.use_threads()
+    if words.what in ARTIFACTS or not _is_recipe(words.what):
+        jobs = [(j.recipe, j.protocols, j.label) for j in _plan_study(words, words.what).jobs]
+    else:
+        protocols = status.protocols_of(words.protocols) if words.protocols else ()
+        recipe = status.recipe_of(words.what)
+        jobs = [(recipe, protocols, recipe.method.kind)]
+    for recipe, protocols, label in jobs:
+        made = worker.work(recipe, protocols, f"{label}, seed {recipe.seed}", words.fresh)
+        print(f"{made.key}  {label}, seed {recipe.seed}  {made.folder}")
+    return 0
+
+
+def _is_recipe(word: str) -> bool:
+    from lib.batch.status import KEY
+
+    return word.endswith(".json") or KEY.fullmatch(word) is not None or Path(word).is_file()
+
+
+def status(words: argparse.Namespace) -> int:
+    """Print the runs of the store; 1 if one of them is damaged."""
+    if words.preset:
+        preset(words.preset)
+    from lib.batch import display
+    from lib.batch import status as shelf
+
+    found = shelf.held(words.preset or "", seeds_of(words.seeds))
+    rows = [(run.key, run.what, run.state, f"{run.megabytes:.1f}") for run in found]
+    print(display.table(("run", "what", "state", "MB"), rows))
+    total = sum(run.megabytes for run in found)
+    print(f"\n{len(found)} runs, {total:.1f} MB")
+    return int(any(run.damaged for run in found))
+
+
+def cost(words: argparse.Namespace) -> int:
+    """Print the cost of a network."""
+    check_range("--num-classes", words.num_classes, 1)
+    check_range("--in-channels", words.in_channels, 1)
+    check_range("--width", words.width, 0)
+    from lib import cost as counting
+
+    found = counting.report(
+        words.method,
+        words.backbone,
+        words.width or None,
+        words.num_classes,
+        words.size,
+        overrides_of(words.set),
+        words.in_channels,
+    )
+    if words.json:
+        print(json.dumps(found))
+        return 0
+    width = max(map(len, found))
+    for name, value in found.items():
+        print(f"{name:{width}}  {value:>15,}")
+    return 0
+
+
+def data(words: argparse.Namespace) -> int:
+    """Make data sets ready for use."""
+    from lib import data as sets
+
+    for name in words.name:
+        sets.spec(name)
+    for name in words.name:
+        counts = ", ".join(f"{n:,} {split}" for split, n in sets.prepare(name).items())
+        print(f"{name}: {counts}")
+    return 0
+
+
+def report(words: argparse.Namespace) -> int:
+    """Write the reports of the results folders."""
+    from lib import paths
+    from lib import report as reports
+    from lib.report import readme
+    from lib.runs import code_fingerprint
+
+    made = {p.parents[2] for p in paths.RESULTS.glob("*/*/*/run.json")} - {paths.runs()}
+    if words.preset:
+        if "-custom-" not in words.preset:
+            preset(words.preset)
+        made = {paths.RESULTS / words.preset} & made
+    if not made and not words.readme:
+        raise UserError(f"There are no such results in {paths.RESULTS}; ./run_all.sh makes them.")
+    for folder in sorted(made):
+        entries = reports.build(folder, code_fingerprint())
+        print(f"{folder / 'index.html'}: {len(entries)} artifacts")
+    if words.readme:
+        readme.fill(paths.ROOT / "README.md", code_fingerprint())
+        print("README.md: generated parts rewritten")
+    return 0
+
+
+def prepare_notebooks(words: argparse.Namespace) -> int:
+    """Write copies of all notebooks that run under another preset."""
+    preset(words.preset)
+    from lib import paths
+    from lib.batch import execute
+
+    for name in ARTIFACTS:
+        execute.inspect(paths.notebook(name))
+        target = words.folder / f"{name}.ipynb"
+        execute.prepare(paths.notebook(name), target, {"PRESET": words.preset})
+    print(f"{len(ARTIFACTS)} notebooks with preset {words.preset} in {words.folder}")
+    return 0
+
+
+COMMANDS = {
+    f.__name__.replace("_", "-"): f
+    for f in (run, train, status, cost, data, report, prepare_notebooks)
+}
+
+
+def dispatch(argv: Sequence[str]) -> int:
+    """Carry out one command and return its exit status."""
+    if argv and not argv[0].startswith("-"):
+        choose("command", argv[0], COMMANDS)
+    words = parser().parse_args(argv)
+    if words.command is None:
+        parser().print_help()
+        return 2
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("lib").setLevel(logging.INFO)
+    return COMMANDS[words.command](words)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; what the caller can mend is one line on standard error."""
+    follow_parent()
+    try:
+        with stoppable():
+            return dispatch(sys.argv[1:] if argv is None else argv)
+    except UserError as error:
+        message, status = f"error: {' '.join(str(error).split())}", 2
+    except KeyboardInterrupt:
+        message, status = f"Interrupted. {CONTINUE}", 130
+    except Stopped:
+        message, status = f"Stopped. {CONTINUE}", 143
+    except BrokenPipeError:  # the reader, as in `... | head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SystemExit as asked:  # --help
+        return asked.code if isinstance(asked.code, int) else 1
+    sys.stderr.write(f"{message}\n")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

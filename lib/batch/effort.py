@@ -1,0 +1,64 @@
+"""How much work a job is, in multiply-accumulates: for the order of jobs and the time left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+
+from lib import cost, data
+from lib.protocol import Protocol
+from lib.recipe import Oat, PgdAt, Plain, Pni, Recipe
+
+BACKWARD = 3  # forward and backward together, in forwards
+FORWARD_SPEED = 5e9  # multiply-accumulates a second, a first guess that measured times replace
+
+
+@cache
+def _macs(backbone: str, width: int, dataset: str) -> int:
+    spec = data.spec(dataset)
+    built = cost.report(
+        "plain", backbone, width or None, spec.num_classes, spec.size, None, spec.channels
+    )
+    return built["macs"]
+
+
+def _passes(recipe: Recipe) -> float:
+    """Return how often an image goes forward and backward in one epoch."""
+    attacked = recipe.attack.steps + 1.0
+    match recipe.method:
+        case Plain():
+            return 1.0
+        case PgdAt(lam=lam):
+            return (lam > 0) * attacked + (lam < 1)
+        case Pni():
+            return attacked + 1
+        case Oat():
+            return 1.5 * (attacked + 1)  # FiLM layers on top
+    return 0.5 * attacked + 0.5  # FLOAT and SMART attack half of each batch
+
+
+def _images(recipe: Recipe, split: str, limit: int) -> int:
+    """Return the number of images; folders of images are counted only on loading."""
+    spec = data.spec(recipe.data.dataset)
+    return limit or spec.images[data.SPLITS.index(split)] or 100_000
+
+
+def training(recipe: Recipe) -> float:
+    """Return the multiply-accumulates of a training."""
+    macs = _macs(recipe.model.backbone, recipe.model.width, recipe.data.dataset)
+    images = _images(recipe, "train", recipe.data.train_images) * recipe.train.epochs
+    return float(BACKWARD * macs * images * _passes(recipe))
+
+
+def evaluation(recipe: Recipe, protocol: Protocol) -> float:
+    """Return the multiply-accumulates of one evaluation."""
+    macs = _macs(recipe.model.backbone, recipe.model.width, recipe.data.dataset)
+    steps = {"none": 0, "fgsm": 1, "pgd": protocol.steps * protocol.restarts}[protocol.attack]
+    passes = 1 + BACKWARD * steps * protocol.eot
+    return float(macs * _images(recipe, protocol.split, protocol.images) * passes)
+
+
+def seconds(recipe: Recipe, train: bool, protocols: Iterable[Protocol]) -> float:
+    """Return a first guess at the seconds of a job, its start included."""
+    macs = sum(evaluation(recipe, p) for p in protocols) + (training(recipe) if train else 0.0)
+    return 5 + macs / FORWARD_SPEED

@@ -1,0 +1,129 @@
+"""Executes one notebook: `python -m lib.batch.execute SOURCE OUTPUT PARAMETERS` (JSON).
+
+The exit code alone tells whether it succeeded: papermill leaves a notebook whose cells all say
+'completed' when its kernel was killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lib import paths
+from lib.batch.child import follow_parent
+from lib.errors import UserError
+
+KERNEL = "python3"
+START = 180  # seconds; a loaded machine takes its time to start a kernel
+SOCKET_LENGTH = 80  # a longer path does not fit into the address of a socket
+PARAMETERS = ("PRESET", "SEEDS", "OVERRIDES")
+
+
+@contextmanager
+def own_kernel() -> Iterator[dict[str, Any]]:
+    """Yield papermill arguments for a kernel of this very Python that talks over private sockets.
+
+    Kernelspecs, start-up files and profiles of whoever runs this have no influence.
+    """
+    from traitlets.config import Config
+
+    with tempfile.TemporaryDirectory(prefix="nb-", ignore_cleanup_errors=True) as folder:
+        home = Path(folder)
+        spec = home / "kernels" / KERNEL
+        spec.mkdir(parents=True)
+        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        content = {"argv": command, "display_name": "Python 3", "language": "python"}
+        (spec / "kernel.json").write_text(json.dumps(content))
+        os.environ |= {"JUPYTER_PATH": folder, "JUPYTER_RUNTIME_DIR": folder, "IPYTHONDIR": folder}
+        config = Config()
+        if os.name == "posix" and len(folder) < SOCKET_LENGTH:
+            config.KernelManager.transport = "ipc"
+            config.KernelManager.ip = str(home / "socket")
+        yield {"kernel_name": KERNEL, "config": config, "start_timeout": START}
+
+
+def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
+    """Execute a notebook with parameters; the output file is whole only if this returns."""
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    with own_kernel() as arguments:
+        try:
+            made = papermill.execute_notebook(
+                notebook,
+                output,
+                parameters,
+                cwd=paths.ROOT,
+                progress_bar=False,
+                **arguments,
+            )
+        except PapermillExecutionError as error:
+            detail = " ".join(f"{error.ename}: {error.evalue}".split())
+            raise UserError(f"cell [{error.exec_count}]: {detail}") from error
+    for number, cell in enumerate(made.cells, 1):
+        if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None:
+            raise UserError(f"cell {number} of {len(made.cells)} was not executed")
+    tidy(made, notebook, output)
+
+
+def prepare(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
+    """Write a copy of a notebook with parameters filled in, not executed."""
+    import papermill
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    made = papermill.execute_notebook(
+        notebook, output, parameters, kernel_name=KERNEL, prepare_only=True, progress_bar=False
+    )
+    tidy(made, notebook, output)
+
+
+def tidy(made: Any, notebook: Path, output: Path) -> None:
+    """Write a notebook whose metadata name no folder of this machine."""
+    import nbformat
+
+    home = paths.NOTEBOOKS.parent
+    inside = notebook.is_relative_to(home)
+    made.metadata.papermill["input_path"] = (
+        notebook.relative_to(home).as_posix() if inside else notebook.name
+    )
+    made.metadata.papermill["output_path"] = notebook.name
+    made.metadata["kernelspec"] = {
+        "display_name": "Python 3",
+        "language": "python",
+        "name": KERNEL,
+    }
+    nbformat.write(made, output)
+
+
+def inspect(notebook: Path) -> None:
+    """Refuse a notebook that would ignore the parameters; papermill itself only warns."""
+    import papermill
+
+    known = papermill.inspect_notebook(notebook)
+    for name in PARAMETERS:
+        if name not in known:
+            raise UserError(
+                f"{notebook} has no parameter {name}; assign it in its cell tagged 'parameters'."
+            )
+
+
+def main(words: list[str]) -> int:
+    """Execute one notebook and return the exit status."""
+    os.environ.pop("SUITE_PROGRESS", "")  # nothing of the kind inside a notebook
+    follow_parent()
+    try:
+        execute(Path(words[0]), Path(words[1]), json.loads(words[2]))
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

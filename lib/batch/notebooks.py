@@ -1,0 +1,142 @@
+"""One artifact as a task: its notebook writes into a stage, and only success moves it into place.
+
+The stage is a results folder of the notebook's own, whose runs are the shared store. So a notebook
+that fails, hangs or is killed leaves the results of the last good execution as they were.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from lib import paths, store
+from lib.batch import execute, inputs, pool
+from lib.batch.plan import Plan
+from lib.errors import UserError
+from lib.papers import Study
+
+GUESS = 12.0  # seconds of a notebook that has not been executed before
+REQUIRED = ("metrics.csv", "claims.csv", "run.json")
+EITHER = ("figure.png", "table.md")
+
+
+def stages() -> Path:
+    """Return the folder of all stages, beside the runs and out of git's sight like them."""
+    return paths.runs() / ".stage"
+
+
+def sweep() -> None:
+    """Remove the stages of batches that were killed."""
+    for stage in stages().glob("*-*"):
+        owner = stage.name.split("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(stage, ignore_errors=True)
+
+
+@dataclass
+class Execution:
+    """The execution of one notebook."""
+
+    study: Study
+    plan: Plan
+    stage: Path = Path()
+    inputs: dict[str, str] = field(default_factory=dict)
+
+    def task(self, needs: frozenset[str], limit: float, env: dict[str, str]) -> pool.Task:
+        """Return this execution as a task of the pool."""
+        past = store.read_json(self.study.folder / inputs.FILE).get("seconds")
+        name = self.study.artifact
+        task = pool.Task(
+            name,
+            "notebook",
+            (),
+            paths.runs() / ".logs" / f"{name.replace('/', '.')}.log",
+            guess=float(past) if isinstance(past, int | float) else GUESS,
+            needs=needs,
+            limit=limit,
+            begin=lambda: self.begin(task, env),
+            end=self.end,
+        )
+        return task
+
+    def begin(self, task: pool.Task, env: dict[str, str]) -> None:
+        """Note the inputs and lay out the stage."""
+        self.inputs = inputs.of(self.study, self.plan)
+        stages().mkdir(parents=True, exist_ok=True)
+        self.stage = Path(tempfile.mkdtemp(dir=stages(), prefix=f"{os.getpid()}-"))
+        (self.stage / "runs").symlink_to(paths.runs().resolve(), target_is_directory=True)
+        parameters = {
+            "PRESET": self.study.preset.name,
+            "SEEDS": list(self.study.seeds),
+            "OVERRIDES": dict(self.study.overrides),
+        }
+        source = paths.notebook(self.study.artifact)
+        words = (str(source), str(self.stage / "partial.ipynb"), json.dumps(parameters))
+        task.command = pool.python("lib.batch.execute", *words)
+        task.env = env | {"SUITE_RESULTS": str(self.stage)}
+
+    def end(self, outcome: pool.Outcome) -> pool.Outcome:
+        """Move a success into place, or keep a failure beside the last good results."""
+        try:
+            if not outcome.reason:
+                outcome.reason = self._incomplete()
+            if outcome.reason:
+                self._keep_failure(outcome.reason)
+            else:
+                self._publish(outcome.seconds)
+        except OSError as error:
+            raise UserError(
+                f"Cannot write {self.study.folder} ({error.strerror}); free space or make the "
+                "folder writable, then rerun."
+            ) from error
+        finally:
+            if self.stage != Path():
+                shutil.rmtree(self.stage, ignore_errors=True)
+        return outcome
+
+    @property
+    def _made(self) -> Path:
+        return self.stage / self.study.results / self.study.artifact
+
+    def _incomplete(self) -> str:
+        lacking = [name for name in REQUIRED if not (self._made / name).is_file()]
+        if not any((self._made / name).is_file() for name in EITHER):
+            lacking.append(" or ".join(EITHER))
+        return f"the notebook wrote no {', no '.join(lacking)}" if lacking else ""
+
+    def _publish(self, seconds: float) -> None:
+        folder, name = self.study.folder, self.study.name
+        folder.mkdir(parents=True, exist_ok=True)
+        (self.stage / "partial.ipynb").rename(self._made / f"{name}.ipynb")
+        before = store.read_json(folder / inputs.FILE).get("outputs", {})
+        (folder / inputs.FILE).unlink(missing_ok=True)
+        made = sorted(f for f in self._made.iterdir() if f.is_file())
+        for file in made:
+            store.write_bytes(folder / file.name, file.read_bytes())
+        gone = set(before) - {file.name for file in made}
+        failed = {inputs.FAILURE, f"{name}.failed.ipynb"}
+        for old in gone | failed:
+            (folder / Path(old).name).unlink(missing_ok=True)
+        record = {"seconds": round(seconds, 1), "inputs": self.inputs}
+        store.write_json(folder / inputs.FILE, record | {"outputs": inputs.outputs(folder)})
+
+    def _keep_failure(self, reason: str) -> None:
+        folder = self.study.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = self.stage / "partial.ipynb"
+        if self.stage != Path() and partial.is_file():
+            store.write_bytes(folder / f"{self.study.name}.failed.ipynb", partial.read_bytes())
+        store.write_json(folder / inputs.FAILURE, {"reason": reason})
+
+
+def check(study: Study) -> None:
+    """Refuse a notebook that is not there or would ignore the parameters."""
+    source = paths.notebook(study.artifact)
+    inputs.cells(source)
+    execute.inspect(source)

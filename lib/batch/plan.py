@@ -1,0 +1,134 @@
+"""What a batch has to do: the runs and evaluations that its artifacts share, and what is there.
+
+Planning reads and changes nothing: a damaged run is named here and set aside by who trains it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lib import papers, runs, store
+from lib.errors import UserError
+from lib.papers import Study
+from lib.protocol import Protocol
+from lib.recipe import PgdAt, Recipe
+
+FINISHED = "finished"
+UNFINISHED = "unfinished"
+MISSING = "missing"
+RECORD = "a record without weights"
+
+
+@dataclass
+class Need:
+    """One network that artifacts share: what it is called, and what is there of it."""
+
+    recipe: Recipe
+    label: str
+    protocols: dict[str, Protocol] = field(default_factory=dict)
+    state: str = MISSING
+    stale: bool = False
+    lacking: tuple[Protocol, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Return what people read: label, trade-off of the training, seed and key."""
+        method, seed = self.recipe.method, self.recipe.seed
+        lam = f" lam {method.lam:g}" if isinstance(method, PgdAt) else ""
+        return f"{self.label}{lam}, seed {seed} ({self.recipe.key})"
+
+    @property
+    def trained(self) -> bool:
+        """Return whether nothing has to be trained."""
+        return self.state == FINISHED
+
+    @property
+    def done(self) -> bool:
+        """Return whether nothing has to be trained or evaluated."""
+        return self.trained and not self.lacking
+
+    def narrowed(self, protocols: dict[str, Protocol]) -> Need:
+        """Return the need of fewer evaluations."""
+        lacking = tuple(p for p in self.lacking if p.key in protocols)
+        return replace(self, protocols=protocols, lacking=lacking)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The chosen artifacts and the networks behind them, each once."""
+
+    studies: dict[str, Study]
+    needs: dict[str, Need]
+
+    def of(self, study: Study) -> list[Need]:
+        """Return the networks of one artifact, with no more than its own evaluations."""
+        own: dict[str, dict[str, Protocol]] = {key: {} for key in study.recipes}
+        for job in study.jobs:
+            own[job.recipe.key] |= {p.key: p for p in job.protocols}
+        return [self.needs[key].narrowed(protocols) for key, protocols in own.items()]
+
+    @property
+    def results(self) -> str:
+        """Return the name of the results folder, which all artifacts share."""
+        return next(iter(self.studies.values())).results
+
+
+def make(
+    names: Sequence[str],
+    preset: str,
+    seeds: Iterable[int],
+    overrides: Mapping[str, Any],
+    records: bool = False,
+    fresh: bool = False,
+) -> Plan:
+    """Return the plan of some artifacts; whatever is invalid about it is refused here.
+
+    records: a run counts as finished without its weights. fresh: nothing counts as finished.
+    """
+    seeds = tuple(seeds)
+    studies = {n: papers.artifact(n)(preset, seeds, dict(overrides)) for n in names}
+    needs: dict[str, Need] = {}
+    for study in studies.values():
+        for job in study.jobs:
+            need = needs.setdefault(job.recipe.key, Need(job.recipe, job.label))
+            need.protocols |= {p.key: p for p in job.protocols}
+    for need in needs.values():
+        runs.check(need.recipe)
+        need.state, need.stale = (MISSING, False) if fresh else state(need.recipe, records)
+        have = {} if fresh or not need.trained else need.protocols
+        home = runs.folder(need.recipe)
+        need.lacking = tuple(
+            p for key, p in need.protocols.items() if key not in have or not evaluated(home, p)
+        )
+    return Plan(studies, needs)
+
+
+def state(recipe: Recipe, records: bool = False) -> tuple[str, bool]:
+    """Return what is in the store of a recipe, and whether other code than today's made it."""
+    home = runs.folder(recipe)
+    if not store.is_sealed(home):
+        return (UNFINISHED if (home / "resume.pt").is_file() else MISSING), False
+    names = runs.WEIGHTS.values()
+    wrong = store.damage(home, may_lack=lambda name: name in names)
+    if not wrong:
+        try:
+            same = Recipe.from_dict(json.loads((home / "recipe.json").read_text())) == recipe
+        except (OSError, ValueError, UserError):
+            same = False
+        wrong = "" if same else "recipe.json is of another recipe"
+    if wrong:
+        return f"damaged: {wrong}", False
+    stale = store.read_json(home / "run.json").get("code") != runs.code_fingerprint()
+    whole = records or (home / runs.WEIGHTS["last"]).is_file()
+    return (FINISHED if whole else RECORD), stale
+
+
+def evaluated(home: Path, protocol: Protocol) -> bool:
+    """Return whether an undamaged record of an evaluation is there."""
+    record = store.read_json(home / "evaluations" / f"{protocol.key}.json")
+    content = {name: value for name, value in record.items() if name != "sha256"}
+    return store.signed(content) == record and content.get("protocol") == protocol.to_dict()

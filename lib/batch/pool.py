@@ -1,0 +1,207 @@
+"""Runs tasks as processes, a given number at a time, and stops every one of them in the end.
+
+Each task has a session of its own, so that a Ctrl-C in the terminal reaches only this process. A
+task whose standard input closes knows that this process has died (`lib.batch.child`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from lib import paths, progress
+from lib.batch.child import LEASH
+from lib.errors import UserError
+
+GRACE = 5.0  # seconds between asking a process to stop and killing it
+_ERROR = re.compile(r"^(error: |[\w.]*(Error|Exception|Interrupt|Exit)\b)")
+
+
+@dataclass
+class Outcome:
+    """How a task ended; reason is '' if it succeeded."""
+
+    seconds: float = 0.0
+    reason: str = ""
+
+
+@dataclass
+class Task:
+    """A process to run once the tasks named in `needs` have succeeded.
+
+    begin is called just before the start and end just after; end may turn success into failure.
+    """
+
+    name: str
+    kind: str
+    command: Sequence[str]
+    log: Path
+    guess: float  # seconds
+    needs: frozenset[str] = frozenset()
+    limit: float = 0.0  # seconds; 0: none
+    env: Mapping[str, str] = field(default_factory=dict)
+    begin: Callable[[], None] = lambda: None
+    end: Callable[[Outcome], Outcome] = lambda outcome: outcome
+
+
+class Child:
+    """A started task: its process, the share it has done and the last thing it said."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, self.share, self.started = task, 0.0, time.monotonic()
+        self.last = self.error = ""
+        try:
+            task.log.parent.mkdir(parents=True, exist_ok=True)
+            task.log.write_text("")
+        except OSError as error:
+            raise UserError(
+                f"Cannot write {task.log} ({error.strerror}); free space or make the folder "
+                "writable, then rerun."
+            ) from error
+        self.process = subprocess.Popen(
+            [str(word) for word in task.command],
+            cwd=paths.ROOT,
+            env=environment() | dict(task.env),
+            stdin=subprocess.PIPE,  # never written to: it closes when this process dies
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            text=True,
+            errors="replace",
+        )
+        self.listener = threading.Thread(target=self._listen, daemon=True)
+        self.listener.start()
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            word, _, share = line.partition(" ")
+            if word == progress.MARK:
+                self.share = float(share)
+                continue
+            with self.task.log.open("a") as log:
+                log.write(line)
+            self.last = line.strip() or self.last
+            if _ERROR.match(line):
+                self.error = line.strip().removeprefix("error: ")
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds since the start."""
+        return time.monotonic() - self.started
+
+    def outcome(self) -> Outcome | None:
+        """Return how the process ended, None while it runs; one over its limit is killed."""
+        code = self.process.poll()
+        late = self.task.limit and self.seconds > self.task.limit
+        if code is None and not late:
+            return None
+        if code is None:
+            stop([self.process], grace=1.0)
+            return Outcome(self.seconds, f"timeout: not finished after {self.task.limit:g} s")
+        self.listener.join(timeout=2)
+        if code == 0:
+            return Outcome(self.seconds)
+        if code < 0:
+            name = signal.Signals(-code).name
+            hint = " (out of memory?)" if name == "SIGKILL" else ""
+            return Outcome(self.seconds, f"ended by {name}{hint}")
+        return Outcome(self.seconds, self.error or self.last or f"exit code {code}")
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of every child: this Python, these folders, one thread, no bars."""
+    env = {k: v for k, v in os.environ.items() if k not in ("MPLBACKEND", "PYTHONSTARTUP")}
+    return env | {
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(paths.ROOT), env.get("PYTHONPATH")))),
+        "PYTHONUNBUFFERED": "1",
+        "SUITE_RESULTS": str(paths.RESULTS.resolve()),
+        "SUITE_DATA": str(paths.DATA.resolve()),
+        "SUITE_BATCH": "1",
+        "SUITE_PROGRESS": "lines",
+        "SUITE_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        LEASH: "1",
+    }
+
+
+def stop(processes: Sequence[subprocess.Popen[str]], grace: float = GRACE) -> None:
+    """End processes with all their descendants, kernels in sessions of their own included."""
+    family: set[psutil.Process] = set()
+    for process in processes:
+        try:
+            parent = psutil.Process(process.pid)
+            family |= {parent, *parent.children(recursive=True)}
+        except psutil.NoSuchProcess:
+            continue
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    _, left = psutil.wait_procs(family, timeout=grace)
+    for survivor in left:
+        try:
+            survivor.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(left, timeout=grace)
+    for process in processes:
+        process.wait()
+
+
+def run(
+    tasks: Sequence[Task],
+    slots: int,
+    watch: Callable[[Mapping[str, Child], Mapping[str, Outcome]], None],
+) -> dict[str, Outcome]:
+    """Run tasks in their order as far as their needs allow and return how each one ended.
+
+    A task whose need has failed fails with that reason, without being started. watch is told of
+    the running and the finished tasks several times a second.
+    """
+    waiting = list(tasks)
+    running: dict[str, Child] = {}
+    ended: dict[str, Outcome] = {}
+    try:
+        while waiting or running:
+            _refuse(waiting, ended)
+            for task in list(waiting):
+                if len(running) < slots and task.needs <= ended.keys():
+                    waiting.remove(task)
+                    task.begin()
+                    running[task.name] = Child(task)
+            for name, child in list(running.items()):
+                if outcome := child.outcome():
+                    del running[name]
+                    ended[name] = child.task.end(outcome)
+            watch(running, ended)
+            if running:
+                time.sleep(0.1)
+    finally:
+        stop([child.process for child in running.values()])
+    return ended
+
+
+def _refuse(waiting: list[Task], ended: dict[str, Outcome]) -> None:
+    """Fail the tasks that need what has failed."""
+    for task in list(waiting):
+        for need in sorted(task.needs & ended.keys()):
+            if ended[need].reason:
+                waiting.remove(task)
+                ended[task.name] = task.end(Outcome(0.0, f"{need}: {ended[need].reason}"))
+                break
+
+
+def python(*words: str) -> list[str]:
+    """Return the command of a module of this suite under this very Python."""
+    return [sys.executable, "-m", *words]

@@ -1,0 +1,253 @@
+"""The batch command from plan to report, and what it says without doing anything."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lib import data, device, paths, report, store
+from lib.batch import display, effort, inputs, notebooks, plan, pool
+from lib.errors import UserError, check_range
+
+TIMEOUT = 1800.0  # seconds for one notebook; its networks are trained before it starts
+GPU_JOBS = 4  # networks that share one GPU
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for on the command line."""
+
+    names: tuple[str, ...]
+    preset: str = "quick"
+    seeds: tuple[int, ...] = (0,)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    jobs: int | None = None
+    fresh: bool = False
+    records: bool = False
+    timeout: float = TIMEOUT
+
+    def __post_init__(self) -> None:
+        if self.jobs is not None:
+            check_range("--jobs", self.jobs, 1)
+        check_range("--timeout", self.timeout, 1)
+        if self.fresh and self.records:
+            raise UserError("--fresh trains anew and --from-records never trains; choose one.")
+
+    def plan(self) -> plan.Plan:
+        """Return the plan of the chosen artifacts."""
+        chosen = (self.names, self.preset, self.seeds, self.overrides)
+        return plan.make(*chosen, records=self.records, fresh=self.fresh)
+
+
+def execute(options: Options) -> int:
+    """Train, evaluate, execute and report what is missing; return 1 if anything failed."""
+    made = options.plan()
+    due = _due(options, made)
+    for name in due:
+        notebooks.check(made.studies[name])
+    ended = _unrecorded(made, due) if options.records else {}
+    due = [name for name in due if name not in ended]
+    jobs = {} if options.records else {k: n for k, n in made.needs.items() if not n.done}
+    _require_writable(paths.runs())
+    _require_data(jobs.values())
+    notebooks.sweep()
+    slots = options.jobs or _slots()
+    tasks = _jobs(options, jobs) + _notebooks(options, made, due, jobs)
+    if tasks:
+        sys.stderr.write(f"{_announcement(options, made, jobs, due)}, {slots} at a time.\n")
+    meter = display.Meter(tasks, slots)
+    try:
+        ended |= pool.run(tasks, slots, meter)
+    finally:
+        meter.close()
+    return _summarise(made, ended)
+
+
+def _due(options: Options, made: plan.Plan) -> list[str]:
+    """Return the artifacts whose notebooks have to be executed."""
+    return [
+        name
+        for name, study in made.studies.items()
+        if options.fresh
+        or any(not need.done for need in made.of(study))
+        or any(inputs.changes(study, made))
+    ]
+
+
+def _unrecorded(made: plan.Plan, due: list[str]) -> dict[str, pool.Outcome]:
+    """Return the failure of every artifact that has no complete record to be redrawn from."""
+    ended = {}
+    for name in due:
+        lacking = [need for need in made.of(made.studies[name]) if not need.done]
+        if lacking:
+            need = lacking[0]
+            what = need.state if not need.trained else "not evaluated as asked"
+            reason = f"{len(lacking)} of its runs have no record, the first is {need.name}: {what}"
+            ended[name] = pool.Outcome(0.0, reason)
+    if len(ended) == len(made.studies):
+        raise UserError(
+            f"Nothing can be redrawn from records: {next(iter(ended.values())).reason}; "
+            "run without --from-records to train."
+        )
+    return ended
+
+
+def _slots() -> int:
+    """Return how many jobs run at a time: one for each core, a few on a GPU."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(cores or 1, GPU_JOBS) if device.device().type == "cuda" else cores or 1
+
+
+def _require_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{os.getpid()}.tmp"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"Cannot write into {folder} ({error.strerror}); make the folder writable or point "
+            "SUITE_RESULTS to another one."
+        ) from error
+
+
+def _require_data(needs: Any) -> None:
+    """Download and check the data sets that jobs read, before any of them starts."""
+    for name in sorted({need.recipe.data.dataset for need in needs}):
+        try:
+            data.load(name, "test", limit=1)
+        except UserError:
+            sys.stderr.write(f"Preparing the data set {name}.\n")
+            data.prepare(name)
+
+
+def _jobs(options: Options, needs: Mapping[str, plan.Need]) -> list[pool.Task]:
+    """Return one task per network that lacks its training or an evaluation, longest first."""
+    tasks = []
+    for key, need in needs.items():
+        folder = paths.runs() / ".jobs" / key
+        store.write_json(folder / "recipe.json", need.recipe.to_dict())
+        store.write_json(folder / "protocols.json", [p.to_dict() for p in need.lacking])
+        words = ["lib", "train", str(folder / "recipe.json")]
+        words += ["--protocols", str(folder / "protocols.json")]
+        words += ["--fresh"] if options.fresh else []
+        guess = effort.seconds(need.recipe, not need.trained, need.lacking)
+        log = paths.runs() / ".logs" / f"{key}.log"
+        tasks.append(pool.Task(need.name, "network", pool.python(*words), log, guess))
+    return sorted(tasks, key=lambda task: -task.guess)
+
+
+def _notebooks(
+    options: Options, made: plan.Plan, due: list[str], jobs: Mapping[str, plan.Need]
+) -> list[pool.Task]:
+    env = {"SUITE_FROM_RECORDS": "1"} if options.records else {}
+    tasks = []
+    for name in due:
+        study = made.studies[name]
+        needs = frozenset(need.name for key, need in jobs.items() if key in study.recipes)
+        tasks.append(notebooks.Execution(study, made).task(needs, options.timeout, env))
+    return tasks
+
+
+def _announcement(
+    options: Options, made: plan.Plan, jobs: Mapping[str, plan.Need], due: list[str]
+) -> str:
+    training = sum(not need.trained for need in jobs.values())
+    measuring = len(jobs) - training
+    parts = [f"{training} networks to train"] if training else []
+    parts += [f"{measuring} to evaluate"] if measuring else []
+    parts += [f"{len(due)} of {len(made.studies)} notebooks to execute"]
+    return f"Preset {options.preset}: {', '.join(parts)}"
+
+
+def _summarise(made: plan.Plan, ended: Mapping[str, pool.Outcome]) -> int:
+    """Write the report, print the summary of the chosen artifacts, return the exit status."""
+    entries = {e.artifact: e for e in report.build(paths.RESULTS / made.results)}
+    rows, failed = [], 0
+    for name in made.studies:
+        outcome, entry = ended.get(name), entries.get(name)
+        verdicts = entry.verdicts if entry else ""
+        if outcome is None:
+            rows.append((name, verdicts, "", "current"))
+        elif outcome.reason:
+            failed += 1
+            rows.append((name, "", f"{outcome.seconds:.1f}", f"failed: {outcome.reason}"))
+        else:
+            rows.append((name, verdicts, f"{outcome.seconds:.1f}", "done"))
+    say(display.table(("artifact", "verdicts", "seconds", "status"), rows))
+    say(f"\nReport: {shown(paths.RESULTS / made.results / 'index.html')}")
+    lost = sum(bool(o.reason) for name, o in ended.items() if name not in made.studies)
+    if failed or lost:
+        say(f"Logs of what failed: {shown(paths.runs() / '.logs')}")
+    return int(bool(failed or lost))
+
+
+def say(text: str) -> None:
+    """Write a line to standard output."""
+    sys.stdout.write(f"{text}\n")
+
+
+def shown(path: Path) -> str:
+    """Return a path as people type it: relative where it lies below the current folder."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def dry(options: Options) -> int:
+    """Print what `execute` would do, one line per artifact."""
+    made = options.plan()
+    due = _due(options, made)
+    rows = []
+    for name, study in made.studies.items():
+        needs = made.of(study)
+        training = sum(not need.trained for need in needs)
+        lacking = sum(len(need.lacking) for need in needs)
+        notebook = "execute" if name in due else "current"
+        rows.append((name, len(needs), training, lacking, notebook))
+    say(display.table(("artifact", "networks", "to train", "to evaluate", "notebook"), rows))
+    training = sum(not need.trained for need in made.needs.values())
+    lacking = sum(len(need.lacking) for need in made.needs.values())
+    jobs = sum(not need.done for need in made.needs.values()) + len(due)
+    say(
+        f"\nShared networks counted once: {len(made.needs)} networks, {training} to train, "
+        f"{lacking} evaluations, {len(due)} notebooks; {jobs} jobs."
+    )
+    return 0
+
+
+def why(options: Options) -> int:
+    """Print for each artifact what is missing, stale or changed, and what would be done."""
+    made = options.plan()
+    for name, study in made.studies.items():
+        needs = made.of(study)
+        seeds = ", ".join(map(str, study.seeds))
+        say(f"{name}, preset {study.results}, seeds {seeds}")
+        for need in needs:
+            have = len(need.protocols) - len(need.lacking)
+            stale = ", made by other code than today's (--fresh trains it anew)"
+            say(
+                f"  run {need.name}: {need.state}{stale if need.stale else ''}, "
+                f"{have} of {len(need.protocols)} evaluations"
+            )
+        reasons = list(inputs.changes(study, made))
+        if options.fresh:
+            reasons.insert(0, "--fresh was asked for")
+        for reason in reasons:
+            say(f"  notebook: {reason}")
+        say(f"  so: {_verdict(options, needs, bool(reasons))}")
+    return 0
+
+
+def _verdict(options: Options, needs: list[plan.Need], changed: bool) -> str:
+    training = sum(not need.trained for need in needs)
+    lacking = sum(len(need.lacking) for need in needs)
+    if (training or lacking) and options.records:
+        return "it fails, as --from-records neither trains nor evaluates"
+    parts = [f"train {training} networks"] if training else []
+    parts += [f"make {lacking} evaluations"] if lacking else []
+    parts += ["execute the notebook"] if changed or parts else []
+    return ", ".join(parts) or "nothing to do, everything is current"

@@ -1,0 +1,108 @@
+"""What the job store holds: finished, unfinished, damaged and stale runs, with their sizes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from lib import paths, store
+from lib.batch import plan
+from lib.errors import UserError, choose
+from lib.papers import ARTIFACTS
+from lib.presets import PRESETS
+from lib.protocol import Protocol
+from lib.recipe import Recipe
+
+KEY = re.compile("[0-9a-f]{16}")
+
+
+@dataclass(frozen=True)
+class Held:
+    """One folder of the store."""
+
+    key: str
+    what: str
+    state: str
+    megabytes: float
+
+    @property
+    def damaged(self) -> bool:
+        """Return whether its files are not what they were."""
+        return self.state.startswith("damaged") or ".damaged-" in self.key
+
+
+def known(preset: str = "", seeds: Iterable[int] = (0,)) -> dict[str, Recipe]:
+    """Return the recipes by key that the artifacts ask for, under one preset or all of them."""
+    found: dict[str, Recipe] = {}
+    for name in (preset,) if preset else tuple(PRESETS):
+        for artifact in ARTIFACTS.values():
+            found |= artifact(name, tuple(seeds), {}).recipes
+    return found
+
+
+def held(preset: str = "", seeds: Iterable[int] = (0,)) -> list[Held]:
+    """Return every run of the store, or those that a preset asks for, missing ones included."""
+    home, recipes = paths.runs(), known(preset, seeds)
+    found = sorted(p.name for p in home.iterdir() if p.is_dir()) if home.is_dir() else []
+    names = sorted(recipes) if preset else [n for n in found if not n.startswith(".")]
+    return [_one(home / name, recipes.get(name)) for name in names]
+
+
+def _one(folder: Path, asked: Recipe | None) -> Held:
+    files = [f for f in folder.rglob("*") if f.is_file()] if folder.is_dir() else []
+    size = sum(f.stat().st_size for f in files) / 1e6
+    try:
+        recipe = asked or Recipe.from_dict(json.loads((folder / "recipe.json").read_text()))
+    except (OSError, ValueError, UserError):
+        recipe = None
+    if ".damaged-" in folder.name:
+        return Held(folder.name, _what(recipe), "damaged: set aside", size)
+    if recipe is None or recipe.key != folder.name:
+        sealed = store.is_sealed(folder)
+        state = "damaged: recipe.json is not its own" if sealed else plan.UNFINISHED
+        return Held(folder.name, "", state if files else plan.MISSING, size)
+    state, stale = plan.state(recipe)
+    return Held(folder.name, _what(recipe), f"{state}, stale" if stale else state, size)
+
+
+def _what(recipe: Recipe | None) -> str:
+    if recipe is None:
+        return ""
+    width = f"-{recipe.model.width}" if recipe.model.width else ""
+    where = f"{recipe.data.dataset} {recipe.model.backbone}{width}"
+    return f"{recipe.method.kind} {where}, {recipe.train.epochs} epochs, seed {recipe.seed}"
+
+
+def recipe_of(word: str) -> Recipe:
+    """Return the recipe of a file, of the key of a run in the store or of one still to be made."""
+    path = Path(word)
+    if KEY.fullmatch(word) and not path.exists():
+        path = paths.runs() / word / "recipe.json"
+        if not path.is_file() and word in (asked := known()):
+            return asked[word]
+    try:
+        return Recipe.from_dict(json.loads(path.read_text()))
+    except OSError as error:
+        raise UserError(f"Cannot read the recipe {path} ({error.strerror}).") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}); copy the recipe.json of a run.") from error
+
+
+def protocols_of(path: Path) -> tuple[Protocol, ...]:
+    """Return the protocols of a file that holds them as a list."""
+    try:
+        rows = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"Cannot read the protocols {path} ({error.strerror}).") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}); write a list of protocols.") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"{path} must hold a list of protocols, each a table of fields.")
+    known_fields = [f.name for f in fields(Protocol)]
+    for row in rows:
+        for name in row:
+            choose("field of a protocol", name, known_fields)
+    return tuple(Protocol(**row) for row in rows)

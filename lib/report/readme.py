@@ -1,0 +1,78 @@
+"""Fills the generated regions of README.md from the results: verdicts, figures, the artifacts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from lib import paths, store
+from lib.errors import UserError, choose
+from lib.papers import ARTIFACTS
+from lib.presets import PRESETS
+from lib.report import cell, render
+from lib.report.collect import Entry, collect
+
+REGION = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+SHOWN = ("paper", "cifar", "quick")  # the presets whose results are evidence, the best first
+
+Found = dict[str, list[Entry]]
+
+
+def fill(readme: Path, code: str) -> None:
+    """Rewrite the generated regions of a README, and nothing else of it."""
+    try:
+        text = readme.read_text()
+    except OSError as error:
+        raise UserError(f"Cannot read {readme} ({error.strerror}); restore it.") from error
+    found = {p: collect(paths.RESULTS / p, code) for p in SHOWN if p in PRESETS}
+    found = {preset: entries for preset, entries in found.items() if entries}
+
+    def region(match: re.Match[str]) -> str:
+        write = REGIONS[choose("generated region", match[2], REGIONS)]
+        return f"{match[1]}{write(found).strip()}\n{match[3]}"
+
+    store.write_text(readme, REGION.sub(region, text))
+
+
+def verdicts(found: Found) -> str:
+    """Return the verdicts of every artifact under each preset."""
+    if not found:
+        return "There are no results yet; `./run_all.sh` makes them."
+    names = [n for n in ARTIFACTS if any(n == e.artifact for es in found.values() for e in es)]
+    links = (f"[{p}]({_home(p)}/RESULTS.md)" for p in found)
+    lines = [f"| artifact | {' | '.join(links)} |", "|---" * (len(found) + 1) + "|"]
+    for name in names:
+        cells = []
+        for entries in found.values():
+            entry = next((e for e in entries if e.artifact == name), None)
+            cells.append(cell(f"failed, {entry.verdicts}" if entry.failure else entry.verdicts)
+                         if entry else "")  # fmt: skip
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def results(found: Found) -> str:
+    """Return the figures and tables of the best preset that there is."""
+    for preset, entries in found.items():
+        return render("readme.md.j2", preset=preset, entries=entries, home=_home(preset))
+    return "There are no results yet; `./run_all.sh` makes them."
+
+
+def artifacts(found: Found) -> str:
+    """Return the notebooks with the command that remakes each."""
+    titles = {e.artifact: e.title for entries in found.values() for e in entries}
+    lines = ["| notebook | shows | made by |", "|---|---|---|"]
+    for name in ARTIFACTS:
+        notebook = paths.notebook(name)
+        title = cell(titles.get(name, ""))
+        where = notebook.relative_to(paths.NOTEBOOKS.parent).as_posix()
+        lines.append(f"| [{name}]({where}) | {title} | `./run_all.sh {name}` |")
+    return "\n".join(lines)
+
+
+def _home(preset: str) -> str:
+    return f"results/{preset}"
+
+
+REGIONS: dict[str, Callable[[Found], str]] = {f.__name__: f for f in (verdicts, results, artifacts)}
