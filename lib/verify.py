@@ -1,0 +1,64 @@
+"""Whether today's code still trains what the store holds: the first epoch again, bit for bit.
+
+A run carries a fingerprint of the code that made it. After a change of that code, training the
+first epoch again and comparing its loss to the last digit tells whether the change matters.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from typing import Any
+
+from lib import data, device, runs, store
+from lib.errors import UserError
+from lib.trainers import Trainer
+
+VERIFIED = "verified.json"
+SAME = ("device", "threads", "instruction_set", "torch", "precision")
+
+
+def is_current(run: runs.Run) -> bool:
+    """Return whether today's code made a run, or has been shown to train its first epoch alike."""
+    today = runs.code_fingerprint()
+    if run.info.get("code") == today:
+        return True
+    return (store.read_signed(run.folder / VERIFIED) or {}).get("code") == today
+
+
+def verify(run: runs.Run, on_progress: runs.OnProgress = lambda done: None) -> bool:
+    """Return whether the first epoch, trained anew, has exactly the recorded loss.
+
+    Bits compare only on the same processor, thread count and torch; elsewhere a UserError says so.
+    A positive answer is kept beside the run.
+    """
+    recipe, info = run.recipe, run.info
+    with (run.folder / "history.csv").open() as file:
+        first = next(csv.DictReader(file), None)
+    if first is None:
+        raise UserError(f"Run {run.key} has no epoch to compare; it was trained for none.")
+    images = data.load(
+        recipe.data.dataset, "train", limit=recipe.data.train_images, device=device.device()
+    )
+    if data.fingerprint(images) != info.get("data_fingerprint"):
+        raise UserError(f"The training images differ from those of run {run.key}; train it anew.")
+    size = images.images.shape[-1]
+    here = device.describe() | {"precision": device.precision(recipe.train.precision, size)}
+    differs = [name for name in SAME if here[name] != info.get(name)]
+    if differs:
+        name = differs[0]
+        raise UserError(
+            f"Run {run.key} was made with {name} {info.get(name)}, here it is {here[name]}; "
+            "bits compare only between equals."
+        )
+    row = Trainer(runs.build(recipe), recipe, images, here["precision"]).epoch(on_progress)
+    if row["loss"] != float(first["loss"]):
+        return False
+    record: dict[str, Any] = {
+        "code": runs.code_fingerprint(),
+        "made_by": info.get("code"),
+        "epoch_1_loss": row["loss"],
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    store.write_json(run.folder / VERIFIED, store.signed(record | runs.provenance()))
+    return True

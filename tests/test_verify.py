@@ -1,0 +1,52 @@
+"""A run made by other code counts as current only if its first epoch comes out alike."""
+
+import pytest
+import torch
+
+from lib import paths, runs, store, verify
+from lib.errors import UserError
+from tests.test_runs import RECIPE
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    return runs.fit(RECIPE)
+
+
+def test_a_run_of_todays_code_is_current(run):
+    assert verify.is_current(run)
+
+
+def test_a_change_that_trains_alike_is_verified_and_kept(run, monkeypatch):
+    monkeypatch.setattr(runs, "code_fingerprint", lambda: "reworded")
+    assert not verify.is_current(run)
+    assert verify.verify(run)
+    assert verify.is_current(run)
+    monkeypatch.setattr(runs, "code_fingerprint", lambda: "changed again")
+    assert not verify.is_current(run)
+
+
+def test_a_change_that_matters_is_noticed(run, monkeypatch):
+    monkeypatch.setattr(runs, "code_fingerprint", lambda: "changed")
+    original = runs.Trainer._attack
+    monkeypatch.setattr(
+        runs.Trainer,
+        "_attack",
+        lambda self, f, x, y, g: torch.clamp(original(self, f, x, y, g) + 1e-3, 0, 1),
+    )
+    assert not verify.verify(run)
+    assert not verify.is_current(run)
+
+
+def test_bits_are_not_compared_across_machines(run):
+    info = run.info | {"threads": 64}
+    store.write_json(run.folder / "run.json", info)
+    with pytest.raises(UserError, match="threads 64"):
+        verify.verify(run)
+
+
+def test_a_doctored_verification_does_not_count(run, monkeypatch):
+    monkeypatch.setattr(runs, "code_fingerprint", lambda: "reworded")
+    store.write_json(run.folder / verify.VERIFIED, {"code": "reworded", "sha256": "0"})
+    assert not verify.is_current(run)
