@@ -338,6 +338,31 @@ def test_ctrl_c_reaches_the_suite(suite):
     assert process.returncode == 7
 
 
+def test_ctrl_c_ends_the_checks_with_the_step_that_runs(suite, tmp_path):
+    """As from a keyboard: the whole group gets the signal, and pytest answers it with status 2."""
+    suite.environment(suite.root / ".venv", "1.0")
+    suite.python("python3")
+    (suite.root / "pytest.py").write_text(
+        "import sys, time\n"
+        "try:\n    print('testing', flush=True)\n    time.sleep(30)\n"
+        "except KeyboardInterrupt:\n    sys.exit(2)\n"
+    )
+    process = subprocess.Popen(
+        suite.command("--test", "unit", "drift"),
+        env=suite.variables | {"TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    process.stdout.readline()
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "== drift" not in said
+    assert not list(tmp_path.glob("tmp.*"))
+
+
 def test_compiled_modules_are_kept_for_the_next_process(suite):
     suite.python("python3")
     told(suite(PYTHONDONTWRITEBYTECODE="1"))
