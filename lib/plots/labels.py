@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
-from matplotlib.transforms import Bbox
 
 POINT = 1 / 72  # inches
-RADII = (6.5, 9.0, 12.0, 16.0, 21.0, 27.0)  # points from marker to label
-ANGLES = 24
+RADII = np.array([6.5, 9.0, 12.0, 16.0, 21.0, 27.0])  # points from marker to label
+ANGLES = np.pi / 4 + np.linspace(0, 2 * np.pi, 24, endpoint=False)
+FAR = 12.0  # beyond so many points a thin line leads to the label
 
 
-@dataclass
 class Labels:
     """Labels of one panel; the limits of the axes and the layout must be final.
 
-    What is to be kept free is given in display coordinates: small boxes around markers, bars and
-    lines. Each label takes the nearest place that covers least.
+    What is to be kept free is a list of boxes (x0, y0, x1, y1) in display coordinates: around
+    markers, bars and lines. Each label takes the nearest place that covers least.
     """
 
-    axes: Axes
-    taken: list[Bbox] = field(default_factory=list)
-
-    @property
-    def scale(self) -> float:
-        """Return pixels in a point."""
-        return self.axes.figure.dpi * POINT
+    def __init__(self, axes: Axes) -> None:
+        self.axes = axes
+        self.scale = axes.figure.dpi * POINT  # pixels in a point
+        self.taken: list[tuple[float, float, float, float]] = []
 
     def pixel(self, x: float, y: float) -> np.ndarray:
         """Return a point of the data in display coordinates."""
@@ -37,21 +30,20 @@ class Labels:
 
     def keep_free(self, x: float, y: float, size: float = 6.0) -> None:
         """Reserve a square of so many points around a point of the data."""
-        half = size * self.scale / 2
-        px, py = self.pixel(x, y)
-        self.taken.append(Bbox.from_extents(px - half, py - half, px + half, py + half))
+        self._take(*self.pixel(x, y), size * self.scale, size * self.scale)
 
     def keep_line_free(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         """Reserve a narrow band along a line between two points of the data."""
         a, b = self.pixel(*start), self.pixel(*end)
         steps = max(1, int(np.hypot(*(b - a)) / (3 * self.scale)))
-        half = 0.8 * self.scale
         for share in np.linspace(0, 1, steps + 1):
-            px, py = a + share * (b - a)
-            self.taken.append(Bbox.from_extents(px - half, py - half, px + half, py + half))
+            self._take(*(a + share * (b - a)), 1.6 * self.scale, 1.6 * self.scale)
+
+    def _take(self, x: float, y: float, width: float, height: float) -> None:
+        self.taken.append((x - width / 2, y - height / 2, x + width / 2, y + height / 2))
 
     def add(self, x: float, y: float, text: str, colour: str) -> None:
-        """Write text beside a point of the data; far labels get a thin line to their point."""
+        """Write text beside a point of the data."""
         note = self.axes.annotate(
             text,
             (x, y),
@@ -66,42 +58,31 @@ class Labels:
         )
         note.set_in_layout(False)
         note.set_path_effects([withStroke(linewidth=1.2, foreground="white")])
-        note.arrow_patch.set_visible(False)
         box = note.get_window_extent()
-        width, height = box.width, box.height
+        radius, angle = (grid.ravel() for grid in np.meshgrid(RADII, ANGLES, indexing="ij"))
+        reach = radius * self.scale
+        dx = np.cos(angle) * (reach + box.width / 2 - 2 * self.scale)
+        dy = np.sin(angle) * (reach + box.height / 2 - 3 * self.scale)
         px, py = self.pixel(x, y)
+        cost = radius + 0.1 * np.tile(np.arange(len(ANGLES)), len(RADII)) / len(ANGLES)
+        best = int(np.argmin(cost + self._covered(px + dx, py + dy, box.width, box.height)))
+        note.set_position((dx[best] / self.scale, dy[best] / self.scale))
+        if note.arrow_patch is not None:
+            note.arrow_patch.set_visible(radius[best] > FAR)
+        self._take(px + dx[best], py + dy[best], box.width, box.height)
+
+    def _covered(self, x: np.ndarray, y: np.ndarray, width: float, height: float) -> np.ndarray:
+        """Return prices for what labels centred at x, y would cover, or for leaving the panel."""
+        left, right = x - width / 2, x + width / 2
+        low, high = y - height / 2, y + height / 2
         frame = self.axes.get_window_extent()
-        best, best_cost = (0.0, 0.0, 0.0), math.inf
-        for radius in RADII:
-            for turn in range(ANGLES):
-                angle = math.pi / 4 + 2 * math.pi * turn / ANGLES
-                reach = radius * self.scale
-                dx = math.cos(angle) * (reach + width / 2 - 2 * self.scale)
-                dy = math.sin(angle) * (reach + height / 2 - 3 * self.scale)
-                cost = radius + 0.1 * turn / ANGLES
-                cost += self.covered(px + dx, py + dy, width, height, frame)
-                if cost < best_cost:
-                    best, best_cost = (dx, dy, radius), cost
-        dx, dy, radius = best
-        note.set_position((dx / self.scale, dy / self.scale))
-        note.arrow_patch.set_visible(radius > RADII[2])
-        self.taken.append(self.box(px + dx, py + dy, width, height))
-
-    @staticmethod
-    def box(x: float, y: float, width: float, height: float) -> Bbox:
-        """Return the box of a label around its centre."""
-        return Bbox.from_bounds(x - width / 2, y - height / 2, width, height)
-
-    def covered(self, x: float, y: float, width: float, height: float, frame: Bbox) -> float:
-        """Return a price for what a label would cover, or for leaving the panel."""
-        place = self.box(x, y, width, height)
-        price = 0.0
-        if place.x0 < frame.x0 or place.x1 > frame.x1 or place.y0 < frame.y0:
-            price += 200.0
-        if place.y1 > frame.y1:
-            price += 60.0
-        for other in self.taken:
-            both = Bbox.intersection(place, other)
-            if both is not None:
-                price += 4.0 + both.width * both.height / self.scale**2
-        return price
+        out = (left < frame.x0) | (right > frame.x1) | (low < frame.y0)
+        price = 200.0 * out + 60.0 * (high > frame.y1)
+        if not self.taken:
+            return price
+        x0, y0, x1, y1 = np.array(self.taken).T[:, None, :]
+        wide = np.minimum(right[:, None], x1) - np.maximum(left[:, None], x0)
+        tall = np.minimum(high[:, None], y1) - np.maximum(low[:, None], y0)
+        hit = (wide > 0) & (tall > 0)
+        area = np.where(hit, wide * tall, 0.0) / self.scale**2
+        return price + (4.0 * hit + area).sum(axis=1)

@@ -9,10 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from lib.plots import style
 
 HALF = 50.0  # percent: the line of SMART, section 3
+PAIR = "#0072B2"
 
 
 @style.styled
@@ -25,23 +27,30 @@ def layer_density(metrics: pd.DataFrame, stamp: str = "") -> Figure:
     rows = rows.assign(layer=rows["metric"].str.removeprefix("density:"))
     layers = style.unique(rows["layer"])
     figure, ((axes,),) = style.canvas(style.WIDE, 2.7, stamp)
-    place = {layer: i for i, layer in enumerate(layers)}
+    place: style.Look = {layer: i for i, layer in enumerate(layers)}
     main = [layer for layer in layers if "downsample" not in layer]
     other = [layer for layer in layers if "downsample" in layer]
     labels = style.unique(rows["method"])
     colours = dict(zip(labels, _shades(len(labels)), strict=True))
-    for label in labels:
+    for label, size in zip(labels, np.linspace(6, 4, len(labels)), strict=True):
         own = rows[rows["method"] == label]
         mean = own.groupby("layer")["value"].mean()
         colour = colours[label]
-        axes.plot([place[n] for n in main], mean[main], "-o", color=colour, mec="white", mew=0.5)
-        look = {"linestyle": "none", "marker": "o", "mfc": "white", "mec": colour, "zorder": 3}
+        dot: style.Look = {"marker": "o", "markersize": size, "zorder": 3}
+        axes.plot([place[n] for n in main], mean[main], color=colour, mec="white", mew=0.5, **dot)
+        look: style.Look = dot | {"linestyle": "none", "mfc": "white", "mec": colour}
         axes.plot([place[n] for n in other], mean[other], **look)
         if len(style.unique(own["seed"])) > 1:
-            dots = {"linestyle": "none", "marker": "o", "markersize": 1.6, "mew": 0, "alpha": 0.5}
+            dots: style.Look = {
+                "linestyle": "none",
+                "marker": "o",
+                "markersize": 1.6,
+                "mew": 0,
+                "alpha": 0.5,
+            }
             axes.plot(own["layer"].map(place), own["value"], color=colour, **dots)
     axes.axhline(HALF, color=style.QUIET, linewidth=0.8, linestyle="--", zorder=1)
-    top = min(102.0, max(60.0, 1.08 * rows["value"].max()))
+    top = min(105.0, max(60.0, 1.08 * rows["value"].max()))
     _stages(axes, layers, top)
     axes.set_xticks(range(len(layers)), [_short(n) for n in layers], rotation=60, ha="right",
                     rotation_mode="anchor")  # fmt: skip
@@ -51,9 +60,9 @@ def layer_density(metrics: pd.DataFrame, stamp: str = "") -> Figure:
     axes.set_ylabel("non-zero weights, %")
     axes.set_xlabel("convolution, from input to output")
     entries = [Line2D([], [], color=colours[n], marker="o", mec="white", label=n) for n in labels]
-    hollow = {"linestyle": "none", "marker": "o", "mfc": "white", "mec": style.QUIET}
+    hollow: style.Look = {"linestyle": "none", "marker": "o", "mfc": "white", "mec": style.QUIET}
     entries.append(Line2D([], [], label="1x1 shortcut", **hollow))
-    line = {"color": style.QUIET, "linewidth": 0.8, "linestyle": "--"}
+    line: style.Look = {"color": style.QUIET, "linewidth": 0.8, "linestyle": "--"}
     entries.append(Line2D([], [], label="half of the weights", **line))
     style.legend(figure, entries)
     return figure
@@ -80,34 +89,66 @@ def _stages(axes: Axes, layers: list[str], top: float) -> None:
         if number % 2:
             axes.axvspan(low, high, color="#F3F3F3", linewidth=0, zorder=0)
         text = name.replace("layer", "module ")
-        where = {"ha": "center", "va": "bottom", "color": style.QUIET, "size": 6.5}
+        where: style.Look = {"ha": "center", "va": "bottom", "color": style.QUIET, "size": 6.5}
         axes.text((low + high) / 2, top, text, **where)
 
 
 @style.styled
 def bn_statistics(metrics: pd.DataFrame, stamp: str = "") -> Figure:
-    """Draw histograms over channels of the running mean and variance of both batch norms."""
+    """Draw running mean and variance of both batch norms: histograms, and channel by channel.
+
+    A channel on the diagonal has the same statistic in both.
+    """
     parts = metrics["metric"].str.extract(r"^(running_mean|running_var):(\w+):(\d+)$")
-    rows = metrics.assign(statistic=parts[0], path=parts[1]).dropna(subset=["statistic"])
-    figure, (panels,) = style.canvas(style.WIDE, 2.3, stamp, columns=2)
-    names = {"running_mean": "running mean", "running_var": "running variance"}
-    for panel, (statistic, name), letter in zip(panels, names.items(), "ab", strict=True):
-        own = rows[rows["statistic"] == statistic]
-        edges = np.histogram_bin_edges(own["value"], bins=_bins(len(own)))
-        for path, colour in style.PATHS.items():
-            values = own.loc[own["path"] == path, "value"]
-            look = {"histtype": "stepfilled", "facecolor": (colour, 0.35), "edgecolor": colour}
-            panel.hist(values, edges, linewidth=1.0, **look)
-        panel.set_xlabel(f"{name} of a channel")
-        panel.set_title(f"({letter})")
-        panel.yaxis.get_major_locator().set_params(integer=True)
+    rows = metrics.assign(statistic=parts[0], path=parts[1], channel=parts[2])
+    rows = rows.dropna(subset=["statistic"])
+    figure, (panels,) = style.canvas(style.WIDE, 2.05, stamp, columns=4)
+    for i, name in enumerate(("mean", "variance")):
+        own = rows[rows["statistic"] == ("running_mean", "running_var")[i]]
+        _histograms(panels[i], own)
+        panels[i].set_xlabel(f"running {name}")
+        _pairs(panels[2 + i], own)
+        panels[2 + i].set_xlabel(f"running {name}, clean")
+        panels[2 + i].set_ylabel("adversarial")
     panels[0].set_ylabel("channels")
+    for panel, letter in zip(panels, "abcd", strict=True):
+        panel.set_title(f"({letter})")
     entries = [
         Patch(facecolor=(colour, 0.35), edgecolor=colour, label=f"{path} batch norm")
         for path, colour in style.PATHS.items()
     ]
-    style.legend(figure, entries)
+    dot: style.Look = {"marker": "o", "linestyle": "none", "color": PAIR, "mec": "white"}
+    style.legend(figure, [*entries, Line2D([], [], label="a channel in both", **dot)])
     return figure
+
+
+def _histograms(axes: Axes, rows: pd.DataFrame) -> None:
+    edges = np.histogram_bin_edges(rows["value"], bins=_bins(len(rows)))
+    for path, colour in style.PATHS.items():
+        values = rows.loc[rows["path"] == path, "value"]
+        look: style.Look = {
+            "histtype": "stepfilled",
+            "facecolor": (colour, 0.35),
+            "edgecolor": colour,
+        }
+        axes.hist(values, list(edges), linewidth=1.0, **look)
+    axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
+
+
+def _pairs(axes: Axes, rows: pd.DataFrame) -> None:
+    wide = rows.pivot_table(index=["seed", "channel"], columns="path", values="value")
+    dots: style.Look = {
+        "linestyle": "none",
+        "marker": "o",
+        "markersize": 3.5,
+        "mec": "white",
+        "mew": 0.4,
+    }
+    axes.plot(wide["clean"], wide["adversarial"], color=PAIR, **dots)
+    low, high = rows["value"].min(), rows["value"].max()
+    room = 0.06 * (high - low)
+    axes.set(xlim=(low - room, high + room), ylim=(low - room, high + room))
+    axes.axline((low, low), slope=1, color=style.QUIET, linewidth=0.7, linestyle="--", zorder=1)
 
 
 def _bins(values: int) -> int:

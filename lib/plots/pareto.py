@@ -90,7 +90,7 @@ def pareto(metrics: pd.DataFrame, reference: pd.DataFrame, stamp: str = "") -> F
     for panel, letter in zip(grid.flatten(), "abcd", strict=True):
         panel.set_title(f"({letter})")
     entries = style.handles(labels)
-    look = {"color": style.QUIET, "marker": "|", "markersize": 6, "linewidth": 0.8}
+    look: style.Look = {"color": style.QUIET, "marker": "|", "markersize": 6, "linewidth": 0.8}
     entries.append(Line2D([], [], label="both paths stored", **look))
     entries.append(style.paper_handle(["cifar10"]))
     style.legend(figure, entries)

@@ -43,6 +43,7 @@ DATASETS = {
 }
 
 P = ParamSpec("P")
+Look = dict[str, Any]  # keyword arguments of matplotlib
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
@@ -67,7 +68,7 @@ def canvas(
     if stamp:
         strip = 0.11 / height
         figure.get_layout_engine().set(rect=(0, strip, 1, 1 - strip))
-        place = {"ha": "right", "va": "bottom", "in_layout": False}
+        place: Look = {"ha": "right", "va": "bottom", "in_layout": False}
         figure.text(1 - 0.03 / width, 0.02 / height, stamp, size=5, color=QUIET, **place)
     return figure, axes
 
@@ -114,7 +115,7 @@ def estimate(axes: Axes, x: float, rows: pd.DataFrame, label: str, shift: float 
     axes.update_datalim([(x, y.low), (x, y.high)])  # moved artists do not count by themselves
     axes.autoscale_view()
     if len(rows) > 1:
-        dots = {"linestyle": "none", "marker": "o", "markersize": 2, "mew": 0, "alpha": 0.6}
+        dots: Look = {"linestyle": "none", "marker": "o", "markersize": 2, "mew": 0, "alpha": 0.6}
         beside = shifted(axes, shift + 4)
         axes.plot([x] * len(rows), rows["value"], color=colour, transform=beside, **dots)
 
@@ -155,7 +156,7 @@ def handles(labels: list[str], line: bool = False) -> list[Line2D]:
 def paper_handle(names: list[str]) -> Line2D:
     """Return the legend entry for a paper's numbers on the data sets named."""
     where = ", ".join(map(dataset, names))
-    look = {"marker": "o", "markerfacecolor": "none", "linestyle": "none", "color": PAPER}
+    look: Look = {"marker": "o", "markerfacecolor": "none", "linestyle": "none", "color": PAPER}
     return Line2D([], [], label=f"paper ({where})" if where else "paper", **look)
 
 

@@ -27,6 +27,9 @@ class Point:
     robust: Estimate
 
 
+Series = dict[str, list[Point]]
+
+
 def points(rows: pd.DataFrame) -> list[Point]:
     """Return one point for each lam at which both accuracies were measured, in order of lam."""
     found = []
@@ -65,14 +68,15 @@ def trade_off(
     labels = style.unique(rows["method"])
     known = _published(reference, labels, attack)
     shown: list[str] = []
-    drawn = []
+    drawn: list[tuple[Axes, Series, Series]] = []
     for panel, name in zip(panels, names, strict=False):
         here = rows[rows["dataset"] == name]
         series = {label: points(here[here["method"] == label]) for label in labels}
         # the paper's data set, or the only one there is
         paper = known if len(names) == 1 else known[known["dataset"] == name]
         published = {label: points(paper[paper["method"] == label]) for label in labels}
-        shown += style.unique(paper["dataset"])
+        if any(published.values()):
+            shown += style.unique(paper["dataset"])
         _draw(panel, here, series, published)
         panel.set_xlabel("clean accuracy, %")
         panel.set_ylabel(f"robust accuracy ({attack_name(attack)}), %")
@@ -108,8 +112,8 @@ def _published(reference: pd.DataFrame | None, labels: list[str], attack: str) -
 def _draw(
     axes: Axes,
     rows: pd.DataFrame,
-    series: dict[str, list[Point]],
-    published: dict[str, list[Point]],
+    series: Series,
+    published: Series,
 ) -> None:
     for label, line in published.items():
         x, y = [p.clean.value for p in line], [p.robust.value for p in line]
@@ -120,11 +124,11 @@ def _draw(
         x, y = [p.clean.value for p in line], [p.robust.value for p in line]
         axes.plot(x, y, color=colour, linewidth=0.9, alpha=0.6, zorder=2.5)
         for p in line:
-            bars = {
+            bars: style.Look = {
                 "xerr": [[p.clean.value - p.clean.low], [p.clean.high - p.clean.value]],
                 "yerr": [[p.robust.value - p.robust.low], [p.robust.high - p.robust.value]],
             }
-            look = {"fmt": "none", "ecolor": colour, "elinewidth": 0.6, "alpha": 0.55}
+            look: style.Look = {"fmt": "none", "ecolor": colour, "elinewidth": 0.6, "alpha": 0.55}
             axes.errorbar(p.clean.value, p.robust.value, **bars, **look, zorder=2.6)
         axes.plot(x, y, linestyle="none", marker=marker, color=colour, mec="white", mew=0.5)
         _seeds(axes, rows[rows["method"] == label], colour)
@@ -135,13 +139,17 @@ def _seeds(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
     if len(style.unique(rows["seed"])) < 2:
         return
     wide = rows.pivot_table(index=["lam", "seed"], columns="metric", values="value")
-    dots = {"linestyle": "none", "marker": "o", "markersize": 1.6, "mew": 0, "alpha": 0.6}
+    dots: style.Look = {
+        "linestyle": "none",
+        "marker": "o",
+        "markersize": 1.6,
+        "mew": 0,
+        "alpha": 0.6,
+    }
     axes.plot(wide["clean_acc"], wide["robust_acc"], color=colour, zorder=2.7, **dots)
 
 
-def _write_lambdas(
-    axes: Axes, series: dict[str, list[Point]], published: dict[str, list[Point]]
-) -> None:
+def _write_lambdas(axes: Axes, series: Series, published: Series) -> None:
     labels = Labels(axes)
     every = [(line, label) for label, line in [*series.items(), *published.items()]]
     for line, _ in every:
