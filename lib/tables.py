@@ -1,0 +1,128 @@
+"""Tables of a study: what was trained, how it was attacked, the paper's numbers and ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from lib.intervals import accuracy
+from lib.papers.study import Study
+from lib.protocol import Protocol
+
+Where = Mapping[str, Any]
+FROM_255 = 255  # pixels are in [0, 1]; papers give radii in 1/255
+
+
+def networks(study: Study, runs: Mapping[str, Any]) -> pd.DataFrame:
+    """Return one row for every network of a study: recipe, loss at the end, seconds, key."""
+    rows = []
+    for key, recipe in study.recipes.items():
+        label = next(job.label for job in study.jobs if job.recipe.key == key)
+        history = runs[key].history
+        rows.append(
+            {
+                "network": label,
+                "training λ": getattr(recipe.method, "lam", ""),
+                "seed": recipe.seed,
+                "data": recipe.data.dataset,
+                "images": recipe.data.train_images or "all",
+                "backbone": recipe.model.backbone,
+                "width": recipe.model.width or "paper's",
+                "epochs": recipe.train.epochs,
+                "last loss": round(float(history["loss"].iloc[-1]), 3) if len(history) else "",
+                "seconds": runs[key].info["seconds"],
+                "run": key,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def protocols(study: Study) -> pd.DataFrame:
+    """Return one row for every way of scoring that a study uses, radii in 1/255."""
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for job in study.jobs:
+        for protocol in job.protocols:
+            row = _protocol(protocol)
+            lams = rows.setdefault(tuple(row.values()), row | {"λ": []})["λ"]
+            if protocol.lam not in lams:
+                lams.append(protocol.lam)
+    found = [row | {"λ": ", ".join(f"{lam:g}" for lam in row["λ"])} for row in rows.values()]
+    return pd.DataFrame(found)
+
+
+def _protocol(protocol: Protocol) -> dict[str, Any]:
+    attacked = protocol.attack != "none"
+    stepwise = protocol.attack == "pgd"
+    step = protocol.step or min(1.25 * protocol.eps, protocol.eps + 4 / FROM_255) / 7
+    return {
+        "images": protocol.images or "all",
+        "attack": protocol.name if attacked else "none (clean)",
+        "norm": protocol.norm if attacked else "",
+        "ε, 1/255": f"{FROM_255 * protocol.eps:.4g}" if attacked else "",
+        "step, 1/255": f"{FROM_255 * step:.3g}" if stepwise else "",
+        "steps": protocol.steps if stepwise else "",
+        "restarts": protocol.restarts if stepwise else "",
+        "draws of noise per gradient": protocol.eot if attacked else "",
+        "noise": protocol.noise,
+    }
+
+
+def cell(rows: pd.DataFrame) -> str:
+    """Return an accuracy in percent with its interval, '57.8 [55.6, 59.9]', a mean over seeds."""
+    found = accuracy(rows)
+    return f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]"
+
+
+def plain(rows: pd.DataFrame) -> str:
+    """Return one number as it is: accuracies with two decimals, as papers print them."""
+    value = float(rows["value"].iloc[0])
+    return f"{value:.2f}" if rows["metric"].iloc[0].endswith("_acc") else f"{value:.4g}"
+
+
+def matching(frame: pd.DataFrame, where: Where) -> pd.DataFrame:
+    """Return the rows whose columns have the given values; there may be none."""
+    for name, value in where.items():
+        frame = frame[frame[name] == value]
+    return frame
+
+
+def beside(
+    ours: pd.DataFrame,
+    paper: pd.DataFrame,
+    rows: Mapping[str, Where],
+    columns: Mapping[str, Where],
+    heading: str = "",
+) -> pd.DataFrame:
+    """Return the paper's numbers and below each of them ours, with intervals where measured.
+
+    rows and columns map what is shown to the values of columns that it stands for.
+    """
+    out = []
+    for name, row in rows.items():
+        for source, frame in (("paper", paper), ("ours", ours)):
+            line = {heading: name, "numbers": source}
+            for title, column in columns.items():
+                line[title] = _shown(matching(frame, {**row, **column}))
+            out.append(line)
+    return pd.DataFrame(out)
+
+
+def _shown(rows: pd.DataFrame) -> str:
+    if rows.empty:
+        return ""
+    show: Callable[[pd.DataFrame], str] = plain
+    if "n" in rows and rows["n"].notna().all():
+        show = cell
+    return show(rows)
+
+
+def outline(metrics: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Return accuracies rounded, one row for each network and trade-off, for a first look."""
+    rows = metrics[metrics["metric"].isin(("clean_acc", "robust_acc"))]
+    attack = rows["attack"].where(rows["metric"] == "robust_acc", "clean")
+    wide = rows.assign(score=attack).pivot_table(
+        index=list(columns), columns="score", values="value", sort=False
+    )
+    return wide.round(1)
