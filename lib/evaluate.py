@@ -31,9 +31,13 @@ BATCH = 250
 class Trained(Interface):
     """What evaluation needs of a run of the store."""
 
-    recipe: Recipe
-    folder: Path
-    info: dict[str, Any]
+    @property
+    def recipe(self) -> Recipe:
+        """Return what was trained."""
+
+    @property
+    def folder(self) -> Path:
+        """Return where the run is kept."""
 
     def model(self, which: str = "last") -> nn.Module:
         """Return the trained network."""

@@ -22,7 +22,7 @@ EPS_DEFAULT = 8 / 255
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
@@ -52,7 +52,8 @@ class Part:
     def __post_init__(self) -> None:
         for f in fields(self):
             where = f"{type(self).__name__.lower()}.{f.name}"
-            value = _coerce(where, _hints(type(self))[f.name], getattr(self, f.name))
+            hints = _hints(type(self))  # type: ignore[arg-type]
+            value = _coerce(where, hints[f.name], getattr(self, f.name))
             object.__setattr__(self, f.name, value)
         self.check()
 

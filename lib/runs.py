@@ -7,7 +7,6 @@ unfinished; resume.pt (plain containers and tensors) carries it on.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import io
 import json
@@ -26,7 +25,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
-from lib import data, device, evaluate, paths, store
+from lib import data, device, evaluate, paths, source, store
 from lib.errors import UserError, choose
 from lib.models import BACKBONES, create
 from lib.protocol import Protocol
@@ -99,7 +98,7 @@ def build(recipe: Recipe) -> nn.Module:
             prunable=recipe.sparsity is not None,
             **recipe.method.options(),
         )
-    return model.to(device.device(), memory_format=torch.channels_last)
+    return model.to(device.device()).to(memory_format=torch.channels_last)
 
 
 def folder(recipe: Recipe) -> Path:
@@ -274,20 +273,9 @@ def code_fingerprint() -> str:
 
     Comments, docstrings and layout are left out, so that only a change of meaning shows.
     """
-    root = Path(__file__).parent
-    digest = hashlib.sha256()
-    for part in ("data", "models", "attacks", "trainers"):
-        files = sorted((root / part).rglob("*.py")) or [root / f"{part}.py"]
-        for path in files:
-            tree = ast.parse(path.read_text())
-            for node in ast.walk(tree):
-                body = getattr(node, "body", None)
-                first = body[0] if isinstance(body, list) and body else None
-                value = first.value if isinstance(first, ast.Expr) else None
-                if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                    body[0] = ast.Pass()
-            digest.update(f"{path.relative_to(root)}\n{ast.unparse(tree)}\n".encode())
-    return digest.hexdigest()[:16]
+    parts = ("data", "models", "attacks", "trainers")
+    text = " ".join(source.fingerprint(part) for part in parts)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def provenance() -> dict[str, Any]:

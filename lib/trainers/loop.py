@@ -62,7 +62,8 @@ def under_attack(model: nn.Module) -> Iterator[None]:
 
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Return SGD's groups: weight decay on everything, on the noise scales only if asked."""
-    decayed, free = [], []
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
     spare_alpha = not getattr(recipe.method, "alpha_decay", True)
     for name, p in model.named_parameters():
         (free if spare_alpha and name.endswith("alpha") else decayed).append(p)
@@ -170,7 +171,7 @@ class Trainer:
         self.history.append(row)
         return row
 
-    def _momentum(self, layer: nn.Module) -> Tensor:
+    def _momentum(self, layer: Any) -> Tensor:
         state = self.optimiser.state[layer.weight]
         return state.get("momentum_buffer", torch.zeros_like(layer.weight))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +48,9 @@ class SparseMomentum:
     """
 
     def __init__(self, model: nn.Module, recipe: Momentum, epochs: int) -> None:
-        self.layers = [m for m in model.modules() if getattr(m, "mask", None) is not None]
+        self.layers: list[Any] = [
+            m for m in model.modules() if getattr(m, "mask", None) is not None
+        ]
         if not self.layers:
             raise UserError("This network has no prunable layer; create it with prunable=True.")
         self.recipe, self.epochs = recipe, max(1, epochs)
@@ -102,18 +105,18 @@ class SparseMomentum:
         self.apply()
 
     @staticmethod
-    def _mean_active(layer: nn.Module, size: Tensor) -> float:
+    def _mean_active(layer: Any, size: Tensor) -> float:
         active = size[layer.mask]
         return float(active.mean()) if active.numel() else 0.0
 
     @staticmethod
-    def _prune(layer: nn.Module, count: int) -> None:
+    def _prune(layer: Any, count: int) -> None:
         score = layer.weight.abs().masked_fill(~layer.mask, math.inf).flatten()
         index = score.topk(min(count, int(layer.mask.sum())), largest=False).indices
         SparseMomentum._switch(layer, index, on=False)
 
     @staticmethod
-    def _switch(layer: nn.Module, index: Tensor, on: bool) -> None:
+    def _switch(layer: Any, index: Tensor, on: bool) -> None:
         flat = layer.mask.flatten().clone()  # a channels-last mask has no flat view
         flat[index] = on
         layer.mask.copy_(flat.view_as(layer.mask))

@@ -1,0 +1,87 @@
+"""The files of an artifact: whole, deterministic, and telling how they came about."""
+
+import io
+
+import matplotlib as mpl
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from lib import artifacts, claims, paths, store
+from lib.papers import smart
+from lib.reference import names, read
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+
+
+STUDY = smart.table1_mask_density("quick", [0, 1], {"train.epochs": 3})
+METRICS = pd.DataFrame({"value": [1159402496.0, 12.3456789], "n": [600, 600]})
+CLAIMS = claims.table([claims.analytic("a", "one is one", 1.0, 1.0, 0.1)])
+
+
+def drawing() -> Figure:
+    figure = Figure(figsize=(3.3, 2))
+    figure.subplots().plot([0, 1], [0, 1])
+    return figure
+
+
+def test_counts_keep_their_digits():
+    artifacts.save(STUDY, METRICS, CLAIMS)
+    frame = pd.read_csv(STUDY.folder / "metrics.csv")
+    assert frame["value"].tolist() == [1159402496.0, 12.3456789]
+
+
+def test_the_same_figure_gives_the_same_bytes():
+    artifacts.save(STUDY, METRICS, CLAIMS, figure=drawing())
+    first = [store.sha256(STUDY.folder / f"figure.{kind}") for kind in ("png", "pdf")]
+    artifacts.save(STUDY, METRICS, CLAIMS, figure=drawing())
+    assert first == [store.sha256(STUDY.folder / f"figure.{kind}") for kind in ("png", "pdf")]
+
+
+def test_a_png_is_small_and_looks_like_the_full_one():
+    with mpl.rc_context({"font.size": 8}):
+        figure = drawing()
+        full = io.BytesIO()
+        figure.savefig(full, format="png", dpi=200)
+        small = artifacts.png(figure)
+    a = Image.open(full).convert("L")
+    b = Image.open(io.BytesIO(small)).convert("L")
+    assert a.size == b.size
+    assert len(small) < full.getbuffer().nbytes
+    differences = [abs(x - y) for x, y in zip(a.tobytes(), b.tobytes(), strict=True)]
+    assert max(differences) < 40
+
+
+def test_a_table_is_written_in_both_forms_and_escaped():
+    table = pd.DataFrame({"method": ["A & B"], "clean accuracy, %": ["95.3 ± 0.4"]})
+    artifacts.save(STUDY, METRICS, CLAIMS, table=table)
+    assert "| A & B" in (STUDY.folder / "table.md").read_text()
+    assert r"A \& B" in (STUDY.folder / "table.tex").read_text()
+
+
+def test_the_stamp_names_preset_and_images_below_the_paper():
+    assert artifacts.stamp(STUDY, METRICS) == f"preset {STUDY.results}, n = 600 test images"
+    assert artifacts.stamp(smart.fig5_fgsm("paper"), METRICS) == ""
+    changed = smart.fig5_fgsm("paper", [0], {"train.epochs": 1})
+    assert "paper-custom-" in artifacts.stamp(changed, METRICS)
+
+
+def test_the_record_names_the_command_and_every_recipe():
+    record = artifacts.record(STUDY)
+    assert record["command"] == (
+        "./run_all.sh smart/table1_mask_density --seeds 0,1 --set train.epochs=3"
+    )
+    assert set(record["runs"]) == set(STUDY.recipes)
+    assert not record["from_records"] or not any(
+        (paths.runs() / key / "weights.safetensors").exists() for key in STUDY.recipes
+    )
+
+
+def test_reference_tables_exist_for_the_tables_of_smart():
+    assert {"smart/table1_mask_density", "smart/table2_comparison"} <= set(names())
+    frame = read("smart/table2_comparison")
+    assert {"method", "lam", "metric", "value"} <= set(frame.columns)
