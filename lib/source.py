@@ -18,7 +18,7 @@ LIB = paths.ROOT / "lib"
 # Tokens without meaning. An f-string is one token before Python 3.12 and several from then on;
 # written one after the other without spaces they read the same.
 _LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
-_BLOCKS = {tokenize.INDENT: "{", tokenize.DEDENT: "}", tokenize.NEWLINE: ";"}
+_BLOCKS = {tokenize.INDENT: "\1", tokenize.DEDENT: "\2", tokenize.NEWLINE: ";"}
 
 
 @cache

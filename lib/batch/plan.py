@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lib import papers, runs, store
+from lib import papers, runs, store, verify
 from lib.errors import UserError
 from lib.papers import Study
 from lib.protocol import Protocol
@@ -122,7 +122,7 @@ def state(recipe: Recipe, records: bool = False) -> tuple[str, bool]:
         wrong = "" if same else "recipe.json is of another recipe"
     if wrong:
         return f"damaged: {wrong}", False
-    stale = store.read_json(home / "run.json").get("code") != runs.code_fingerprint()
+    stale = not verify.is_current(runs.Run(recipe, home))
     whole = records or (home / runs.WEIGHTS["last"]).is_file()
     return (FINISHED if whole else RECORD), stale
 

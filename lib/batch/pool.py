@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,7 +77,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            text=True,
+            encoding="utf-8",
             errors="replace",
         )
         self.listener = threading.Thread(target=self._listen, daemon=True)
@@ -89,8 +90,8 @@ class Child:
             if word == progress.MARK:
                 self.share = float(share)
                 continue
-            with self.task.log.open("a") as log:
-                log.write(line)
+            with suppress(OSError), self.task.log.open("a", encoding="utf-8") as log:
+                log.write(line)  # a full disk must not keep us from reading on
             self.last = line.strip() or self.last
             if _ERROR.match(line):
                 self.error = line.strip().removeprefix("error: ")
@@ -125,6 +126,7 @@ def environment() -> dict[str, str]:
     return env | {
         "PYTHONPATH": os.pathsep.join(filter(None, (str(paths.ROOT), env.get("PYTHONPATH")))),
         "PYTHONUNBUFFERED": "1",
+        "PYTHONIOENCODING": "utf-8",
         "SUITE_RESULTS": str(paths.RESULTS.resolve()),
         "SUITE_DATA": str(paths.DATA.resolve()),
         "SUITE_BATCH": "1",
@@ -137,23 +139,24 @@ def environment() -> dict[str, str]:
 
 
 def stop(processes: Sequence[subprocess.Popen[str]], grace: float = GRACE) -> None:
-    """End processes with all their descendants, kernels in sessions of their own included."""
+    """End processes with all their descendants, kernels in sessions of their own included.
+
+    The processes themselves are asked and given time; what is left of their families is killed.
+    """
+    leaders: list[psutil.Process] = []
     family: set[psutil.Process] = set()
     for process in processes:
-        try:
-            parent = psutil.Process(process.pid)
-            family |= {parent, *parent.children(recursive=True)}
-        except psutil.NoSuchProcess:
-            continue
-    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            leader = psutil.Process(process.pid)
+            family |= {leader, *leader.children(recursive=True)}
+            leaders.append(leader)
         if process.poll() is None:
             process.terminate()
-    _, left = psutil.wait_procs(family, timeout=grace)
+    psutil.wait_procs(leaders, timeout=grace)
+    _, left = psutil.wait_procs(family, timeout=0.2)
     for survivor in left:
-        try:
+        with suppress(psutil.NoSuchProcess):
             survivor.kill()
-        except psutil.NoSuchProcess:
-            continue
     psutil.wait_procs(left, timeout=grace)
     for process in processes:
         process.wait()
@@ -198,7 +201,8 @@ def _refuse(waiting: list[Task], ended: dict[str, Outcome]) -> None:
         for need in sorted(task.needs & ended.keys()):
             if ended[need].reason:
                 waiting.remove(task)
-                ended[task.name] = task.end(Outcome(0.0, f"{need}: {ended[need].reason}"))
+                reason = f"run {need}: {ended[need].reason}"
+                ended[task.name] = task.end(Outcome(0.0, reason))
                 break
 
 

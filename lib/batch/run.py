@@ -119,7 +119,8 @@ def _require_data(needs: Any) -> None:
     """Download and check the data sets that jobs read, before any of them starts."""
     for name in sorted({need.recipe.data.dataset for need in needs}):
         try:
-            data.load(name, "test", limit=1)
+            for split in ("train", "test"):
+                data.load(name, split, limit=1)
         except UserError:
             sys.stderr.write(f"Preparing the data set {name}.\n")
             data.prepare(name)
@@ -180,6 +181,8 @@ def _summarise(made: plan.Plan, ended: Mapping[str, pool.Outcome]) -> int:
             rows.append((name, verdicts, f"{outcome.seconds:.1f}", "done"))
     say(display.table(("artifact", "verdicts", "seconds", "status"), rows))
     say(f"\nReport: {shown(paths.RESULTS / made.results / 'index.html')}")
+    if stale := sum(need.stale for need in made.needs.values()):
+        say(f"Stale: {stale} networks were made by other code than today's, see --why and --fresh.")
     lost = sum(bool(o.reason) for name, o in ended.items() if name not in made.studies)
     if failed or lost:
         say(f"Logs of what failed: {shown(paths.runs() / '.logs')}")

@@ -178,13 +178,14 @@ def _conditions(runs: list[dict[str, Any]], metrics: Path) -> str:
     except (UserError, KeyError):
         recipes = []
     if recipes:
+        epochs = _few(r.train.epochs for r in recipes)
         images = (r.data.train_images for r in recipes)
         widths = (f" of width {r.model.width}" if r.model.width else "" for r in recipes)
         networks = (r.model.backbone + w for r, w in zip(recipes, widths, strict=True))
         parts = [
             _few(r.data.dataset for r in recipes),
             _few(networks),
-            f"{_few(r.train.epochs for r in recipes)} epochs",
+            f"{epochs} {'epoch' if epochs == '1' else 'epochs'}",
             f"{_few(f'{n:,}' if n else 'all' for n in images)} training images",
         ]
     try:

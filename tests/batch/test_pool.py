@@ -1,0 +1,112 @@
+"""Processes of a pool: order, needs, what they say, how they end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from lib import paths
+from lib.batch import display, pool
+from lib.errors import UserError
+
+
+def task(tmp_path, name, code="", **more):
+    command = [sys.executable, "-c", code]
+    more.setdefault("guess", 1.0)
+    return pool.Task(name, "task", command, tmp_path / f"logs/{name}.log", **more)
+
+
+def run(tasks, slots=2, watch=lambda running, ended: None):
+    return pool.run(tasks, slots, watch)
+
+
+def test_no_more_run_at_a_time_than_there_are_slots(tmp_path):
+    most = []
+    tasks = [task(tmp_path, str(n), "import time; time.sleep(.2)") for n in range(4)]
+    ended = run(tasks, 2, lambda running, ended: most.append(len(running)))
+    assert max(most) == 2 and not any(outcome.reason for outcome in ended.values())
+
+
+def test_a_task_waits_for_what_it_needs(tmp_path):
+    mark = tmp_path / "mark"
+    first = task(tmp_path, "a", f"import time; time.sleep(.3); open({str(mark)!r}, 'w')")
+    second = task(tmp_path, "b", f"open({str(mark)!r})", needs=frozenset({"a"}))
+    assert [run([second, first])[name].reason for name in ("a", "b")] == ["", ""]
+
+
+def test_a_task_is_not_started_if_what_it_needs_failed(tmp_path):
+    mark = tmp_path / "mark"
+    first = task(tmp_path, "a", "raise SystemExit('error: no luck')")
+    second = task(tmp_path, "b", f"open({str(mark)!r}, 'w')", needs=frozenset({"a"}))
+    assert run([first, second])["b"].reason == "run a: no luck"
+    assert not mark.exists()
+
+
+def test_the_reason_is_the_last_error_of_all_that_was_said(tmp_path):
+    code = "import sys; print('ok'); print('ValueError: a\\nb', file=sys.stderr); sys.exit(3)"
+    assert run([task(tmp_path, "a", code)])["a"].reason == "ValueError: a"
+    assert (tmp_path / "logs/a.log").read_text() == "ok\nValueError: a\nb\n"
+    assert run([task(tmp_path, "a", "raise SystemExit(4)")])["a"].reason == "exit code 4"
+
+
+def test_progress_lines_are_heard_and_kept_out_of_the_log(tmp_path):
+    shares = []
+    code = "import time; print('progress 0.25', flush=True); time.sleep(.6)"
+    run(
+        [task(tmp_path, "a", code)],
+        watch=lambda running, ended: shares.extend(child.share for child in running.values()),
+    )
+    assert 0.25 in shares and (tmp_path / "logs/a.log").read_text() == ""
+
+
+def test_a_log_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "logs").write_text("a file")
+    with pytest.raises(UserError, match=r"Cannot write .*a\.log .*then rerun\."):
+        run([task(tmp_path, "a")])
+
+
+def test_children_end_when_the_parent_is_killed(tmp_path):
+    mark = tmp_path / "pid"
+    child = (
+        "from lib.batch.child import follow_parent, stoppable; import time, os; follow_parent();"
+        f"open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(100)"
+    )
+    parent = (
+        "import sys; from pathlib import Path; from lib.batch import pool;"
+        f"t = pool.Task('a', 'task', [sys.executable, '-c', {child!r}], Path({str(mark)!r} + 'l'),"
+        "1.0); pool.run([t], 1, lambda *_: None)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent], cwd=paths.ROOT)
+    deadline = time.monotonic() + 60
+    while not (mark.is_file() and mark.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    pid = int(mark.read_text())
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    while psutil.pid_exists(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(pid)
+
+
+class Running:
+    def __init__(self, share, seconds):
+        self.share, self.seconds = share, seconds
+
+
+def test_the_time_left_follows_what_is_measured(tmp_path):
+    tasks = [task(tmp_path, name, guess=10.0) for name in "abcd"]
+    meter = display.Meter(tasks, slots=2)
+    assert meter.left({}, {}) == 20
+    ended = {"a": pool.Outcome(20.0), "b": pool.Outcome(20.0)}
+    assert meter.left({}, ended) == 20  # twice the guess for each of the two, side by side
+    assert meter.left({"c": Running(0.5, 10.0), "d": Running(1.0, 20.0)}, ended) == 10
+    assert meter.left({}, dict.fromkeys("abcd", pool.Outcome(20.0))) == 0
+
+
+def test_the_longest_task_bounds_the_time_left(tmp_path):
+    tasks = [task(tmp_path, "a", guess=100.0), task(tmp_path, "b", guess=1.0)]
+    assert display.Meter(tasks, slots=8).left({}, {}) == 100

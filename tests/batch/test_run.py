@@ -1,0 +1,220 @@
+"""Whole batches, with children that are fakes."""
+
+import json
+import os
+import signal
+import threading
+import time
+
+import psutil
+import pytest
+
+from lib.batch import plan
+from lib.papers import ARTIFACTS
+
+
+def networks(*names):
+    made = plan.make(names or list(ARTIFACTS), "ci", (0,), {})
+    return {need.label: need.recipe.key for need in made.needs.values()}
+
+
+def test_every_network_is_trained_once_and_every_notebook_executed(suite, capsys):
+    assert suite() == 0
+    keys = networks()
+    expected = {*keys.values(), "tiny/one", "tiny/two", "tiny/none"}
+    assert sorted(call.strip() for call in suite.calls) == sorted(expected)
+    shown = capsys.readouterr().out
+    assert shown.count("done") == 3
+    summary = (suite.results / "ci/summary.csv").read_text().splitlines()
+    assert summary[0] == (
+        "artifact,status,seconds,claims,reproduced,partly,not_reproduced,not_judged"
+    )
+    assert [line.split(",")[:2] for line in summary[1:]] == [
+        ["tiny/one", "done"],
+        ["tiny/two", "done"],
+        ["tiny/none", "done"],
+    ]
+
+
+def test_a_second_run_starts_nothing_and_changes_no_file(suite, capsys):
+    suite()
+    before = suite.files()
+    suite.fault()
+    capsys.readouterr()
+    assert suite() == 0
+    assert suite.calls == [] and suite.files() == before
+    assert capsys.readouterr().out.count("current") == 3
+
+
+def test_the_choice_of_artifacts_does_not_make_results_out_of_date(suite):
+    suite()
+    suite.fault()
+    assert suite("tiny/two") == suite("tiny/one") == 0
+    assert suite.calls == []
+
+
+def test_a_changed_notebook_is_executed_again_and_its_outputs_do_not_count(suite):
+    suite()
+    path = suite.notebooks / "tiny/two.ipynb"
+    content = json.loads(path.read_text())
+    content["cells"][1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "x"}]
+    path.write_text(json.dumps(content))
+    suite.fault()
+    assert suite() == 0 and suite.calls == []
+    content["cells"][1]["source"] += "\n1 + 1"
+    path.write_text(json.dumps(content))
+    assert suite() == 0 and suite.calls == ["tiny/two "]
+
+
+def test_a_removed_result_is_made_again(suite):
+    suite("tiny/two")
+    for name in ("figure.png", "metrics.csv", "two.ipynb", "inputs.json"):
+        (suite.results / "ci/tiny/two" / name).unlink()
+        suite.fault()
+        assert suite("tiny/two") == 0 and suite.calls == ["tiny/two "]
+        assert (suite.results / "ci/tiny/two" / name).is_file()
+
+
+def test_a_removed_evaluation_is_made_again_without_training(suite):
+    suite()
+    home = suite.results / "runs" / networks()["smart"]
+    record = next((home / "evaluations").iterdir())
+    record.unlink()
+    weights = (home / "weights.safetensors").stat().st_mtime_ns
+    assert plan.make(["tiny/one"], "ci", (0,), {}).needs[home.name].trained
+    suite.fault()
+    assert suite() == 0 and record.is_file()
+    assert f"{home.name} " in suite.calls and "tiny/one " in suite.calls
+    assert "tiny/two " not in suite.calls
+    assert weights  # the fake writes them again; the real worker finds the finished run
+
+
+@pytest.mark.parametrize("fault", ["fail", "refuse", "killed", "partial"])
+def test_a_failing_notebook_is_isolated_and_good_results_stay(suite, capsys, fault):
+    chosen = ("tiny/two", "tiny/none")
+    suite(*chosen)
+    good = suite.files()
+    capsys.readouterr()
+    suite.fault(tiny__none=fault)
+    assert suite(*chosen, "--fresh") == 1
+    shown = capsys.readouterr().out
+    assert shown.count("done") == 1 and "tiny/none" in shown and "failed: " in shown
+    now = suite.files()
+    for name, content in good.items():
+        if name.startswith("ci/tiny/none/"):
+            assert now[name] == content
+    reason = json.loads(now["ci/tiny/none/failure.json"])["reason"]
+    expected = {
+        "fail": "ValueError: no luck",
+        "refuse": "cell [3]: ValueError: no luck",
+        "killed": "ended by SIGKILL (out of memory?)",
+        "partial": "the notebook wrote no claims.csv, no run.json, no figure.png or table.md",
+    }
+    assert reason == expected[fault]
+    assert "ci/tiny/none/none.failed.ipynb" in now
+    assert not list((suite.results / "runs/.stage").iterdir())
+
+
+def test_a_mended_notebook_takes_its_failure_away(suite):
+    suite.fault(tiny__one="refuse")
+    assert suite() == 1
+    assert "failed: cell [3]" in (suite.results / "ci/summary.csv").read_text()
+    suite.fault()
+    assert suite() == 0 and suite.calls == ["tiny/one "]
+    assert not [name for name in suite.files() if "fail" in name]
+
+
+def test_a_failing_network_fails_its_artifacts_and_no_others(suite, capsys):
+    suite.fault(**{networks()["smart"]: "fail"})
+    assert suite() == 1
+    shown = capsys.readouterr()
+    lines = {line.split()[0]: line for line in shown.out.splitlines() if "tiny/" in line}
+    assert "failed: run smart, seed 0" in lines["tiny/one"]
+    assert "ValueError: no luck" in lines["tiny/one"]
+    assert "done" in lines["tiny/two"] and "done" in lines["tiny/none"]
+    assert "tiny/one " not in suite.calls
+    assert "Traceback" not in shown.err
+    log = suite.results / "runs/.logs" / f"{networks()['smart']}.log"
+    assert "Traceback" in log.read_text() and "progress" not in log.read_text()
+
+
+def test_a_notebook_over_its_limit_is_killed_with_everything_it_started(suite):
+    before = {p.pid for p in psutil.Process().children(recursive=True)}
+    suite.fault(tiny__none="hang")
+    started = time.monotonic()
+    assert suite("tiny/none", "--timeout", "1") == 1
+    assert time.monotonic() - started < 20
+    failure = json.loads((suite.results / "ci/tiny/none/failure.json").read_text())
+    assert failure == {"reason": "timeout: not finished after 1 s"}
+    left = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "1000"]]
+    assert not left and {p.pid for p in psutil.Process().children(recursive=True)} <= before
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stops_everything_and_the_next_run_continues(suite, capsys, number, status):
+    suite.fault(tiny__none="hang")
+    threading.Timer(1.5, os.kill, (os.getpid(), number)).start()
+    assert suite("tiny/none") == status
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "run the same command again to continue" in message
+    left = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "1000"]]
+    assert not left
+    suite.fault()
+    assert suite("tiny/none") == 0
+
+
+def test_from_records_redraws_without_weights_and_trains_nothing(suite):
+    suite()
+    for weights in (suite.results / "runs").glob("*/weights.safetensors"):
+        weights.unlink()
+    (suite.results / "ci/tiny/two/figure.png").unlink()
+    suite.fault()
+    assert suite("--from-records") == 0
+    assert suite.calls == ["tiny/two 1"]
+
+
+def test_from_records_fails_only_what_has_no_record(suite, capsys):
+    suite("tiny/two")
+    suite.fault()
+    assert suite("--from-records") == 1
+    shown = capsys.readouterr().out
+    assert "1 of its runs have no record, the first is smart, seed 0" in shown
+    assert suite.calls == ["tiny/none 1"]
+
+
+def test_overrides_get_a_folder_of_their_own(suite):
+    suite("tiny/two")
+    before = suite.files()
+    assert suite("tiny/two", "--set", "train.epochs=2", "--set", "data.augment=false") == 0
+    assert suite.files() == before
+    custom = [p for p in suite.results.iterdir() if p.name.startswith("ci-custom-")]
+    assert len(custom) == 1
+
+
+def test_a_dry_run_tells_what_would_be_done_and_does_nothing(suite, capsys):
+    assert suite("--dry-run") == 0
+    shown = capsys.readouterr().out
+    assert "2 networks, 2 to train, 4 evaluations, 3 notebooks; 5 jobs" in shown
+    assert not suite.results.exists() and suite.calls == []
+
+
+def test_why_explains_what_is_missing_then_current_then_changed(suite, capsys):
+    assert suite("--why", "tiny/one") == 0
+    shown = capsys.readouterr().out
+    assert "run plain, seed 0" in shown and "missing, 0 of 2 evaluations" in shown
+    assert "so: train 2 networks, make 4 evaluations, execute the notebook" in shown
+    suite()
+    capsys.readouterr()
+    suite("--why", "tiny/two")
+    shown = capsys.readouterr().out
+    assert "finished, made by other code than today's" in shown  # the fake's fingerprint
+    assert "so: nothing to do, everything is current" in shown
+    (suite.results / "ci/tiny/two/metrics.csv").write_text("edited")
+    path = suite.notebooks / "tiny/two.ipynb"
+    path.write_text(path.read_text().replace("import claims", "import metrics"))
+    suite("--why", "tiny/two")
+    shown = capsys.readouterr().out
+    assert "notebook: the notebook has changed" in shown
+    assert "notebook: lib/evaluate is new" in shown
+    assert "notebook: metrics.csv of the results has been edited" in shown
+    assert "so: execute the notebook" in shown

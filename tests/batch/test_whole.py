@@ -1,0 +1,87 @@
+"""One batch with real children: a network, a notebook that works and one that does not."""
+
+import csv
+import json
+import time
+
+import pytest
+
+from lib.batch import execute
+from lib.errors import UserError
+
+STUDY = """
+import os, sys
+import matplotlib.pyplot as plt
+from lib import artifacts, claims, metrics
+from lib.papers.study import Builder
+from lib.recipe import Plain
+
+b = Builder("tiny/two", PRESET, SEEDS, OVERRIDES)
+for setting, seed in b.settings():
+    b.add("plain", b.recipe(setting, seed, Plain()), (0.0,), [{"attack": "fgsm"}])
+study = b.study()
+rows = metrics.measure(study)
+"""
+SAVE = """
+figure, axes = plt.subplots(figsize=(2, 2))
+axes.plot(rows["value"])
+frame = claims.table([claims.share("half", "Half of them hold", 1, 2, need=0.5)])
+artifacts.save(study, rows, frame, figure=figure)
+print(os.getcwd(), sys.executable, os.environ.get("SUITE_PROGRESS"), PRESET, SEEDS, OVERRIDES)
+"""
+
+
+def test_a_batch_trains_executes_and_reports_then_has_nothing_to_do(real, capsys):
+    real.write("tiny/two", STUDY, SAVE)
+    real.write("tiny/none", "1 + 1", "raise RuntimeError('not\\ntoday')")
+    chosen = ("tiny/two", "tiny/none", "--jobs", "2")
+    assert real(*chosen) == 1
+    shown = capsys.readouterr()
+    assert "failed: cell [4]: RuntimeError: not today" in shown.out
+    assert "1 reproduced" in shown.out
+
+    folder = real.results / "ci/tiny/two"
+    made = {path.name for path in folder.iterdir()}
+    assert made == {
+        *("metrics.csv", "claims.csv", "run.json", "inputs.json"),
+        *("figure.png", "figure.pdf", "two.ipynb"),
+    }
+    assert {p.name for p in (real.results / "ci/tiny/none").iterdir()} == {
+        "failure.json",
+        "none.failed.ipynb",
+    }
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["metric"] for row in rows] == ["clean_acc", "robust_acc"]
+    run = next(p for p in (real.results / "runs").iterdir() if (p / "manifest.json").is_file())
+    assert len(list((run / "evaluations").iterdir())) == 2
+    assert json.loads((run / "run.json").read_text())["threads"] == 1
+
+    executed = json.loads((folder / "two.ipynb").read_text())
+    assert str(real.home) not in json.dumps(executed["metadata"])
+    assert executed["metadata"]["papermill"]["duration"] > 0
+    told = "".join(executed["cells"][-1]["outputs"][0]["text"])
+    assert told.endswith("None ci [0] {}\n")
+
+    real.write("tiny/none", "1 + 1")  # still not what a notebook has to write
+    before, started = real.files(), time.monotonic()
+    assert real("tiny/two") == 0
+    assert time.monotonic() - started < 5 and real.files() == before
+
+
+def test_a_notebook_that_ignores_a_parameter_is_refused(real):
+    path = real.notebooks / "tiny/two.ipynb"
+    execute.inspect(path)
+    path.write_text(path.read_text().replace("SEEDS: list = [0]", "SEED: int = 0"))
+    with pytest.raises(UserError, match="has no parameter SEEDS"):
+        execute.inspect(path)
+    path.write_text(path.read_text().replace('"parameters"', '"Parameters"'))
+    with pytest.raises(UserError, match="has no parameter PRESET"):
+        execute.inspect(path)
+
+
+def test_a_notebook_that_stops_in_the_middle_is_no_success(real):
+    real.write("tiny/two", "import sys; sys.exit()", "1 + 1")
+    output = real.home / "out.ipynb"
+    with pytest.raises(UserError, match="cell 4 of 4 was not executed"):
+        execute.execute(real.notebooks / "tiny/two.ipynb", output, {"PRESET": "ci"})

@@ -1,0 +1,100 @@
+"""The work of one job, and what the store is said to hold."""
+
+import json
+
+import pytest
+
+from lib import paths, runs
+from lib.__main__ import main
+from lib.batch import plan, status, worker
+from lib.errors import UserError
+from lib.protocol import Protocol
+from lib.recipe import Data, Model, Plain, Recipe, Train
+
+RECIPE = Recipe(
+    Data("digits", train_images=32), Model("resnet20", width=4), Plain(), Train(epochs=2, batch=16)
+)
+PROTOCOLS = (Protocol(images=20), Protocol(images=20, attack="fgsm", eps=0.1))
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    return tmp_path / "runs"
+
+
+def test_a_job_tells_one_rising_share_of_all_its_work(shelf, monkeypatch, capsys):
+    monkeypatch.setenv("SUITE_PROGRESS", "lines")
+    run = worker.work(RECIPE, PROTOCOLS, "plain")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("progress")]
+    shares = [float(line.split()[1]) for line in lines]
+    assert shares == sorted(shares) and shares[0] > 0 and shares[-1] == 1
+    assert plan.state(RECIPE) == (plan.FINISHED, False)
+    assert all(plan.evaluated(run.folder, p) for p in PROTOCOLS)
+
+
+def test_the_train_command_takes_a_recipe_a_key_and_an_artifact(shelf, tmp_path, capsys):
+    (tmp_path / "r.json").write_text(json.dumps(RECIPE.to_dict()))
+    (tmp_path / "p.json").write_text(json.dumps([p.to_dict() for p in PROTOCOLS]))
+    words = ["train", str(tmp_path / "r.json"), "--protocols", str(tmp_path / "p.json")]
+    assert main(words) == 0
+    assert RECIPE.key in capsys.readouterr().out
+    assert len(list((shelf / RECIPE.key / "evaluations").iterdir())) == 2
+    weights = (shelf / RECIPE.key / "weights.safetensors").stat().st_mtime_ns
+    assert main(["train", RECIPE.key]) == 0
+    assert (shelf / RECIPE.key / "weights.safetensors").stat().st_mtime_ns == weights
+
+
+def test_the_state_of_a_run_names_what_is_wrong(shelf):
+    assert plan.state(RECIPE) == (plan.MISSING, False)
+    home = runs.fit(RECIPE).folder
+    (home / "run.json").write_text("{}")
+    assert plan.state(RECIPE)[0].startswith("damaged: run.json differs")
+    assert home.is_dir()  # looking sets nothing aside
+    (home / "manifest.json").unlink()
+    (home / "resume.pt").write_bytes(b"x")
+    assert plan.state(RECIPE) == (plan.UNFINISHED, False)
+
+
+def test_weights_matter_unless_records_are_asked_for(shelf):
+    home = runs.fit(RECIPE).folder
+    (home / "weights.safetensors").unlink()
+    assert plan.state(RECIPE)[0] == plan.RECORD
+    assert plan.state(RECIPE, records=True)[0] == plan.FINISHED
+
+
+def test_a_run_of_other_code_is_stale(shelf, monkeypatch):
+    runs.fit(RECIPE)
+    monkeypatch.setattr(runs, "code_fingerprint", lambda: "other")
+    assert plan.state(RECIPE) == (plan.FINISHED, True)
+
+
+def test_a_damaged_evaluation_does_not_count(shelf):
+    run = worker.work(RECIPE, PROTOCOLS[:1], "plain")
+    path = next((run.folder / "evaluations").iterdir())
+    path.write_text(path.read_text().replace('"n": 20', '"n": 21'))
+    assert not plan.evaluated(run.folder, PROTOCOLS[0])
+
+
+def test_status_lists_finished_unfinished_and_damaged_runs(shelf, capsys):
+    assert main(["status"]) == 0
+    runs.fit(RECIPE)
+    (shelf / "0123456789abcdef").mkdir()
+    (shelf / "0123456789abcdef" / "resume.pt").write_bytes(b"x" * 10**6)
+    assert main(["status"]) == 0
+    shown = capsys.readouterr().out
+    assert f"{RECIPE.key}  plain digits resnet20-4, 2 epochs, seed 0  finished" in shown
+    assert "unfinished  1.0" in shown
+    weights = shelf / RECIPE.key / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert main(["status"]) == 1
+    assert "damaged: weights.safetensors differs" in capsys.readouterr().out
+    assert main(["status", "--preset", "ci"]) == 0
+    assert "missing" in capsys.readouterr().out
+
+
+def test_the_key_of_a_run_still_to_be_made_is_known(shelf):
+    key, recipe = next(iter(status.known("ci").items()))
+    assert status.recipe_of(key) == recipe
+    with pytest.raises(UserError, match="Cannot read the recipe"):
+        status.recipe_of("0" * 16)
