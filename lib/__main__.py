@@ -47,6 +47,8 @@ def parser() -> Parser:
     p = command("status", "Show the runs of the store: finished, unfinished, damaged, stale.")
     p.add_argument("--preset", help="only the runs that this preset asks for")
     p.add_argument("--seeds", default="0", help="with these seeds, as in 0,1,2")
+    p = command("verify", "Train the first epoch of stale runs again: does the change matter?")
+    p.add_argument("key", nargs="*", help="keys of runs; without any, all stale ones")
     p = command("cost", "Count parameters, operations and bytes of a network.")
     p.add_argument("--method", required=True)
     p.add_argument("--backbone", required=True)
@@ -188,6 +190,26 @@ def status(words: argparse.Namespace) -> int:
     return int(any(run.damaged for run in found))
 
 
+def verify(words: argparse.Namespace) -> int:
+    """Compare the first epoch of stale runs with today's; 1 if one of them differs."""
+    from lib import progress, runs
+    from lib import verify as checking
+    from lib.batch import status as shelf
+
+    keys = words.key or [held.key for held in shelf.held("", (0,)) if "stale" in held.state]
+    differing = 0
+    for key in keys:
+        recipe = shelf.recipe_of(key)
+        run = runs.load(recipe, records=True)
+        if run is None:
+            raise UserError(f"Run {key} is not finished; train it with python -m lib train {key}.")
+        with progress.task(f"{key}, epoch 1") as report_share:
+            same = checking.is_current(run) or checking.verify(run, report_share)
+        differing += not same
+        print(f"{key}  {'the same' if same else 'differs'}  {recipe.method.kind}")
+    return int(differing > 0)
+
+
 def cost(words: argparse.Namespace) -> int:
     """Print the cost of a network."""
     check_range("--num-classes", words.num_classes, 1)
@@ -264,7 +286,7 @@ def prepare_notebooks(words: argparse.Namespace) -> int:
 
 COMMANDS = {
     f.__name__.replace("_", "-"): f
-    for f in (run, train, status, cost, data, report, prepare_notebooks)
+    for f in (run, train, status, verify, cost, data, report, prepare_notebooks)
 }
 
 
