@@ -98,7 +98,7 @@ def _entry(name: str, home: Path, folder: Path, code: str) -> Entry:
             files[kind] = (home / file).relative_to(folder).as_posix()
     return Entry(
         artifact=name,
-        title=_title(home / f"{home.name}.ipynb") or name,
+        title=title(home / f"{home.name}.ipynb") or name,
         command=record.get("command") or f"./run_all.sh {name}",
         seconds=seconds if isinstance(seconds, int | float) else None,
         failure=failure,
@@ -139,7 +139,7 @@ def _marks(runs: list[dict[str, Any]], code: str) -> list[str]:
     return notes
 
 
-def _title(notebook: Path) -> str:
+def title(notebook: Path) -> str:
     """Return the heading of a notebook, '' if there is none."""
     try:
         cells = json.loads(notebook.read_text())["cells"]

@@ -11,7 +11,7 @@ from lib.errors import UserError, choose
 from lib.papers import ARTIFACTS
 from lib.presets import PRESETS
 from lib.report import cell, render
-from lib.report.collect import Entry, collect
+from lib.report.collect import Entry, collect, title
 
 REGION = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SHOWN = ("paper", "cifar", "quick")  # the presets whose results are evidence, the best first
@@ -61,13 +61,11 @@ def results(found: Found) -> str:
 
 def artifacts(found: Found) -> str:
     """Return the notebooks with the command that remakes each."""
-    titles = {e.artifact: e.title for entries in found.values() for e in entries}
     lines = ["| notebook | shows | made by |", "|---|---|---|"]
     for name in ARTIFACTS:
         notebook = paths.notebook(name)
-        title = cell(titles.get(name, ""))
         where = notebook.relative_to(paths.NOTEBOOKS.parent).as_posix()
-        lines.append(f"| [{name}]({where}) | {title} | `./run_all.sh {name}` |")
+        lines.append(f"| [{name}]({where}) | {cell(title(notebook))} | `./run_all.sh {name}` |")
     return "\n".join(lines)
 
 

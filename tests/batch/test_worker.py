@@ -20,6 +20,7 @@ PROTOCOLS = (Protocol(images=20), Protocol(images=20, attack="fgsm", eps=0.1))
 @pytest.fixture
 def shelf(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    monkeypatch.setenv("SUITE_BATCH", "1")  # no bars
     return tmp_path / "runs"
 
 

@@ -1,0 +1,131 @@
+"""The command line, called in this process: what it prints and the status it returns."""
+
+import json
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from lib import __main__ as cli
+from lib import paths
+from lib.__main__ import main, overrides_of, seeds_of
+from lib.papers import ARTIFACTS
+from lib.report import readme
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
+    return tmp_path / "results"
+
+
+@pytest.mark.parametrize("words", ["run --list", "--help", "run --help", "cost --help"])
+def test_help_and_list_need_no_torch(words):
+    code = (
+        "import sys; from lib.__main__ import main; status = main(sys.argv[1:]);"
+        "sys.exit(status or 'torch' in sys.modules)"
+    )
+    call = [sys.executable, "-c", code, *words.split()]
+    done = subprocess.run(call, cwd=paths.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout and not done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], list(ARTIFACTS)),
+        (["smart"], [name for name in ARTIFACTS if name.startswith("smart/")]),
+        (["smart/fig[45]*"], ["smart/fig4_lambda_sweep", "smart/fig5_fgsm"]),
+        (["*table2*", "audit"], ["smart/table2_comparison", "audit/published_numbers"]),
+    ],
+)
+def test_artifacts_are_chosen_by_paper_name_or_glob(words, expected, capsys):
+    assert main(["run", *words, "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    names = [line.split()[0] for line in lines]
+    assert set(expected) <= set(names)
+    if words and "audit" not in words:
+        assert names == expected
+
+
+def test_values_are_json_or_text():
+    words = ["a.b=3", "a.c=0.5", "a.d=false", "a.e=cifar100", "a.f=[0, 0.2]", "a.g=x=y", "a.h="]
+    assert overrides_of(words) == {
+        **{"a.b": 3, "a.c": 0.5, "a.d": False, "a.e": "cifar100", "a.f": [0, 0.2]},
+        **{"a.g": "x=y", "a.h": ""},
+    }
+    assert seeds_of("0,1, 2") == (0, 1, 2)
+
+
+def test_cost_prints_json_or_a_table(capsys):
+    words = ["cost", "--method", "smart", "--backbone", "resnet20", "--set", "pattern=DSS"]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["params"] > found["params_per_path"] > 0
+    assert main([*words, "--width", "4"]) == 0
+    assert "params_per_path" in capsys.readouterr().out
+
+
+def test_data_tells_the_number_of_images(capsys):
+    assert main(["data", "digits"]) == 0
+    assert capsys.readouterr().out == "digits: 1,097 train, 100 val, 600 test\n"
+
+
+def test_prepared_notebooks_run_under_the_asked_preset(tmp_path, monkeypatch, capsys):
+    source = tmp_path / "notebooks/smart/fig5_fgsm.ipynb"
+    source.parent.mkdir(parents=True)
+    text = "PRESET: str = 'quick'\nSEEDS: list = [0]\nOVERRIDES: dict = {}"
+    cell = nbformat.v4.new_code_cell(text, metadata={"tags": ["parameters"]})
+    kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "x"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=kernel), source)
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
+    for name in set(ARTIFACTS) - {"smart/fig5_fgsm"}:
+        monkeypatch.delitem(ARTIFACTS, name)
+    assert main(["prepare-notebooks", "--preset", "ci", str(tmp_path / "out")]) == 0
+    made = nbformat.read(tmp_path / "out/smart/fig5_fgsm.ipynb", as_version=4)
+    assert [c.source.splitlines()[-1] for c in made.cells] == [
+        "OVERRIDES: dict = {}",
+        'PRESET = "ci"',
+    ]
+    assert str(tmp_path) not in json.dumps(made.metadata)
+
+
+def test_report_rebuilds_every_folder_of_results(results, monkeypatch, capsys):
+    for name in ("quick/smart/fig5_fgsm", "ci/smart/fig5_fgsm"):
+        (results / name).mkdir(parents=True)
+        (results / name / "run.json").write_text("{}")
+    (results / "runs/0123456789abcdef/evaluations").mkdir(parents=True)
+    asked = []
+    monkeypatch.setattr(readme, "fill", lambda path, code: asked.append(path))
+    assert main(["report", "--readme"]) == 0
+    assert asked == [paths.ROOT / "README.md"]
+    for preset in ("quick", "ci"):
+        assert (results / preset / "index.html").is_file()
+    assert not (results / "runs/index.html").exists()
+
+
+def test_errors_that_nobody_can_mend_keep_their_traceback(monkeypatch):
+    def fail(words):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setitem(cli.COMMANDS, "data", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["data", "digits"])
+
+
+@pytest.mark.parametrize(("raised", "status"), [(KeyboardInterrupt, 130), (cli.Stopped, 143)])
+def test_an_interruption_is_one_line(monkeypatch, capsys, raised, status):
+    def stop(words):
+        raise raised
+
+    monkeypatch.setitem(cli.COMMANDS, "data", stop)
+    assert main(["data", "digits"]) == status
+    shown = capsys.readouterr()
+    assert shown.err.count("\n") == 1 and "run the same command again to continue" in shown.err
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    call = f"{sys.executable} -m lib run --list | head -0"
+    done = subprocess.run(call, shell=True, cwd=paths.ROOT, capture_output=True, text=True)
+    assert not done.stderr

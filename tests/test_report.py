@@ -1,0 +1,174 @@
+"""The report: the same files give the same pages, every link leads somewhere, nothing is hidden."""
+
+import json
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from lib import claims, paths, report
+from lib.recipe import Data, Model, Plain, Recipe, Train
+from lib.report import readme
+
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+PNG = bytes.fromhex("89504e470d0a1a0a")
+RECIPE = Recipe(Data("digits", train_images=32), Model("resnet18", width=8), Plain(), Train(3))
+
+
+class Page(HTMLParser):
+    """Collects links and ids, and checks that every tag is closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.links, self.ids, self.text = [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.links += [values[name] for name in ("href", "src") if name in values]
+        self.ids += [values["id"]] if "id" in values else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Return results of one figure and one table."""
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    runs = {
+        RECIPE.key: {
+            "recipe": RECIPE.to_dict(full=False),
+            **{"code": "new", "weights": True, "seconds": 61.0, "device": "a CPU", "threads": 1},
+        }
+    }
+    one = claims.share("a", "SMART <b> & more | than that", 3, 4)
+    two = claims.analytic("b", "Parameters", 2.0, 2.0, 0.1)
+    for name, kind in (("smart/fig5_fgsm", "figure.png"), ("smart/table2_comparison", "table.md")):
+        home = tmp_path / "quick" / name
+        home.mkdir(parents=True)
+        claims.to_csv(claims.table([one, two]), home / "claims.csv")
+        pd.DataFrame({"n": [600.0, None], "value": [1.0, 2.0]}).to_csv(home / "metrics.csv")
+        record = {"artifact": name, "preset": "quick", "seeds": [0], "overrides": {}, "runs": runs}
+        record |= {"command": f"./run_all.sh {name}", "commit": "c" * 40, "python": "3.11.7"}
+        (home / "run.json").write_text(json.dumps(record))
+        (home / "inputs.json").write_text(json.dumps({"seconds": 8.5}))
+        cells = [{"cell_type": "markdown", "source": [f"# Title of {name}\n", "text"]}]
+        (home / f"{home.name}.ipynb").write_text(json.dumps({"cells": cells}))
+        if kind == "table.md":
+            (home / kind).write_text("| method | a\\|b |\n|:--|--:|\n| SMART <i> | 1.5 |\n")
+        else:
+            (home / kind).write_bytes(PNG)
+            (home / "figure.pdf").write_bytes(b"%PDF")
+    return tmp_path / "quick"
+
+
+def test_the_same_results_give_the_same_bytes(folder):
+    report.build(folder, "new")
+    names = ("index.html", "RESULTS.md", "summary.csv")
+    before = [(folder / name).read_bytes() for name in names]
+    report.build(folder, "new")
+    assert [(folder / name).read_bytes() for name in names] == before
+
+
+def test_the_page_is_closed_html_whose_links_all_lead_somewhere_offline(folder):
+    report.build(folder, "new")
+    page = Page((folder / "index.html").read_text())
+    assert not page.open and len(page.ids) == len(set(page.ids))
+    assert any(link.endswith("figure.png") for link in page.links)
+    for link in page.links:
+        if link.startswith("#"):
+            assert link[1:] in page.ids
+        elif not link.startswith("data:"):
+            assert "://" not in link and (folder / link).is_file()
+
+
+def test_claims_tables_and_conditions_are_shown_escaped(folder):
+    report.build(folder, "new")
+    html, text = ((folder / name).read_text() for name in ("index.html", "RESULTS.md"))
+    assert "SMART &lt;b&gt; &amp; more | than that" in html
+    assert "SMART &lt;i&gt;" in html and "<td>1.5</td>" in html
+    assert "SMART <b> & more \\| than that" in text
+    for shown in (html, text):
+        assert "digits, resnet18 of width 8, 3 epochs, 32 training images, n = 600" in shown
+        assert "./run_all.sh smart/fig5_fgsm" in shown and "61 s in all" in shown
+        assert "Title of smart/table2_comparison" in shown
+        assert "Stale" not in shown and "failed:" not in shown
+
+
+def test_the_summary_counts_verdicts(folder):
+    report.build(folder, "new")
+    frame = pd.read_csv(folder / "summary.csv")
+    assert list(frame["artifact"]) == ["smart/table2_comparison", "smart/fig5_fgsm"]
+    row = frame.iloc[0]
+    assert (row["claims"], row["reproduced"], row["partly"]) == (2, 1, 1)
+    assert (row["not_reproduced"], row["not_judged"], row["seconds"]) == (0, 0, 8.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        ({"code": "old"}, "Stale: 1 of 1 runs were made by other training code"),
+        ({"weights": False}, "Redrawn from records: 1 of 1 runs have no weights here"),
+        ({"dirty": True}, "1 of 1 runs were made with uncommitted changes"),
+    ],
+)
+def test_what_a_reader_must_know_of_the_runs_is_said(folder, change, note):
+    path = folder / "smart/fig5_fgsm/run.json"
+    record = json.loads(path.read_text())
+    record["runs"][RECIPE.key] |= change
+    path.write_text(json.dumps(record))
+    entries = {e.artifact: e for e in report.build(folder, "new")}
+    assert entries["smart/fig5_fgsm"].notes[0].startswith(note)
+    assert not entries["smart/table2_comparison"].notes
+    for name in ("index.html", "RESULTS.md"):
+        assert note in (folder / name).read_text()
+
+
+def test_a_failure_shows_beside_the_results_of_the_time_before(folder):
+    reason = {"reason": "cell [3]: ValueError: a | b"}
+    (folder / "smart/fig5_fgsm/failure.json").write_text(json.dumps(reason))
+    (folder / "smart/fig1_pareto").mkdir()
+    (folder / "smart/fig1_pareto/failure.json").write_text(json.dumps(reason))
+    report.build(folder, "new")
+    summary = pd.read_csv(folder / "summary.csv").set_index("artifact")
+    assert summary.loc["smart/fig5_fgsm", "status"] == "failed: cell [3]: ValueError: a | b"
+    assert summary.loc["smart/fig1_pareto", "claims"] == 0
+    html = (folder / "index.html").read_text()
+    assert "what is shown here is from the one before" in html
+    assert not Page(html).open
+
+
+@pytest.mark.parametrize("content", ["", "id\n1\n", "\0\0", None])
+def test_damaged_claims_are_said_and_break_nothing(folder, content):
+    path = folder / "smart/fig5_fgsm/claims.csv"
+    path.unlink() if content is None else path.write_text(content)
+    entry = next(e for e in report.build(folder, "new") if e.artifact == "smart/fig5_fgsm")
+    assert not entry.claims and bool(entry.notes) == (content is not None)
+
+
+def test_an_empty_folder_has_a_page_too(tmp_path):
+    assert report.build(tmp_path / "quick", "new") == []
+    assert "no results in this folder yet" in (tmp_path / "quick/index.html").read_text()
+
+
+def test_the_readme_changes_between_its_marks_only(folder, tmp_path):
+    path = tmp_path / "README.md"
+    regions = "".join(
+        f"\n<!-- generated: {name} -->\noutdated\n<!-- end -->\n" for name in readme.REGIONS
+    )
+    path.write_text(f"# Before\n{regions}\nAfter, <!-- generated: x --> in a line\n")
+    readme.fill(path, "new")
+    text = path.read_text()
+    assert text.startswith("# Before\n") and text.endswith("in a line\n") and "outdated" not in text
+    assert "| smart/fig5_fgsm | 1 reproduced, 1 partly |" in text
+    assert "![Title of smart/fig5_fgsm](results/quick/smart/fig5_fgsm/figure.png)" in text
+    assert "| `./run_all.sh smart/fig3_bn_statistics` |" in text
+    readme.fill(path, "new")
+    assert path.read_text() == text
