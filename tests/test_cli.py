@@ -9,7 +9,8 @@ import pytest
 
 from lib import __main__ as cli
 from lib import paths
-from lib.__main__ import main, overrides_of, seeds_of
+from lib.__main__ import main
+from lib.arguments import overrides_of, seeds_of
 from lib.papers import ARTIFACTS
 from lib.report import readme
 
@@ -47,6 +48,12 @@ def test_artifacts_are_chosen_by_paper_name_or_glob(words, expected, capsys):
     assert set(expected) <= set(names)
     if words and "audit" not in words:
         assert names == expected
+
+
+def test_artifacts_may_stand_around_the_options(capsys):
+    assert main(["run", "smart/fig5_fgsm", "--list", "smart/fig1_pareto", "--jobs", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["smart/fig1_pareto", "smart/fig5_fgsm"]
 
 
 def test_values_are_json_or_text():

@@ -11,6 +11,7 @@ from typing import Any
 from lib.batch.pool import Child, Outcome, Task
 
 EVERY = 20.0  # seconds between lines where there is no terminal
+TRUST = 10.0  # seconds measured that weigh as much as the first guess
 
 
 def span(seconds: float) -> str:
@@ -92,7 +93,7 @@ class Meter:
                 done[task.kind] += share * task.guess
             ahead[task.kind] += (1 - share) * task.guess
             longest.append((task.kind, (1 - share) * task.guess))
-        factor = {k: spent[k] / done[k] if done[k] else 1.0 for k in ahead}
+        factor = {k: (spent[k] + TRUST) / (done[k] + TRUST) for k in ahead}
         total = sum(factor[kind] * ahead[kind] for kind in ahead)
         return max([total / self.slots, *(factor[kind] * rest for kind, rest in longest)])
 

@@ -32,7 +32,7 @@ def build(folder: Path, code: str | None = None) -> list[Entry]:
     values = {
         "preset": folder.name,
         "entries": entries,
-        "papers": sorted({e.paper for e in entries}),
+        "papers": list(dict.fromkeys(e.paper for e in entries)),
         "totals": {v: sum(e.counts[v] for e in entries) for v in VERDICTS},
         "tones": TONES,
     }

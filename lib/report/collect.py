@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from lib import claims, store
+from lib import claims, paths, store
 from lib.errors import UserError
 from lib.papers import ARTIFACTS
 from lib.recipe import Recipe
@@ -82,7 +82,10 @@ def summary(entries: Iterable[Entry]) -> pd.DataFrame:
 
 def _entry(name: str, home: Path, folder: Path, code: str) -> Entry:
     record = store.read_json(home / "run.json")
-    runs = list(record.get("runs", {}).values())
+    runs = [
+        run | {"stale": not _is_current(key, run, code)}
+        for key, run in record.get("runs", {}).items()
+    ]
     frame, notes = _claims(home)
     failure = str(store.read_json(home / "failure.json").get("reason", ""))
     if failure and record:
@@ -106,7 +109,7 @@ def _entry(name: str, home: Path, folder: Path, code: str) -> Entry:
         counts=claims.counts(frame),
         files=files,
         table=_table(home / "table.md"),
-        notes=notes + _marks(runs, code),
+        notes=notes + _marks(runs),
         conditions=_conditions(runs, home / "metrics.csv"),
         provenance=_provenance(record, runs),
     )
@@ -121,18 +124,24 @@ def _claims(home: Path) -> tuple[pd.DataFrame, list[str]]:
         return claims.table([]), [str(error)]
 
 
-def _marks(runs: list[dict[str, Any]], code: str) -> list[str]:
+def _is_current(key: str, run: dict[str, Any], code: str) -> bool:
+    """Return whether a run was made by today's code, or verified to be what that would make."""
+    verified = store.read_json(paths.runs() / key / "verified.json").get("code")
+    return run.get("code") in (None, code) or verified == code
+
+
+def _marks(runs: list[dict[str, Any]]) -> list[str]:
     """Return what a reader must know of the runs before trusting what they show."""
     notes = []
     recorded = sum(not run.get("weights", True) for run in runs)
-    stale = sum(run.get("code") not in (None, code) for run in runs)
+    stale = sum(run["stale"] for run in runs)
     dirty = sum(bool(run.get("dirty")) for run in runs)
     if recorded:
         notes.append(f"Redrawn from records: {recorded} of {len(runs)} runs have no weights here.")
     if stale:
         notes.append(
             f"Stale: {stale} of {len(runs)} runs were made by other training code than today's; "
-            "run the command with --fresh to train them anew."
+            "`python -m lib verify` tells whether that matters, --fresh trains them anew."
         )
     if dirty:
         notes.append(f"{dirty} of {len(runs)} runs were made with uncommitted changes in lib.")

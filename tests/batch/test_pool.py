@@ -98,13 +98,14 @@ class Running:
 
 
 def test_the_time_left_follows_what_is_measured(tmp_path):
-    tasks = [task(tmp_path, name, guess=10.0) for name in "abcd"]
+    tasks = [task(tmp_path, name, guess=1000.0) for name in "abcd"]
     meter = display.Meter(tasks, slots=2)
-    assert meter.left({}, {}) == 20
-    ended = {"a": pool.Outcome(20.0), "b": pool.Outcome(20.0)}
-    assert meter.left({}, ended) == 20  # twice the guess for each of the two, side by side
-    assert meter.left({"c": Running(0.5, 10.0), "d": Running(1.0, 20.0)}, ended) == 10
-    assert meter.left({}, dict.fromkeys("abcd", pool.Outcome(20.0))) == 0
+    assert meter.left({}, {}) == 2000
+    ended = {"a": pool.Outcome(2000.0), "b": pool.Outcome(2000.0)}
+    assert meter.left({}, ended) == pytest.approx(2000, rel=0.01)  # twice the guess, two at a time
+    running = {"c": Running(0.5, 1000.0), "d": Running(1.0, 2000.0)}
+    assert meter.left(running, ended) == pytest.approx(1000, rel=0.01)
+    assert meter.left({}, dict.fromkeys("abcd", pool.Outcome(2000.0))) == 0
 
 
 def test_the_longest_task_bounds_the_time_left(tmp_path):

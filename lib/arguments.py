@@ -1,0 +1,118 @@
+"""The words of the command line: every command and option, checked as far as words tell."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lib.errors import UserError
+from lib.presets import PRESETS
+
+DESCRIPTION = "Train, measure and report robust, efficient networks; --help on each command."
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that complains in one sentence, like everything else here."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse has to say, without the usage."""
+        raise UserError(f"{message[0].upper()}{message[1:]}; see {self.prog} --help.")
+
+
+def parser() -> Parser:
+    """Return the parser of all commands."""
+    top = Parser(prog="python -m lib", description=DESCRIPTION, allow_abbrev=False)
+    commands = top.add_subparsers(dest="command", parser_class=Parser, metavar="COMMAND")
+
+    def command(name: str, text: str) -> Parser:
+        return commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+
+    _run_options(command("run", "Train what is missing, execute notebooks, write the report."))
+    p = command("train", "Train and evaluate the networks of artifacts, or one recipe, here.")
+    p.add_argument("what", help="an artifact, a recipe.json or the key of a run")
+    p.add_argument("--protocols", type=Path, help="a JSON list of evaluations (for a recipe)")
+    p.add_argument("--fresh", action="store_true", help="train even what is finished")
+    _study_options(p)
+    p = command("status", "Show the runs of the store: finished, unfinished, damaged, stale.")
+    p.add_argument("--preset", help="only the runs that this preset asks for")
+    p.add_argument("--seeds", default="0", help="with these seeds, as in 0,1,2")
+    p = command("verify", "Train the first epoch of stale runs again: does the change matter?")
+    p.add_argument("key", nargs="*", help="keys of runs; without any, all stale ones")
+    p = command("cost", "Count parameters, operations and bytes of a network.")
+    p.add_argument("--method", required=True)
+    p.add_argument("--backbone", required=True)
+    p.add_argument("--width", type=int, default=0, help="channels of the first stage; 0: paper's")
+    p.add_argument("--num-classes", type=int, default=10)
+    p.add_argument("--in-channels", type=int, default=3)
+    p.add_argument("--size", type=int, default=32, help="pixels of the side of an image")
+    _set_option(p, "an option of the method, as in density=0.3")
+    p.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    p = command("data", "Download, check and decode data sets.")
+    p.add_argument("name", nargs="+", help="as in cifar10")
+    p = command("report", "Write index.html, RESULTS.md and summary.csv from the results.")
+    p.add_argument("--preset", help="one folder of results; without it, all of them")
+    p.add_argument("--readme", action="store_true", help="fill the generated parts of README.md")
+    p = command("prepare-notebooks", "Write copies of the notebooks with a preset filled in.")
+    p.add_argument("--preset", default="ci")
+    p.add_argument("folder", type=Path, metavar="DEST")
+    return top
+
+
+def _run_options(p: Parser) -> None:
+    p.add_argument("artifacts", nargs="*", metavar="ARTIFACT", help="artifacts, papers or globs")
+    _study_options(p)
+    p.add_argument("--jobs", type=int, help="processes at a time; default: one for each core")
+    p.add_argument("--timeout", type=float, help="seconds that a notebook may take")
+    p.add_argument("--fresh", action="store_true", help="train and execute everything anew")
+    p.add_argument("--from-records", action="store_true", help="only redraw recorded runs")
+    p.add_argument("--list", action="store_true", help="show the artifacts there are")
+    p.add_argument("--dry-run", action="store_true", help="show what would be done")
+    p.add_argument("--why", metavar="ARTIFACT", help="show why something would be done")
+
+
+def _study_options(p: Parser) -> None:
+    p.add_argument("--preset", default="quick", help=f"{', '.join(PRESETS)}; default: quick")
+    p.add_argument("--seeds", default="0", help="one run for each, as in 0,1,2")
+    _set_option(p, "a field of every recipe, as in train.epochs=30")
+
+
+def _set_option(p: Parser, text: str) -> None:
+    p.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help=text)
+
+
+def seeds_of(text: str) -> tuple[int, ...]:
+    """Return the seeds of '0,1,2'."""
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise UserError(f"--seeds takes whole numbers as in 0,1,2, not '{text}'.") from None
+
+
+def overrides_of(words: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of '--set a.b=value'; a value is JSON or else text."""
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name:
+            raise UserError(f"--set takes FIELD=VALUE, as in train.epochs=30, not '{word}'.")
+        if name in found:
+            raise UserError(f"--set gives {name} twice; give it once.")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Return the words of a call; artifacts may stand before, between and after the options."""
+    top = parser()
+    words, more = top.parse_known_args(argv)
+    if more and words.command == "run" and not any(word.startswith("-") for word in more):
+        words.artifacts += more
+    elif more:
+        top.error(f"unrecognized arguments: {' '.join(more)}")
+    return words
