@@ -15,14 +15,14 @@ FAR = 12.0  # beyond so many points a thin line leads to the label
 class Labels:
     """Labels of one panel; the limits of the axes and the layout must be final.
 
-    What is to be kept free is a list of boxes (x0, y0, x1, y1) in display coordinates: around
-    markers, bars and lines. Each label takes the nearest place that covers least.
+    Boxes (x0, y0, x1, y1, price) in display coordinates are to be kept free: around markers, bars,
+    lines and labels. Each label takes the nearest place that covers least.
     """
 
     def __init__(self, axes: Axes) -> None:
         self.axes = axes
         self.scale = axes.figure.dpi * POINT  # pixels in a point
-        self.taken: list[tuple[float, float, float, float]] = []
+        self.taken: list[tuple[float, ...]] = []
 
     def pixel(self, x: float, y: float) -> np.ndarray:
         """Return a point of the data in display coordinates."""
@@ -39,8 +39,8 @@ class Labels:
         for share in np.linspace(0, 1, steps + 1):
             self._take(*(a + share * (b - a)), 1.6 * self.scale, 1.6 * self.scale)
 
-    def _take(self, x: float, y: float, width: float, height: float) -> None:
-        self.taken.append((x - width / 2, y - height / 2, x + width / 2, y + height / 2))
+    def _take(self, x: float, y: float, width: float, height: float, price: float = 4.0) -> None:
+        self.taken.append((x - width / 2, y - height / 2, x + width / 2, y + height / 2, price))
 
     def add(self, x: float, y: float, text: str, colour: str) -> None:
         """Write text beside a point of the data."""
@@ -69,7 +69,7 @@ class Labels:
         note.set_position((dx[best] / self.scale, dy[best] / self.scale))
         if note.arrow_patch is not None:
             note.arrow_patch.set_visible(radius[best] > FAR)
-        self._take(px + dx[best], py + dy[best], box.width, box.height)
+        self._take(px + dx[best], py + dy[best], box.width, box.height, price=40.0)
 
     def _covered(self, x: np.ndarray, y: np.ndarray, width: float, height: float) -> np.ndarray:
         """Return prices for what labels centred at x, y would cover, or for leaving the panel."""
@@ -80,9 +80,9 @@ class Labels:
         price = 200.0 * out + 60.0 * (high > frame.y1)
         if not self.taken:
             return price
-        x0, y0, x1, y1 = np.array(self.taken).T[:, None, :]
+        x0, y0, x1, y1, each = np.array(self.taken).T[:, None, :]
         wide = np.minimum(right[:, None], x1) - np.maximum(left[:, None], x0)
         tall = np.minimum(high[:, None], y1) - np.maximum(low[:, None], y0)
         hit = (wide > 0) & (tall > 0)
         area = np.where(hit, wide * tall, 0.0) / self.scale**2
-        return price + (4.0 * hit + area).sum(axis=1)
+        return price + (each * hit + area).sum(axis=1)

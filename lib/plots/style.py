@@ -68,7 +68,7 @@ def canvas(
     if stamp:
         strip = 0.11 / height
         figure.get_layout_engine().set(rect=(0, strip, 1, 1 - strip))
-        place: Look = {"ha": "right", "va": "bottom", "in_layout": False}
+        place: Look = {"ha": "right", "va": "bottom"}
         figure.text(1 - 0.03 / width, 0.02 / height, stamp, size=5, color=QUIET, **place)
     return figure, axes
 
@@ -160,6 +160,8 @@ def paper_handle(names: list[str]) -> Line2D:
     return Line2D([], [], label=f"paper ({where})" if where else "paper", **look)
 
 
-def legend(figure: Figure, entries: list[Any], columns: int = 0) -> None:
-    """Put the legend above the panels, outside of the data."""
-    figure.legend(handles=entries, loc="outside upper center", ncols=columns or len(entries))
+def legend(figure: Figure, entries: list[Any]) -> None:
+    """Put the legend above the panels, outside of the data, in two rows where one is too narrow."""
+    fits = len(entries) <= 4 or figure.get_figwidth() > NARROW
+    columns = len(entries) if fits else (len(entries) + 1) // 2
+    figure.legend(handles=entries, loc="outside upper center", ncols=columns)

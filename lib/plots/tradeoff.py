@@ -116,8 +116,9 @@ def _draw(
     published: Series,
 ) -> None:
     for label, line in published.items():
-        x, y = [p.clean.value for p in line], [p.robust.value for p in line]
-        style.hollow(axes, x, y, label, line=":")
+        if line:
+            x, y = [p.clean.value for p in line], [p.robust.value for p in line]
+            style.hollow(axes, x, y, label, line=":")
     for label, line in series.items():
         own = style.method(label)
         colour, marker = style.COLOURS[own], style.MARKERS[own]
