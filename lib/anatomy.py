@@ -1,15 +1,16 @@
-"""The inside of networks as rows of metrics.csv: layer densities, batch-norm statistics, costs."""
+"""The inside of networks as rows of metrics.csv: densities, noise scales, batch norms, costs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pandas as pd
 from torch import nn
 
 from lib import cost, data, runs, store
 from lib.errors import UserError
-from lib.metrics import row
+from lib.metrics import frame, row
 from lib.papers import Study
 from lib.published.ledger import count
 from lib.recipe import Plain, Recipe
@@ -25,18 +26,27 @@ PUBLISHED = {  # labels of metrics.csv to networks of the ledger
 }
 
 
+def joined(accuracies: pd.DataFrame, *parts: list[Row]) -> pd.DataFrame:
+    """Return accuracies and further rows of metrics.csv as one frame."""
+    rows = [*accuracies.to_dict("records"), *(one for part in parts for one in part)]
+    return frame(rows).astype({"seed": "Int64"})  # whole numbers although costs have no seed
+
+
 def densities(study: Study, fitted: Mapping[str, runs.Run]) -> list[Row]:
     """Return the share of non-zero weights, in percent, of every pruned convolution of a study."""
     rows = []
     for job in study.jobs:
-        record = recorded(fitted[job.recipe.key], "densities", layer_densities)
-        for name, counts in record["layers"].items():
-            value = 100 * counts["kept"] / counts["weights"]
-            rows.append(
-                row(study, job.recipe, method=job.label, metric=f"density:{name}", value=value)
-                | {"n": counts["weights"]}
-            )
+        for layer in kept_weights(fitted[job.recipe.key]).itertuples():
+            value = 100 * layer.kept / layer.weights
+            metric = f"density:{layer.Index}"
+            rows.append(row(study, job.recipe, method=job.label, metric=metric, value=value))
     return rows
+
+
+def kept_weights(run: runs.Run) -> pd.DataFrame:
+    """Return kept and all weights of every pruned convolution of a run, by layer."""
+    layers = recorded(run, "densities", layer_densities)["layers"]
+    return pd.DataFrame.from_dict(layers, orient="index").loc[:, ["kept", "weights"]]
 
 
 def layer_densities(model: nn.Module) -> dict[str, Any]:
@@ -46,6 +56,29 @@ def layer_densities(model: nn.Module) -> dict[str, Any]:
         mask = getattr(layer, "mask", None)
         if mask is not None:
             layers[name] = {"kept": int(mask.sum()), "weights": mask.numel()}
+    return {"layers": layers}
+
+
+def noise_scales(study: Study, fitted: Mapping[str, runs.Run]) -> list[Row]:
+    """Return the learned scale alpha of every noisy layer, its mean size where there are more."""
+    rows = []
+    for job in study.jobs:
+        if "alpha" in job.recipe.method.arch:
+            record = recorded(fitted[job.recipe.key], "alphas", layer_alphas)
+            rows += [
+                row(study, job.recipe, method=job.label, metric=f"alpha:{name}", value=value)
+                for name, value in record["layers"].items()
+            ]
+    return rows
+
+
+def layer_alphas(model: nn.Module) -> dict[str, Any]:
+    """Return the mean absolute alpha of each layer that has one."""
+    layers = {}
+    for name, layer in model.named_modules():
+        alpha = getattr(layer, "alpha", None)
+        if alpha is not None:
+            layers[name] = round(float(alpha.detach().abs().mean()), 6)
     return {"layers": layers}
 
 

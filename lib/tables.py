@@ -36,7 +36,8 @@ def networks(study: Study, runs: Mapping[str, Any]) -> pd.DataFrame:
                 "run": key,
             }
         )
-    return pd.DataFrame(rows)
+    found = pd.DataFrame(rows)
+    return found if found["training λ"].ne("").any() else found.drop(columns="training λ")
 
 
 def protocols(study: Study) -> pd.DataFrame:
