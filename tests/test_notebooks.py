@@ -1,0 +1,151 @@
+"""Every notebook keeps to the conventions that make it readable and runnable in bulk."""
+
+import ast
+import re
+from itertools import pairwise
+
+import nbformat
+import papermill
+import pytest
+
+from lib import paths
+from lib.papers import ARTIFACTS
+
+TAGS = ["parameters", "figure", "claims", "check"]
+DEFAULTS = {"PRESET": ("str", '"quick"'), "SEEDS": ("list", "[0]"), "OVERRIDES": ("dict", "{}")}
+FORBIDDEN = {
+    "shell or magic": r"^\s*[!%]",
+    "sys.path": r"sys\.path",
+    "silenced warnings": r"filterwarnings|simplefilter",
+    "a CUDA call": r"\.cuda\(|\.to\(\"cuda",
+    "an absolute path": r"[\"'](/[A-Za-z]|~/|[A-Z]:\\)",
+    "a parent folder": r"\.\./",
+    "a download": r"urlretrieve|requests\.get|urlopen|wget",
+    "a pickle": r"pickle|torch\.save|torch\.load",
+    "commented-out code": r"^\s*#\s*\w+\s*(=|\()",
+}
+
+NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*/*.ipynb"))
+each = pytest.mark.parametrize(
+    "path", NOTEBOOKS, ids=[f"{p.parent.name}/{p.stem}" for p in NOTEBOOKS]
+)
+
+
+def load(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def prose(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+
+
+def length(cell):
+    return len(cell.source.splitlines())
+
+
+def test_notebooks_and_artifacts_are_the_same_set():
+    found = {f"{p.parent.name}/{p.stem}" for p in NOTEBOOKS}
+    assert found == set(ARTIFACTS)
+
+
+@each
+def test_it_is_valid_and_stripped(path):
+    notebook = load(path)
+    nbformat.validate(notebook)
+    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
+    assert set(notebook.metadata) == {"kernelspec"}
+    assert notebook.metadata.kernelspec.name == "python3"
+    for cell in code(notebook):
+        assert not cell.outputs and cell.execution_count is None
+    for cell in notebook.cells:
+        assert set(cell.metadata) <= {"tags"}
+        assert re.fullmatch(r"[a-z][a-z0-9-]*", cell.id), cell.id
+
+
+@each
+def test_it_has_the_tagged_cells_in_order(path):
+    tags = [tag for cell in code(load(path)) for tag in cell.metadata.get("tags", [])]
+    assert tags == TAGS
+
+
+@each
+def test_papermill_reads_its_parameters(path):
+    found = papermill.inspect_notebook(str(path))
+    assert {n: (p["inferred_type_name"], p["default"]) for n, p in found.items()} == DEFAULTS
+    assert all(p["help"] for p in found.values())
+
+
+@each
+def test_it_is_short_and_mostly_prose(path):
+    notebook = load(path)
+    assert 10 <= len(code(notebook)) <= 20
+    assert len(prose(notebook)) >= len(code(notebook)) - 1
+    assert sum(length(cell) for cell in code(notebook)) <= 150
+    assert max(length(cell) for cell in code(notebook)) <= 20
+    assert max(length(cell) for cell in prose(notebook)) <= 18
+
+
+@each
+def test_it_opens_with_a_title_and_ends_with_its_limits(path):
+    cells = load(path).cells
+    assert cells[0].cell_type == cells[-1].cell_type == "markdown"
+    assert cells[0].source.startswith("# ")
+    assert sum(line.startswith("# ") for cell in prose(load(path)) for line in lines(cell)) == 1
+    assert cells[-1].source.startswith("## ")
+
+
+def lines(cell):
+    return cell.source.splitlines()
+
+
+@each
+def test_its_code_cells_follow_a_sentence_that_announces_them(path):
+    cells = load(path).cells
+    for before, cell in pairwise(cells):
+        if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", []):
+            if before.cell_type == "code":
+                assert "parameters" in before.metadata.get("tags", []), cell.id
+            else:
+                assert not before.source.startswith("# "), cell.id
+
+
+@each
+def test_its_imports_stand_in_one_cell(path):
+    cells = [c for c in code(load(path)) if re.search(r"^(import|from) ", c.source, re.MULTILINE)]
+    assert len(cells) == 1
+    body = ast.parse(cells[0].source).body
+    assert all(isinstance(node, ast.Import | ast.ImportFrom) for node in body)
+
+
+@each
+def test_it_leaves_machinery_to_lib(path):
+    for cell in code(load(path)):
+        for what, pattern in FORBIDDEN.items():
+            assert not re.search(pattern, cell.source, re.MULTILINE), f"{cell.id}: {what}"
+        for node in ast.walk(ast.parse(cell.source)):
+            assert not isinstance(node, ast.ClassDef), f"{cell.id} defines a class"
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 8, f"{cell.id}: {node.name} is long"
+
+
+@each
+def test_it_asserts_and_saves(path):
+    by_tag = {tag: c.source for c in code(load(path)) for tag in c.metadata.get("tags", [])}
+    assert by_tag["check"].count("assert ") >= 3
+    assert sum("artifacts.save(" in cell.source for cell in code(load(path))) == 1
+
+
+@each
+def test_no_measured_number_is_typed_into_a_figure_or_a_sentence(path):
+    for cell in code(load(path)):
+        if "Markdown(" in cell.source:
+            text = " ".join(
+                node.value
+                for node in ast.walk(ast.parse(cell.source))
+                if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            )
+            assert not re.search(r"\d+\.\d+ %|\d{2,}\.\d", text), cell.id
