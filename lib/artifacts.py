@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import platform
+import shlex
 import subprocess
 import time
 from importlib import metadata
@@ -23,8 +25,10 @@ def stamp(study: Study, metrics: pd.DataFrame) -> str:
     """Return what every figure below the paper preset carries: preset and number of images."""
     if study.preset.name == "paper" and not study.overrides:
         return ""
-    images = pd.to_numeric(metrics["n"]).dropna() if "n" in metrics else pd.Series(dtype=float)
-    n = f", n = {int(images.max()):,} test images" if len(images) and images.max() > 0 else ""
+    measured = metrics[metrics["metric"].astype(str).str.endswith("_acc")]
+    images = pd.to_numeric(measured["n"]).dropna()
+    split = next((p.split for job in study.jobs for p in job.protocols), "test")
+    n = f", n = {int(images.max()):,} {split} images" if len(images) else ""
     return f"preset {study.results}{n}"
 
 
@@ -88,7 +92,8 @@ def command(study: Study) -> str:
         parts += ["--preset", study.preset.name]
     if study.seeds != (0,):
         parts += ["--seeds", ",".join(map(str, study.seeds))]
-    parts += [f"--set {name}={value}" for name, value in study.overrides.items()]
+    for name, value in study.overrides.items():
+        parts += ["--set", shlex.quote(f"{name}={json.dumps(value)}")]
     return " ".join(parts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import resource
 import sys
@@ -15,8 +16,18 @@ import torch
 
 @cache
 def device() -> torch.device:
-    """Return the GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Return the GPU if there is one, else the CPU; a GPU is set to repeat itself exactly.
+
+    Single precision means single precision there: TensorFloat-32 is switched off.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    return torch.device("cuda")
 
 
 @cache
@@ -24,10 +35,6 @@ def good_at_bf16() -> bool:
     """Return whether bfloat16 convolutions are faster than float32 ones on this device."""
     if device().type == "cuda":
         return torch.cuda.get_device_capability()[0] >= 8
-    return any(flag in torch.backends.cpu.get_cpu_capability() for flag in ("AMX",)) or _cpu_bf16()
-
-
-def _cpu_bf16() -> bool:
     known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return bool(known and known())
 

@@ -21,8 +21,8 @@ def choose(kind: str, word: str, options: Iterable[str]) -> str:
 
 
 def check_range(name: str, value: float, low: float, high: float = float("inf")) -> float:
-    """Return value if low <= value <= high (NaN is outside), else raise a UserError."""
-    if not low <= value <= high:
+    """Return value if it is finite and low <= value <= high, else raise a UserError."""
+    if not low <= value <= high or value == float("inf"):
         limit = f"between {low:g} and {high:g}" if high != float("inf") else f"at least {low:g}"
         raise UserError(f"{name} is {value:g} but must be {limit}.")
     return value

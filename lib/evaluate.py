@@ -6,9 +6,11 @@ and noise policy. Nothing of the network is changed.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from typing import Protocol as Interface
@@ -16,16 +18,29 @@ from typing import Protocol as Interface
 import torch
 from torch import Tensor, nn
 
-from lib import data, device, store
+from lib import data, device, source, store
 from lib.attacks import fgsm, pgd
-from lib.device import autocast
+from lib.errors import UserError
 from lib.models import Conditional
 from lib.protocol import Protocol
 from lib.recipe import Recipe
 from lib.trainers import under_attack
 
 Classifier = Callable[[Tensor], Tensor]
-BATCH = 250
+BATCH = 100  # images that share a draw of weight noise
+PARTS = ("attacks", "data", "device", "evaluate", "models", "protocol")
+
+
+@cache
+def code_fingerprint() -> str:
+    """Return a hash of the code that decides what an evaluation of given weights comes to."""
+    text = " ".join(source.fingerprint(part) for part in PARTS)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def stream(purpose: str, seed: int) -> int:
+    """Return the seed of one purpose, so that draws for different purposes are independent."""
+    return int.from_bytes(hashlib.sha256(f"{purpose} {seed}".encode()).digest()[:6], "big")
 
 
 class Trained(Interface):
@@ -52,7 +67,7 @@ def function(model: nn.Module, protocol: Protocol) -> Classifier:
         options["threshold"] = protocol.threshold
     if protocol.noise == "frozen":
         place = next(model.parameters()).device
-        generator = torch.Generator(place).manual_seed(protocol.seed)
+        generator = torch.Generator(place).manual_seed(stream("frozen noise", protocol.seed))
         options["noise"] = model.draw_noise(generator)
     return partial(model, **options)
 
@@ -65,15 +80,12 @@ def perturb(
         return x
     if protocol.attack == "fgsm":
         return fgsm(f, x, y, protocol.eps, eot=protocol.eot, generator=generator)
-    step: float | None = protocol.step or None
-    if step is None and protocol.norm == "linf":
-        step = min(1.25 * protocol.eps, protocol.eps + 4 / 255) / 7
     return pgd(
         f,
         x,
         y,
         protocol.eps,
-        step,
+        protocol.used_step,
         protocol.steps,
         norm=protocol.norm,
         random_start=protocol.random_start,
@@ -87,17 +99,20 @@ def correct(
     model: nn.Module,
     images: data.Images,
     protocol: Protocol,
-    precision: str = "fp32",
     on_step: Callable[[float], None] = lambda done: None,
 ) -> Tensor:
-    """Return (N,) booleans: which images are still classified correctly under the protocol."""
+    """Return (N,) booleans: which images are still classified correctly under the protocol.
+
+    Attack and scoring are in float32, whatever the training used: in bfloat16 logits tie. With
+    fresh noise each batch of images meets draws of its own.
+    """
     f = function(model, protocol)
     place = images.images.device
-    starts = torch.Generator(place).manual_seed(protocol.seed)
+    starts = torch.Generator(place).manual_seed(stream("attack", protocol.seed))
     hits, done = [], 0
     with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
-        torch.manual_seed(protocol.seed)  # weight noise
-        with under_attack(model), autocast(precision):
+        torch.manual_seed(stream("weight noise", protocol.seed))
+        with under_attack(model):
             for x, y in data.in_order(images, BATCH):
                 perturbed = perturb(f, x, y, protocol, starts)
                 with torch.no_grad():
@@ -113,7 +128,8 @@ def evaluate(
     """Return the record of one evaluation of a run: from the run's folder, or measured now.
 
     The record holds the protocol, n, the number of correct images, and per image whether it is
-    correct (`bits`, hexadecimal, first image in the highest bit).
+    correct (`bits`, hexadecimal, first image in the highest bit). What other code measured is
+    measured anew, except where SUITE_FROM_RECORDS asks for records.
     """
     path = run.folder / "evaluations" / f"{protocol.key}.json"
     if record := _recorded(path, protocol):
@@ -128,16 +144,16 @@ def evaluate(
             limit=protocol.images,
             device=device.device(),
         )
-        chosen = device.precision(run.recipe.train.precision, images.images.shape[-1])
         model = run.model(protocol.weights)
-        hits = correct(model, images, protocol, chosen, on_progress)
+        hits = correct(model, images, protocol, on_progress)
         record = {
             "protocol": protocol.to_dict(),
             "n": len(hits),
             "correct": int(hits.sum()),
             "bits": pack(hits),
             "seconds": round(time.perf_counter() - started, 2),
-            "precision": chosen,
+            "precision": "fp32",
+            "code": code_fingerprint(),
             "data_fingerprint": data.fingerprint(images),
             **device.describe(),
         }
@@ -147,7 +163,18 @@ def evaluate(
 
 def _recorded(path: Path, protocol: Protocol) -> dict[str, Any] | None:
     record = store.read_signed(path)
-    return record if record and record["protocol"] == protocol.to_dict() else None
+    return record if record and counts(record, protocol) else None
+
+
+def counts(record: dict[str, Any], protocol: Protocol, records: bool | None = None) -> bool:
+    """Return whether a record is of this protocol and of today's code (or records are wanted)."""
+    if records is None:
+        records = bool(os.environ.get("SUITE_FROM_RECORDS"))
+    try:
+        same = Protocol(**record["protocol"]) == protocol
+    except (KeyError, TypeError, UserError):
+        return False
+    return same and (records or record.get("code") == code_fingerprint())
 
 
 def pack(hits: Tensor) -> str:

@@ -82,7 +82,7 @@ PRESETS: dict[str, Preset] = {
             settings=(
                 Setting(Data("cifar10"), Model("resnet34"), Train()),
                 Setting(Data("cifar100"), Model("resnet34"), Train()),
-                Setting(Data("stl10"), Model("wrn40_2"), Train()),
+                Setting(Data("stl10"), Model("wrn40_2", dropout=0.3), Train()),
                 Setting(Data("tiny_imagenet"), Model("resnet34"), Train(epochs=80)),
             ),
             images=0,

@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from lib.errors import check_range, choose
+from lib.errors import UserError, check_range, choose
 from lib.recipe import EPS_DEFAULT, Part
 
 
@@ -14,10 +14,9 @@ from lib.recipe import EPS_DEFAULT, Part
 class Protocol(Part):
     """One evaluation of one network; the attack differentiates exactly the function scored.
 
-    lam is the trade-off asked of a conditional network (others ignore it). step = 0 stands for the
-    papers' step of a seven-step attack, min(1.25 eps, eps + 4/255) / 7, whatever the number of
-    steps. images = 0 means the whole split. noise 'fresh' draws weight noise in every forward pass,
-    of attack and scoring alike; 'frozen' draws once and keeps it.
+    lam is the trade-off asked of a conditional network (others ignore it). step = 0 stands for
+    `used_step`. images = 0 means the whole split. noise 'fresh' draws weight noise in every forward
+    pass, of attack and scoring alike; 'frozen' draws once and keeps it.
     """
 
     lam: float = 0.0
@@ -40,6 +39,8 @@ class Protocol(Part):
         """Refuse values outside their range."""
         choose("attack", self.attack, ("none", "fgsm", "pgd"))
         choose("norm", self.norm, ("linf", "l2", "l1"))
+        if self.attack == "fgsm" and self.norm != "linf":
+            raise UserError("FGSM is an attack in linf; leave the norm, or choose PGD.")
         choose("noise policy", self.noise, ("fresh", "frozen"))
         choose("split", self.split, ("train", "val", "test"))
         choose("weights", self.weights, ("last", "best"))
@@ -51,6 +52,19 @@ class Protocol(Part):
         check_range("eot", self.eot, 1)
         check_range("images", self.images, 0)
         check_range("threshold", self.threshold, 0, 1)
+
+    @property
+    def used_step(self) -> float:
+        """Return the step of PGD in pixels of [0, 1].
+
+        By default the papers' step of a seven-step attack, min(1.25 eps, eps + 4/255) / 7, for any
+        number of steps (FLOAT section 4.5); 2.5 eps / steps in L2 and L1, where they have none.
+        """
+        if self.step:
+            return self.step
+        if self.norm == "linf":
+            return min(1.25 * self.eps, self.eps + 4 / 255) / 7
+        return 2.5 * self.eps / self.steps
 
     @property
     def name(self) -> str:

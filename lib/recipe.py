@@ -90,21 +90,27 @@ class Data(Part):
 
 @dataclass(frozen=True)
 class Model(Part):
-    """The backbone; width is the number of channels of the first stage, 0 the paper's."""
+    """The backbone; width is its base number of channels, 0 the paper's.
+
+    dropout is for wide ResNets, in the middle of each block.
+    """
 
     backbone: str
     width: int = 0
+    dropout: float = 0.0
 
     def check(self) -> None:
-        """Refuse a negative width."""
+        """Refuse a negative width and a dropout outside [0, 1]."""
         check_range("model.width", self.width, 0)
+        check_range("model.dropout", self.dropout, 0, 1)
 
 
 @dataclass(frozen=True)
 class Attack(Part):
     """The training attack: PGD inside an eps ball of pixels in [0, 1].
 
-    step = 0 stands for the papers' min(1.25 eps, eps + 4/255) / steps.
+    step = 0 stands for the papers' min(1.25 eps, eps + 4/255) / steps in Linf, and for
+    2.5 eps / steps in L2 and L1.
     """
 
     eps: float = EPS_DEFAULT
@@ -269,7 +275,7 @@ class Smart(Float):
         """Refuse masks that cannot have the asked overlap."""
         super().check()
         check_range("method.density", self.density, 0, 1)
-        low = max(0.0, 2 * self.density - 1)
+        low = round(max(0.0, 2 * self.density - 1), 12)
         check_range("method.overlap", self.overlap, low, self.density)
 
 
@@ -306,6 +312,13 @@ class Recipe(Part):
     attack: Attack = field(default=Attack())
     sparsity: Momentum | None = None
     seed: int = 0
+
+    def check(self) -> None:
+        """Refuse a batch of which a batch norm would see a single image."""
+        least = 4 if isinstance(self.method, Float) else 2
+        if isinstance(self.method, Oat):
+            least = len(self.method.lambdas) + 1
+        check_range(f"train.batch of {self.method.kind}", self.train.batch, least)
 
     @property
     def key(self) -> str:

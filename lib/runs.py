@@ -11,10 +11,11 @@ import hashlib
 import io
 import json
 import logging
+import math
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,13 +30,14 @@ from lib import data, device, evaluate, paths, source, store
 from lib.errors import UserError, choose
 from lib.models import BACKBONES, create
 from lib.protocol import Protocol
-from lib.recipe import Recipe
+from lib.recipe import Method, Model, Oat, Pni, Recipe
 from lib.trainers import Trainer
 
 log = logging.getLogger("lib")
 
 OnProgress = Callable[[float], None]
 SAVE_EVERY = 15.0  # seconds between resume states; short epochs do not each write one
+NEXT_BEST = "best.safetensors.next"  # until the run is sealed
 WEIGHTS = {"last": "weights.safetensors", "best": "best.safetensors"}
 
 
@@ -77,10 +79,32 @@ class Run:
         return model.eval()
 
 
-def check(recipe: Recipe) -> None:
-    """Refuse names that a recipe cannot check itself: data set, backbone."""
-    data.spec(recipe.data.dataset)
+def check(recipe: Recipe, protocols: Iterable[Protocol] = ()) -> None:
+    """Refuse what a recipe cannot check itself: names, numbers of images, masks, trade-offs."""
+    spec = data.spec(recipe.data.dataset)
     choose("backbone", recipe.model.backbone, BACKBONES)
+    spec.check_limit("train", recipe.data.train_images)
+    _shape(recipe.model, recipe.method)
+    for protocol in protocols:
+        spec.check_limit(protocol.split, protocol.images)
+        if isinstance(recipe.method, Oat) and recipe.method.encoding != "none":
+            choose_lam(protocol.lam, recipe.method.lambdas)
+        if protocol.weights == "best" and not recipe.train.validate_every:
+            raise UserError("There are no best weights without validation; set validate_every.")
+
+
+def choose_lam(lam: float, trained: tuple[float, ...]) -> None:
+    """Refuse a trade-off for which OAT has no code."""
+    if not any(math.isclose(lam, known, abs_tol=1e-6) for known in trained):
+        known = ", ".join(f"{value:g}" for value in trained)
+        raise UserError(f"OAT has no code for lam {lam:g}; it is trained for {known}.")
+
+
+@cache
+def _shape(model: Model, method: Method) -> None:
+    """Refuse what a backbone cannot be; a narrow copy tells and is quickly made."""
+    with torch.random.fork_rng(devices=[]):
+        create(method.kind, model.backbone, width=1, dropout=model.dropout, **method.options())
 
 
 def build(recipe: Recipe) -> nn.Module:
@@ -96,6 +120,7 @@ def build(recipe: Recipe) -> nn.Module:
             in_channels=spec.channels,
             width=recipe.model.width or None,
             prunable=recipe.sparsity is not None,
+            dropout=recipe.model.dropout,
             **recipe.method.options(),
         )
     return model.to(device.device()).to(memory_format=torch.channels_last)
@@ -115,21 +140,30 @@ def load(recipe: Recipe, records: bool | None = None) -> Run | None:
     home = folder(recipe)
     if not store.is_sealed(home):
         return None
-    lacking = store.damage(home, may_lack=lambda name: name in WEIGHTS.values())
-    if not lacking:
-        try:
-            same = Recipe.from_dict(json.loads((home / "recipe.json").read_text())) == recipe
-        except (OSError, ValueError, UserError):
-            same = False
-        lacking = "" if same else "recipe.json is of another recipe"
-    if lacking:
-        aside = store.quarantine(home)
-        log.warning("Run %s is damaged (%s); it is set aside as %s.", home.name, lacking, aside)
-        return None
+    if damage(recipe):
+        with store.one_writer(home):  # it may look damaged while another process replaces it
+            if not store.is_sealed(home):
+                return None
+            if wrong := damage(recipe):
+                aside = store.quarantine(home)
+                log.warning("Run %s is damaged (%s); set aside as %s.", home.name, wrong, aside)
+                return None
     run = Run(recipe, home)
     if records is None:
         records = bool(os.environ.get("SUITE_FROM_RECORDS"))
     return run if run.has_weights or records else None
+
+
+def damage(recipe: Recipe) -> str:
+    """Return what is wrong with the sealed run of a recipe in a few words, '' if nothing is."""
+    home = folder(recipe)
+    if wrong := store.damage(home, may_lack=lambda name: name in WEIGHTS.values()):
+        return wrong
+    try:
+        same = Recipe.from_dict(json.loads((home / "recipe.json").read_text())) == recipe
+    except (OSError, ValueError, UserError):
+        same = False
+    return "" if same else "recipe.json is of another recipe"
 
 
 def fit(recipe: Recipe, on_progress: OnProgress = lambda done: None, fresh: bool = False) -> Run:
@@ -161,10 +195,11 @@ def _train(recipe: Recipe, home: Path, on_progress: OnProgress, fresh: bool) -> 
     precision = device.precision(recipe.train.precision, spec.size)
     trainer = Trainer(build(recipe), recipe, images, precision)
     marks = {"recipe": recipe.to_dict(), "code": code_fingerprint()}
-    marks["data"] = data.fingerprint(images)
+    marks |= {"data": data.fingerprint(images), "precision": precision}
+    origin = _git()  # the code that trains, even if it is committed meanwhile
     seconds = 0.0 if fresh else _resume(home, trainer, marks)
     saved = time.monotonic()
-    best = _Best(recipe, precision)
+    best = _Best(recipe)
     total = recipe.train.epochs
     while trainer.epochs_done < total:
         row = trainer.epoch(lambda share: on_progress((trainer.epochs_done + share) / total))
@@ -172,21 +207,25 @@ def _train(recipe: Recipe, home: Path, on_progress: OnProgress, fresh: bool) -> 
         if time.monotonic() - saved > SAVE_EVERY and trainer.epochs_done < total:
             _save_resume(home, trainer, marks, seconds + time.time() - started)
             saved = time.monotonic()
-    info = provenance() | {
-        "code": marks["code"],
-        "data_fingerprint": marks["data"],
-        "precision": precision,
-        "seconds": round(seconds + time.time() - started, 1),
-        "peak_memory_bytes": device.peak_memory(),
-    }
+    info = (
+        provenance()
+        | origin
+        | {
+            "code": marks["code"],
+            "data_fingerprint": marks["data"],
+            "precision": precision,
+            "seconds": round(seconds + time.time() - started, 1),
+            "peak_memory_bytes": device.peak_memory(),
+        }
+    )
     return _seal(recipe, home, trainer, info)
 
 
 class _Best:
     """Keeps the weights that did best on validation images, if the recipe looks at them."""
 
-    def __init__(self, recipe: Recipe, precision: str) -> None:
-        self.every, self.recipe, self.precision = recipe.train.validate_every, recipe, precision
+    def __init__(self, recipe: Recipe) -> None:
+        self.every, self.recipe = recipe.train.validate_every, recipe
         if self.every:
             self.images = data.load(recipe.data.dataset, "val", device=device.device())
 
@@ -195,20 +234,16 @@ class _Best:
         epoch, total = trainer.epochs_done, self.recipe.train.epochs
         if not self.every or (epoch % self.every and epoch < total):
             return
-        attack = self.recipe.attack
-        protocols = {
-            "val_clean": Protocol(lam=0.0),
-            "val_robust": Protocol(
-                lam=1.0, attack="pgd", eps=attack.eps, steps=attack.steps, norm=attack.norm
-            ),
-        }
+        attack = {"attack": "pgd", **self.recipe.attack.to_dict()}
+        clean = 1.0 if isinstance(self.recipe.method, Pni) else 0.0  # PNI is always noisy
+        protocols = {"val_clean": Protocol(lam=clean), "val_robust": Protocol(lam=1.0, **attack)}
         for name, protocol in protocols.items():
-            hits = evaluate.correct(trainer.model, self.images, protocol, self.precision)
+            hits = evaluate.correct(trainer.model, self.images, protocol)
             row[name] = round(float(hits.double().mean()), 6)
         score = row["val_clean"] + row["val_robust"]
         past = [r["val_clean"] + r["val_robust"] for r in trainer.history[:-1] if "val_clean" in r]
         if score > max(past, default=-1.0):
-            store.write_bytes(home / WEIGHTS["best"], _packed(trainer.model))
+            store.write_bytes(home / NEXT_BEST, _packed(trainer.model))
 
 
 def _packed(model: nn.Module) -> bytes:
@@ -233,28 +268,40 @@ def _resume(home: Path, trainer: Trainer, marks: dict[str, Any]) -> float:
         log.warning("%s is damaged and set aside; the run starts over.", store.quarantine(path))
         return 0.0
     state = torch.load(io.BytesIO(raw[32:]), map_location=device.device(), weights_only=True)
-    if state["marks"] != marks:
-        log.warning("Recipe, code or data of %s changed since; the run starts over.", home.name)
-        path.unlink()
+    then = state["marks"]
+    then["recipe"] = Recipe.from_dict(then["recipe"]).to_dict()  # fields added since
+    if changed := [name for name in marks if then.get(name) != marks[name]]:
+        aside = path.with_name("resume.pt.superseded")
+        path.replace(aside)
+        log.warning("%s of %s changed since; it starts over.", changed[0].title(), home.name)
         return 0.0
     trainer.restore(state)
     return float(state["seconds"])
 
 
 def _seal(recipe: Recipe, home: Path, trainer: Trainer, info: dict[str, Any]) -> Run:
-    for name in (store.MANIFEST, "evaluations"):  # of an older run that --fresh replaces
+    def text(content: Any) -> bytes:
+        return (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+    files = {
+        WEIGHTS["last"]: _packed(trainer.model),
+        "history.csv": pd.DataFrame(trainer.history).to_csv(index=False).encode(),
+        "recipe.json": text(recipe.to_dict()),
+        "run.json": text(info),
+    }
+    for name, content in files.items():  # all on disk before an older run is touched
+        store.write_bytes(home / f"{name}.next", content)
+    for name in (store.MANIFEST, "evaluations", "verified.json", *WEIGHTS.values()):
         _remove(home / name)
-    if not recipe.train.validate_every:
-        _remove(home / WEIGHTS["best"])
-    store.write_bytes(home / WEIGHTS["last"], _packed(trainer.model))
-    store.write_text(home / "history.csv", pd.DataFrame(trainer.history).to_csv(index=False))
-    store.write_json(home / "recipe.json", recipe.to_dict())
-    store.write_json(home / "run.json", info)
-    names = ["recipe.json", "history.csv", "run.json", WEIGHTS["last"]]
-    if recipe.train.validate_every and recipe.train.epochs:
+    for name in files:
+        (home / f"{name}.next").replace(home / name)
+    names = list(files)
+    if (home / NEXT_BEST).is_file():
+        (home / NEXT_BEST).replace(home / WEIGHTS["best"])
         names.append(WEIGHTS["best"])
     store.seal(home, names)
-    _remove(home / "resume.pt")
+    for name in ("resume.pt", "resume.pt.superseded"):
+        _remove(home / name)
     return Run(recipe, home)
 
 
@@ -269,11 +316,11 @@ def _remove(path: Path) -> None:
 
 @cache
 def code_fingerprint() -> str:
-    """Return a hash of the code that decides weights: data, models, attacks, trainers.
+    """Return a hash of the code that decides weights: data, models, attacks, trainers, device.
 
     Comments, docstrings and layout are left out, so that only a change of meaning shows.
     """
-    parts = ("data", "models", "attacks", "trainers")
+    parts = ("data", "models", "attacks", "trainers", "device")
     text = " ".join(source.fingerprint(part) for part in parts)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

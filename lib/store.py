@@ -107,9 +107,18 @@ def quarantine(path: Path) -> Path:
     """Move a damaged file or folder aside, where nothing loads it, and return the new place."""
     for number in range(1, 1000):
         aside = path.with_name(f"{path.name}.damaged-{number}")
-        if not aside.exists():
+        if aside.exists():
+            continue
+        try:
             path.rename(aside)
-            return aside
+        except FileNotFoundError:
+            pass  # another process was faster
+        except OSError as error:
+            raise UserError(
+                f"{path} is damaged and cannot be moved aside ({error.strerror}); make its folder "
+                "writable or delete it."
+            ) from error
+        return aside
     raise UserError(f"{path} is damaged and has been set aside 999 times; check the disk.")
 
 
@@ -139,10 +148,13 @@ def _digest(content: dict[str, Any]) -> str:
 
 @contextmanager
 def one_writer(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold the lock beside a path; the operating system frees it when its owner dies."""
+    """Hold the lock beside a path; the operating system frees it when its owner dies.
+
+    The same process may take it again inside.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_name(f"{path.name}.lock"))
+        lock = FileLock(path.with_name(f"{path.name}.lock"), is_singleton=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:

@@ -1,7 +1,8 @@
 """Whether today's code still trains what the store holds: the first epoch again, bit for bit.
 
 A run carries a fingerprint of the code that made it. After a change of that code, training the
-first epoch again and comparing its loss to the last digit tells whether the change matters.
+first epoch again and comparing its loss to the last digit, and the learning rates of all epochs,
+tells whether the change matters.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 
 from lib import data, device, runs, store
 from lib.errors import UserError
-from lib.trainers import Trainer
+from lib.trainers import Trainer, learning_rate
 
 VERIFIED = "verified.json"
 SAME = ("device", "instruction_set", "torch", "precision")
@@ -42,16 +44,21 @@ def threads(number: int) -> Iterator[None]:
 
 
 def verify(run: runs.Run, on_progress: runs.OnProgress = lambda done: None) -> bool:
-    """Return whether the first epoch, trained anew, has exactly the recorded loss.
+    """Return whether the first epoch, trained anew, has exactly the recorded loss and rates.
 
     Bits compare only on the same kind of processor and torch; elsewhere a UserError says so. As
     many threads are used as then. A positive answer is kept beside the run.
     """
     recipe, info = run.recipe, run.info
     with (run.folder / "history.csv").open() as file:
-        first = next(csv.DictReader(file), None)
-    if first is None:
+        history = list(csv.DictReader(file))
+    if not history:
         raise UserError(f"Run {run.key} has no epoch to compare; it was trained for none.")
+    if recipe.sparsity or getattr(recipe.method, "clean_epochs", 0):
+        raise UserError(
+            f"The first epoch of run {run.key} cannot speak for the later ones, which rewire or "
+            "attack; train it anew with --fresh."
+        )
     images = data.load(
         recipe.data.dataset, "train", limit=recipe.data.train_images, device=device.device()
     )
@@ -67,8 +74,12 @@ def verify(run: runs.Run, on_progress: runs.OnProgress = lambda done: None) -> b
             "bits compare only between equals."
         )
     with threads(info["threads"]):
-        row = Trainer(runs.build(recipe), recipe, images, here["precision"]).epoch(on_progress)
-    if row["loss"] != float(first["loss"]):
+        trainer = Trainer(runs.build(recipe), recipe, images, here["precision"])
+        last = 1 - 1 / max(1, len(images) // trainer.batch)  # where an epoch's last step begins
+        rates = [learning_rate(recipe, epoch + last) for epoch in range(len(history))]
+        row = trainer.epoch(on_progress)
+    recorded = [float(past["lr"]) for past in history]
+    if row["loss"] != float(history[0]["loss"]) or not np.allclose(rates, recorded, rtol=1e-9):
         return False
     record: dict[str, Any] = {
         "code": runs.code_fingerprint(),

@@ -19,7 +19,9 @@ def results(tmp_path, monkeypatch):
 
 
 STUDY = smart.table1_mask_density("quick", [0, 1], {"train.epochs": 3})
-METRICS = pd.DataFrame({"value": [1159402496.0, 12.3456789], "n": [600, 600]})
+METRICS = pd.DataFrame(
+    {"value": [1159402496.0, 12.3456789], "n": [10**6, 600], "metric": ["macs", "clean_acc"]}
+)
 CLAIMS = claims.table([claims.analytic("a", "one is one", 1.0, 1.0, 0.1)])
 
 

@@ -6,8 +6,14 @@ import sys
 import pandas as pd
 import pytest
 
-from lib import claims
+from lib import claims, intervals
 from lib.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def images_only(monkeypatch):
+    """Most tests are about the sampling of images: nothing is allowed for a single seed."""
+    monkeypatch.setattr(intervals, "SEED_SD", 0.0)
 
 
 def rows(*values, n=1000):

@@ -8,8 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lib import intervals
 from lib.errors import UserError
 from lib.intervals import accuracy, difference, select, wilson
+
+
+@pytest.fixture(autouse=True)
+def images_only(monkeypatch):
+    """Most tests are about the sampling of images: nothing is allowed for a single seed."""
+    monkeypatch.setattr(intervals, "SEED_SD", 0.0)
 
 
 def rows(values, n, seeds=None):
@@ -181,3 +188,13 @@ def test_select_says_what_there_is_instead():
         select(METRICS, methods="OAT")
     with pytest.raises(UserError, match="no measurements"):
         select(METRICS.iloc[:0])
+
+
+def test_one_seed_is_widened_by_the_spread_that_trainings_have(monkeypatch):
+    narrow = difference(rows([70.0], 10**9), rows([60.0], 10**9))
+    monkeypatch.setattr(intervals, "SEED_SD", 4.0)
+    wide = difference(rows([70.0], 10**9), rows([60.0], 10**9))
+    assert wide.high - wide.value == pytest.approx(1.959964 * math.sqrt(2) * 4, rel=1e-3)
+    assert narrow.high - narrow.value < 0.01
+    several = difference(rows([70.0, 70.0], 10**9), rows([60.0, 60.0], 10**9))
+    assert several.high - several.value < 0.01

@@ -5,14 +5,12 @@ Planning reads and changes nothing: a damaged run is named here and set aside by
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lib import papers, runs, store, verify
-from lib.errors import UserError
+from lib import evaluate, papers, runs, store, verify
 from lib.papers import Study
 from lib.protocol import Protocol
 from lib.recipe import PgdAt, Recipe
@@ -97,12 +95,14 @@ def make(
             need = needs.setdefault(job.recipe.key, Need(job.recipe, job.label))
             need.protocols |= {p.key: p for p in job.protocols}
     for need in needs.values():
-        runs.check(need.recipe)
+        runs.check(need.recipe, need.protocols.values())
         need.state, need.stale = (MISSING, False) if fresh else state(need.recipe, records)
         have = {} if fresh or not need.trained else need.protocols
         home = runs.folder(need.recipe)
         need.lacking = tuple(
-            p for key, p in need.protocols.items() if key not in have or not evaluated(home, p)
+            p
+            for key, p in need.protocols.items()
+            if key not in have or not evaluated(home, p, records)
         )
     return Plan(studies, needs)
 
@@ -112,14 +112,7 @@ def state(recipe: Recipe, records: bool = False) -> tuple[str, bool]:
     home = runs.folder(recipe)
     if not store.is_sealed(home):
         return (UNFINISHED if (home / "resume.pt").is_file() else MISSING), False
-    names = runs.WEIGHTS.values()
-    wrong = store.damage(home, may_lack=lambda name: name in names)
-    if not wrong:
-        try:
-            same = Recipe.from_dict(json.loads((home / "recipe.json").read_text())) == recipe
-        except (OSError, ValueError, UserError):
-            same = False
-        wrong = "" if same else "recipe.json is of another recipe"
+    wrong = runs.damage(recipe)
     if wrong:
         return f"damaged: {wrong}", False
     stale = not verify.is_current(runs.Run(recipe, home))
@@ -127,8 +120,9 @@ def state(recipe: Recipe, records: bool = False) -> tuple[str, bool]:
     return (FINISHED if whole else RECORD), stale
 
 
-def evaluated(home: Path, protocol: Protocol) -> bool:
-    """Return whether an undamaged record of an evaluation is there."""
+def evaluated(home: Path, protocol: Protocol, records: bool = False) -> bool:
+    """Return whether a whole record of an evaluation is there; without records, of today's code."""
     record = store.read_json(home / "evaluations" / f"{protocol.key}.json")
     content = {name: value for name, value in record.items() if name != "sha256"}
-    return store.signed(content) == record and content.get("protocol") == protocol.to_dict()
+    whole = bool(record) and store.signed(content) == record
+    return whole and evaluate.counts(content, protocol, records)

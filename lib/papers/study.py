@@ -16,6 +16,7 @@ from lib.presets import Preset, Setting, preset
 from lib.protocol import Protocol
 from lib.recipe import Method, Momentum, Recipe, replace_field
 
+ONLY_PGD = ("steps", "step", "restarts", "random_start")
 CONDITIONAL = ("pni", "oat", "float", "smart")
 
 
@@ -98,7 +99,8 @@ class Builder:
 
     def settings(self, every: bool = False) -> Iterator[tuple[Setting, int]]:
         """Yield the main setting, or every distinct one, with each seed."""
-        chosen = self.preset.settings if every else self.preset.settings[:1]
+        several = every and "data.dataset" not in (self.overrides or {})
+        chosen = self.preset.settings if several else self.preset.settings[:1]
         for setting in chosen:
             for seed in self.seeds:
                 yield setting, seed
@@ -149,6 +151,11 @@ class Builder:
                     protocol = dataclasses.replace(protocol, eps=a.eps, step=a.step, norm=a.norm)
                 protocol = dataclasses.replace(protocol, **attack)
                 protocols.append(self._overridden(protocol))
+        if len(set(protocols)) < len(protocols):
+            raise UserError(
+                f"These settings make two attacks of {self.artifact} the same; leave out those of "
+                "the evaluation that it compares, such as 'evaluation.steps'."
+            )
         self.jobs.append(Job(label, recipe, tuple(protocols)))
 
     def _overridden(self, protocol: Protocol) -> Protocol:
@@ -157,6 +164,8 @@ class Builder:
             if top == "evaluation":
                 if rest in ("attack", "lam"):
                     raise UserError(f"'{path}' is what the artifact compares and cannot be set.")
+                if rest in ONLY_PGD and protocol.attack != "pgd":
+                    continue
                 protocol = replace_field(protocol, rest, value)
                 self.used.add(path)
         return protocol

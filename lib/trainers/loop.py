@@ -129,6 +129,11 @@ class Trainer:
 
     def epoch(self, on_step: Callable[[float], None] = lambda done: None) -> Row:
         """Train one epoch and return its row of the history; on_step gets the share done."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            return self._epoch(on_step)
+
+    def _epoch(self, on_step: Callable[[float], None]) -> Row:
         start, epoch, recipe = time.perf_counter(), self.epochs_done, self.recipe
         base = (recipe.seed * 1_000_003 + epoch) * 3 + 1
         torch.manual_seed(base)  # weight noise and dropout

@@ -82,15 +82,16 @@ def oat(method: Oat, model: nn.Module, x: Tensor, y: Tensor, context: Context) -
     All images pass clean, those of lam = 0 through the clean batch norm and the others through the
     adversarial one; only images of lam > 0 are attacked, each under its own lam.
     """
-    lams = sample_lambdas(method.lambdas, len(x), context.generator).to(x.device)
+    lams = sample_lambdas(method.lambdas, len(x), context.generator)
     zeros = int((lams == 0).sum())
+    weights = lams.to(x.device)
     conditioned = partial(model, lam=lams[zeros:])
     clean = cross_entropy(model(x, lam=lams), y, "none")
-    loss = ((1 - lams) * clean).sum()
+    loss = ((1 - weights) * clean).sum()
     if zeros < len(x):
         adversarial = context.attack(conditioned, x[zeros:], y[zeros:])
         robust = cross_entropy(conditioned(adversarial), y[zeros:], "none")
-        loss = loss + (lams[zeros:] * robust).sum()
+        loss = loss + (weights[zeros:] * robust).sum()
     return loss / len(x)
 
 
