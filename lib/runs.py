@@ -163,7 +163,13 @@ def damage(recipe: Recipe) -> str:
         same = Recipe.from_dict(json.loads((home / "recipe.json").read_text())) == recipe
     except (OSError, ValueError, UserError):
         same = False
-    return "" if same else "recipe.json is of another recipe"
+    if not same:
+        return "recipe.json is of another recipe"
+    if recipe.data.dataset.startswith("imagefolder:"):  # only a folder can change under its name
+        images = data.load(recipe.data.dataset, "train", limit=recipe.data.train_images)
+        if data.fingerprint(images) != store.read_json(home / "run.json").get("data_fingerprint"):
+            return "it was trained on other images than the folder holds now"
+    return ""
 
 
 def fit(recipe: Recipe, on_progress: OnProgress = lambda done: None, fresh: bool = False) -> Run:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from lib.intervals import accuracy
+from lib.intervals import Estimate, accuracy
 from lib.papers.study import Study
 from lib.protocol import Protocol
 
@@ -56,13 +56,12 @@ def protocols(study: Study) -> pd.DataFrame:
 def _protocol(protocol: Protocol) -> dict[str, Any]:
     attacked = protocol.attack != "none"
     stepwise = protocol.attack == "pgd"
-    step = protocol.step or min(1.25 * protocol.eps, protocol.eps + 4 / FROM_255) / 7
     return {
         "images": protocol.images or "all",
         "attack": protocol.name if attacked else "none (clean)",
         "norm": protocol.norm if attacked else "",
         "ε, 1/255": f"{FROM_255 * protocol.eps:.4g}" if attacked else "",
-        "step, 1/255": f"{FROM_255 * step:.3g}" if stepwise else "",
+        "step, 1/255": f"{FROM_255 * protocol.used_step:.3g}" if stepwise else "",
         "steps": protocol.steps if stepwise else "",
         "restarts": protocol.restarts if stepwise else "",
         "draws of noise per gradient": protocol.eot if attacked else "",
@@ -70,9 +69,20 @@ def _protocol(protocol: Protocol) -> dict[str, Any]:
     }
 
 
+def shown(rows: pd.DataFrame) -> Estimate:
+    """Return an accuracy as figures and tables show it, with its 95 % interval.
+
+    For one seed the interval is of its test images only; for several it is of their mean, images
+    and spread. Verdicts allow for the spread in either case.
+    """
+    if len(rows) == 1:
+        return Estimate(*(float(rows[name].iloc[0]) for name in ("value", "ci_low", "ci_high")))
+    return accuracy(rows)
+
+
 def cell(rows: pd.DataFrame) -> str:
     """Return an accuracy in percent with its interval, '57.8 [55.6, 59.9]', a mean over seeds."""
-    found = accuracy(rows)
+    found = shown(rows)
     return f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]"
 
 
@@ -105,12 +115,12 @@ def beside(
         for source, frame in (("paper", paper), ("ours", ours)):
             line = {heading: name, "numbers": source}
             for title, column in columns.items():
-                line[title] = _shown(matching(frame, {**row, **column}))
+                line[title] = _entry(matching(frame, {**row, **column}))
             out.append(line)
     return pd.DataFrame(out)
 
 
-def _shown(rows: pd.DataFrame) -> str:
+def _entry(rows: pd.DataFrame) -> str:
     if rows.empty:
         return ""
     show: Callable[[pd.DataFrame], str] = plain

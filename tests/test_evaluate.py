@@ -9,6 +9,7 @@ from torch import nn
 from lib import data, evaluate, metrics, paths, runs
 from lib.claims import wilson
 from lib.data import Images
+from lib.errors import UserError
 from lib.models import create
 from lib.papers import smart
 from lib.protocol import Protocol
@@ -170,3 +171,32 @@ def test_pgd_at_rows_carry_the_trade_off_they_were_trained_with():
         row = metrics.accuracy_row(study, job, job.protocols[0], record)
         if isinstance(job.recipe.method, PgdAt):
             assert row["lam"] == job.recipe.method.lam
+
+
+def test_what_other_code_measured_is_measured_anew_except_from_records(monkeypatch):
+    run = runs.fit(RECIPE)
+    evaluate.evaluate(run, Protocol(images=40))
+    monkeypatch.setattr(evaluate, "code_fingerprint", lambda: "other")
+    calls = []
+    original = evaluate.correct
+    monkeypatch.setattr(evaluate, "correct", lambda *a: calls.append(1) or original(*a))
+    monkeypatch.setenv("SUITE_FROM_RECORDS", "1")
+    evaluate.evaluate(run, Protocol(images=40))
+    assert not calls
+    monkeypatch.delenv("SUITE_FROM_RECORDS")
+    assert evaluate.evaluate(run, Protocol(images=40))["code"] == "other"
+    assert len(calls) == 1
+
+
+def test_draws_of_different_purposes_differ():
+    seeds = {evaluate.stream(p, s) for p in ("attack", "weight noise") for s in range(3)}
+    assert len(seeds) == 6
+
+
+def test_steps_that_are_not_given_follow_the_papers_or_the_radius():
+    assert Protocol(attack="pgd").used_step == pytest.approx(10 / 255 / 7)
+    assert Protocol(attack="pgd", steps=20).used_step == pytest.approx(10 / 255 / 7)
+    assert Protocol(attack="pgd", norm="l2", eps=0.5, steps=10).used_step == pytest.approx(0.125)
+    assert Protocol(attack="pgd", step=0.01).used_step == 0.01
+    with pytest.raises(UserError, match="FGSM is an attack in linf"):
+        Protocol(attack="fgsm", norm="l2")

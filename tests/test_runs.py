@@ -12,7 +12,8 @@ import torch
 
 from lib import paths, runs, store
 from lib.errors import UserError
-from lib.recipe import Attack, Data, Model, PgdAt, Recipe, Smart, Train
+from lib.protocol import Protocol
+from lib.recipe import Attack, Data, Model, Oat, PgdAt, Recipe, Smart, Train
 
 RECIPE = Recipe(
     Data("digits", train_images=32),
@@ -245,3 +246,52 @@ def test_no_pickle_is_ever_loaded():
         for line in path.read_text().splitlines():
             assert "torch.load(" not in line or "weights_only=True" in line, path
             assert "pickle.load" not in line, path
+
+
+def test_a_full_disk_during_fresh_training_keeps_the_older_run(monkeypatch):
+    run = runs.fit(RECIPE)
+    original = store.write_bytes
+
+    def full(path, content):
+        if path.name == "history.csv.next":
+            raise UserError("Cannot write (No space left on device); free space, then rerun.")
+        original(path, content)
+
+    monkeypatch.setattr(store, "write_bytes", full)
+    with pytest.raises(UserError, match="free space"):
+        runs.fit(RECIPE, fresh=True)
+    assert runs.load(RECIPE).folder == run.folder
+    assert not list(run.folder.parent.glob("*.damaged-*"))
+
+
+def test_an_interrupted_fresh_training_keeps_the_older_run():
+    recipe = RECIPE.override({"train.validate_every": 1})
+    runs.fit(recipe)
+
+    def stop(done):
+        if done > 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runs.fit(recipe, stop, fresh=True)
+    assert runs.load(recipe).model("best") is not None
+
+
+def test_what_training_would_refuse_is_refused_by_the_check():
+    for change, words in (
+        ({"data.train_images": 100_000}, "1,?097"),
+        ({"model.backbone": "wrn16_8"}, "needs 3 letters"),
+        ({"method.pattern": "DS"}, "needs 4 letters"),
+        ({"model.dropout": 0.3}, "wide ResNets only"),
+    ):
+        with pytest.raises(UserError, match=words):
+            runs.check(RECIPE.override(change))
+    with pytest.raises(UserError, match="finite|at least|must be"):
+        RECIPE.override({"train.lr": float("inf")})
+    with pytest.raises(UserError, match="600"):
+        runs.check(RECIPE, [Protocol(images=100_000)])
+    with pytest.raises(UserError, match="validation"):
+        runs.check(RECIPE, [Protocol(weights="best")])
+    oat = Recipe(RECIPE.data, RECIPE.model, Oat(lambdas=(0.0, 0.2)), RECIPE.train, RECIPE.attack)
+    with pytest.raises(UserError, match="no code for lam 1"):
+        runs.check(oat, [Protocol(lam=1.0)])

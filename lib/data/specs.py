@@ -121,7 +121,8 @@ def names() -> list[str]:
 def spec(name: str) -> Spec:
     """Return the spec of a named data set or of 'imagefolder:PATH' or 'imagefolder:PATH@SIZE'.
 
-    PATH holds train/CLASS/* and val/CLASS/* (ImageNet's layout); SIZE is in pixels, 64 if absent.
+    PATH is absolute, so that a recipe means the same everywhere, and holds train/CLASS/* and
+    val/CLASS/* (the layout of ImageNet); SIZE is in pixels, 64 if absent.
     """
     if name.startswith(_FOLDER):
         return _folder_spec(name)
@@ -135,6 +136,10 @@ def _folder_spec(name: str) -> Spec:
     if not digits.isdigit() or not 8 <= int(digits) <= 1024:
         raise UserError(f"'{name}' must end in a size from 8 to 1024 pixels, as in '{path}@64'.")
     folder = Path(path).expanduser()
+    if not folder.is_absolute():
+        raise UserError(
+            f"'{name}' must hold an absolute path, as in 'imagefolder:{Path.cwd() / path}'."
+        )
     classes = class_names(folder / "train")
     size = int(digits)
     return Spec(

@@ -167,6 +167,7 @@ def test_bad_folders_are_refused_in_one_sentence(tmp_path, harm, words):
     ("name", "words"),
     [
         ("imagefolder:/nowhere/at/all", "point imagefolder:PATH at the folder"),
+        ("imagefolder:somewhere@16", "must hold an absolute path"),
         ("imagefolder:somewhere@big", "must end in a size"),
         ("imagefolder:somewhere@4", "must end in a size"),
         ("imagefolder", "did you mean 'imagefolder:PATH'"),
