@@ -30,14 +30,16 @@ class Labels:
 
     def keep_free(self, x: float, y: float, size: float = 6.0) -> None:
         """Reserve a square of so many points around a point of the data."""
-        self._take(*self.pixel(x, y), size * self.scale, size * self.scale)
+        px, py = self.pixel(x, y)
+        self._take(px, py, size * self.scale, size * self.scale)
 
     def keep_line_free(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         """Reserve a narrow band along a line between two points of the data."""
         a, b = self.pixel(*start), self.pixel(*end)
         steps = max(1, int(np.hypot(*(b - a)) / (3 * self.scale)))
         for share in np.linspace(0, 1, steps + 1):
-            self._take(*(a + share * (b - a)), 1.6 * self.scale, 1.6 * self.scale)
+            px, py = a + share * (b - a)
+            self._take(px, py, 1.6 * self.scale, 1.6 * self.scale)
 
     def _take(self, x: float, y: float, width: float, height: float, price: float = 4.0) -> None:
         self.taken.append((x - width / 2, y - height / 2, x + width / 2, y + height / 2, price))

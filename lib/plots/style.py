@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation, Transform
 
 from lib.errors import choose
-from lib.intervals import accuracy
+from lib.tables import shown
 
 STYLE = Path(__file__).with_name("suite.mplstyle")
 NARROW, WIDE = 3.3, 7.0  # inches: one column, the page
@@ -98,7 +98,7 @@ def estimate(axes: Axes, x: float, rows: pd.DataFrame, label: str, shift: float 
 
     shift moves all of it sideways, in points.
     """
-    own, y = method(label), accuracy(rows)
+    own, y = method(label), shown(rows)
     colour = COLOURS[own]
     axes.errorbar(
         x,

@@ -10,9 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lib.intervals import Estimate, accuracy
+from lib.intervals import Estimate
 from lib.plots import style
 from lib.plots.labels import Labels
+from lib.tables import shown
 
 ATTACKS = {"fgsm": "FGSM"}
 NEAR = 5.0  # points in the plane, in pt, that share one label
@@ -43,7 +44,7 @@ def points(rows: pd.DataFrame) -> list[Point]:
 def estimate(rows: pd.DataFrame) -> Estimate:
     """Return the mean over seeds with its interval; published numbers have none."""
     if "n" in rows:
-        return accuracy(rows)
+        return shown(rows)
     value = float(rows["value"].iloc[0])
     return Estimate(value, value, value)
 
