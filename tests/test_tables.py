@@ -1,0 +1,83 @@
+"""Tables show the paper's numbers and ours, and say what was trained and attacked."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+
+from lib import tables
+from lib.intervals import wilson
+from lib.papers import smart
+
+
+def accuracy_rows():
+    rows = [("A", "clean_acc", 90.0), ("A", "robust_acc", 45.0), ("B", "clean_acc", 80.0)]
+    frame = pd.DataFrame(rows, columns=["method", "metric", "value"])
+    attack = frame["metric"].map({"clean_acc": "none", "robust_acc": "pgd7"})
+    low, high = zip(*(wilson(value / 100, 100) for value in frame["value"]), strict=True)
+    return frame.assign(seed=0, lam=1.0, n=100, attack=attack, ci_low=low, ci_high=high)
+
+
+def test_a_cell_holds_the_accuracy_and_its_interval():
+    low, high = wilson(0.9, 100)
+    assert tables.cell(accuracy_rows().iloc[:1]) == f"90.0 [{low:.1f}, {high:.1f}]"
+
+
+def test_several_seeds_show_their_mean_and_their_spread():
+    one = accuracy_rows().iloc[:1]
+    seeds = pd.concat([one, one.assign(seed=1, value=80.0), one.assign(seed=2, value=85.0)])
+    found = tables.shown(seeds)
+    assert found.value == 85.0
+    assert found.low < tables.shown(one.assign(value=85.0)).low
+
+
+def test_the_papers_number_stands_above_ours_and_gaps_stay_empty():
+    paper = accuracy_rows().drop(columns="n").assign(value=[95.2, 50.0, 84.6])
+    table = tables.beside(
+        accuracy_rows(),
+        paper.iloc[:2],
+        {"a": {"method": "A"}, "b": {"method": "B"}},
+        {"CA": {"metric": "clean_acc"}, "RA": {"metric": "robust_acc"}},
+        "network",
+    )
+    assert list(table.columns) == ["network", "numbers", "CA", "RA"]
+    assert table["network"].tolist() == ["a", "a", "b", "b"]
+    assert table["numbers"].tolist() == ["paper", "ours"] * 2
+    assert table.loc[0, "CA"] == "95.20" and table.loc[1, "CA"].startswith("90.0 [")
+    assert table.loc[2, "CA"] == "" and table.loc[3, "RA"] == ""
+
+
+def test_numbers_without_images_are_shown_without_an_interval():
+    costs = pd.DataFrame({"method": ["A"], "metric": ["params_norm"], "value": [0.53578]})
+    table = tables.beside(costs, costs, {"a": {"method": "A"}}, {"x": {"metric": "params_norm"}})
+    assert table["x"].tolist() == ["0.5358", "0.5358"]
+
+
+def test_protocols_lists_each_way_of_scoring_once():
+    found = tables.protocols(smart.table2_comparison("cifar"))
+    assert found["attack"].tolist() == ["none (clean)", "pgd7", "pgd20"]
+    assert found["steps"].tolist() == ["", 7, 20]
+    assert found["ε, 1/255"].tolist() == ["", "8", "8"]
+    assert found["step, 1/255"].tolist() == ["", "1.43", "1.43"]
+    assert set(found["λ"]) == {"0, 1"}
+
+
+def test_networks_lists_each_network_once():
+    study = smart.fig4_lambda_sweep("ci", seeds=(0, 1))
+    history = pd.DataFrame({"loss": [2.0, 1.23456]})
+    runs = {key: SimpleNamespace(history=history, info={"seconds": 1.5}) for key in study.recipes}
+    found = tables.networks(study, runs)
+    assert len(found) == len(study.recipes) == 10 and found["run"].is_unique
+    assert found["training λ"].tolist() == [0.0, 0.2, 0.7, 1.0, ""] * 2
+    assert set(found["last loss"]) == {1.235}
+    only = smart.fig3_bn_statistics("ci")
+    assert "training λ" not in tables.networks(only, {k: runs_of(history) for k in only.recipes})
+
+
+def runs_of(history):
+    return SimpleNamespace(history=history, info={"seconds": 0.0})
+
+
+def test_the_outline_has_a_column_for_each_attack():
+    found = tables.outline(accuracy_rows(), ["method", "lam"])
+    assert set(found.columns) == {"clean", "pgd7"}
+    assert found.loc[("A", 1.0), "pgd7"] == 45.0
