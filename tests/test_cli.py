@@ -47,13 +47,13 @@ def test_artifacts_are_chosen_by_paper_name_or_glob(words, expected, capsys):
     names = [line.split()[0] for line in lines]
     assert set(expected) <= set(names)
     if words and "audit" not in words:
-        assert names == expected
+        assert names == [name for name in ARTIFACTS if name in expected]
 
 
 def test_artifacts_may_stand_around_the_options(capsys):
     assert main(["run", "smart/fig5_fgsm", "--list", "smart/fig1_pareto", "--jobs", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["smart/fig1_pareto", "smart/fig5_fgsm"]
+    assert {line.split()[0] for line in lines} == {"smart/fig1_pareto", "smart/fig5_fgsm"}
 
 
 def test_values_are_json_or_text():

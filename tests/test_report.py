@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from lib import claims, paths, report
+from lib.papers import ARTIFACTS
 from lib.recipe import Data, Model, Plain, Recipe, Train
 from lib.report import readme
 
@@ -105,7 +106,8 @@ def test_claims_tables_and_conditions_are_shown_escaped(folder):
 def test_the_summary_counts_verdicts(folder):
     report.build(folder, "new")
     frame = pd.read_csv(folder / "summary.csv")
-    assert list(frame["artifact"]) == ["smart/table2_comparison", "smart/fig5_fgsm"]
+    made = ("smart/table2_comparison", "smart/fig5_fgsm")
+    assert list(frame["artifact"]) == [name for name in ARTIFACTS if name in made]
     row = frame.iloc[0]
     assert (row["claims"], row["reproduced"], row["partly"]) == (2, 1, 1)
     assert (row["not_reproduced"], row["not_judged"], row["seconds"]) == (0, 0, 8.5)

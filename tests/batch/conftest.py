@@ -9,6 +9,7 @@ import pytest
 from lib import paths
 from lib.__main__ import main
 from lib.batch import execute, pool
+from lib.evaluate import code_fingerprint
 from lib.papers import ARTIFACTS, Study
 from lib.papers.study import Builder
 from lib.recipe import Plain, Smart
@@ -52,6 +53,7 @@ class Suite:
     def __init__(self, home: Path) -> None:
         self.home, self.results, self.notebooks = home, home / "results", home / "notebooks"
         self.faults = home / "faults.json"
+        self.faults.with_suffix(".code").write_text(code_fingerprint())
         self.fault()
 
     def fault(self, **behaviours: str) -> None:

@@ -53,7 +53,8 @@ def evaluate(home: Path, protocols: list[dict]) -> None:
 
     for row in protocols:
         key = Protocol(**row).key
-        store.write_json(home / "evaluations" / f"{key}.json", store.signed({"protocol": row}))
+        record = {"protocol": row, "code": PLAN.with_suffix(".code").read_text()}
+        store.write_json(home / "evaluations" / f"{key}.json", store.signed(record))
 
 
 def execute(source: Path, output: Path, parameters: str) -> None:
