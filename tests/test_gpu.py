@@ -22,7 +22,11 @@ def recipe(method) -> Recipe:
     return Recipe(Data("digits", 64), Model("resnet18", 4), method, train, attack)
 
 
+REAL = device.device
+
+
 def trainer(r: Recipe, place: str, monkeypatch) -> Trainer:
+    REAL()  # sets the GPU up
     monkeypatch.setattr(device, "device", lambda: torch.device(place))
     images = data.load("digits", "train", limit=64, device=torch.device(place))
     return Trainer(runs.build(r), r, images, "fp32")
