@@ -18,6 +18,7 @@ import torch
 
 from lib import data, device, runs, store
 from lib.errors import UserError
+from lib.recipe import Pni
 from lib.trainers import Trainer, learning_rate
 
 VERIFIED = "verified.json"
@@ -54,7 +55,7 @@ def verify(run: runs.Run, on_progress: runs.OnProgress = lambda done: None) -> b
         history = list(csv.DictReader(file))
     if not history:
         raise UserError(f"Run {run.key} has no epoch to compare; it was trained for none.")
-    if recipe.sparsity or getattr(recipe.method, "clean_epochs", 0):
+    if recipe.sparsity or (isinstance(recipe.method, Pni) and recipe.method.clean_epochs):
         raise UserError(
             f"The first epoch of run {run.key} cannot speak for the later ones, which rewire or "
             "attack; train it anew with --fresh."
