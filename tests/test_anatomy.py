@@ -77,7 +77,7 @@ def test_rows_carry_the_label_the_seed_and_no_images(tmp_path):
     model = create("pgd_at", "resnet18", in_channels=1, width=4, prunable=True)
     runs = {key: Run(model, tmp_path / key) for key in study.recipes}
     found = metrics.frame(anatomy.densities(study, runs))
-    assert set(found["method"]) == {"d = 0.2", "d = 0.1", "d = 0.05"}
+    assert set(found["method"]) == {"d = 0.2", "d = 0.15", "d = 0.1"}
     assert set(found["seed"]) == {3} and found["n"].isna().all()
     assert (found["value"] == 100).all()
 
