@@ -286,7 +286,7 @@ def test_what_training_would_refuse_is_refused_by_the_check():
     ):
         with pytest.raises(UserError, match=words):
             runs.check(RECIPE.override(change))
-    with pytest.raises(UserError, match="finite|at least|must be"):
+    with pytest.raises(UserError, match="must be"):
         RECIPE.override({"train.lr": float("inf")})
     with pytest.raises(UserError, match="600"):
         runs.check(RECIPE, [Protocol(images=100_000)])
