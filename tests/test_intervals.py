@@ -12,7 +12,6 @@ from lib import intervals, paths
 from lib.errors import UserError
 from lib.intervals import accuracy, difference, select, wilson
 
-
 ALLOWED = dict(intervals.SEED_SD)
 
 
