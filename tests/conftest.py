@@ -1,9 +1,13 @@
 """What every test shares: one thread, a fixed seed, tiny images."""
 
+import signal
+
 import pytest
 import torch
 
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job inherits that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

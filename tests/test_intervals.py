@@ -204,7 +204,9 @@ def test_one_seed_is_widened_by_the_spread_that_trainings_have(monkeypatch):
 
 def test_the_allowance_is_the_pooled_spread_of_the_committed_results():
     files = list((paths.ROOT / "results" / "quick" / "smart").glob("*/metrics.csv"))
-    frame = pd.concat([pd.read_csv(file) for file in files])
+    frame = pd.concat([pd.read_csv(file) for file in files] or [pd.DataFrame({"seed": []})])
+    if frame["seed"].nunique() != 3:
+        pytest.skip("results/quick holds other seeds than the committed three")
     frame = frame[frame["metric"].isin(ALLOWED)]
     own = ["metric", "attack", "method", "lam"]
     spread = frame.drop_duplicates([*own, "seed"]).groupby(own)["value"].std().dropna()
