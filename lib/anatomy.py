@@ -10,10 +10,10 @@ from torch import nn
 
 from lib import cost, data, runs, store
 from lib.errors import UserError
-from lib.metrics import frame, row
 from lib.papers import Study
 from lib.published.ledger import count
 from lib.recipe import Plain, Recipe
+from lib.rows import frame, row
 
 Row = dict[str, Any]
 COUNTS = ("params", "params_union", "params_per_path", "macs", "macs_per_path", "noise_adds")

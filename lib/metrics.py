@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -11,12 +10,8 @@ from lib import evaluate, progress, runs
 from lib.claims import wilson
 from lib.papers import Job, Study
 from lib.protocol import Protocol
-from lib.recipe import PgdAt, Recipe
-
-COLUMNS = [
-    *("paper", "artifact", "dataset", "backbone", "method", "seed", "lam", "attack"),
-    *("metric", "value", "ci_low", "ci_high", "n"),
-]
+from lib.recipe import PgdAt
+from lib.rows import frame, row
 
 
 def fit(study: Study) -> dict[str, runs.Run]:
@@ -27,22 +22,6 @@ def fit(study: Study) -> dict[str, runs.Run]:
             with progress.task(f"{job.label}, seed {job.recipe.seed}") as report:
                 done[job.recipe.key] = runs.fit(job.recipe, report)
     return done
-
-
-def row(study: Study, recipe: Recipe | None = None, **values: Any) -> dict[str, Any]:
-    """Return one row with the columns that the study and a recipe decide filled in."""
-    out: dict[str, Any] = dict.fromkeys(COLUMNS)
-    out |= {"paper": study.paper, "artifact": study.name}
-    if recipe:
-        width = f"-{recipe.model.width}" if recipe.model.width else ""
-        out |= {"dataset": recipe.data.dataset, "backbone": recipe.model.backbone + width}
-        out |= {"seed": recipe.seed}
-    return out | values
-
-
-def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """Return rows as a tidy frame in the order of COLUMNS."""
-    return pd.DataFrame(list(rows), columns=COLUMNS)
 
 
 def accuracy_row(

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from lib import anatomy, cost, metrics
+from lib import anatomy, cost
 from lib.errors import UserError
 from lib.models import create
 from lib.papers import smart
+from lib.rows import frame
 
 
 class Run:
@@ -76,14 +77,14 @@ def test_rows_carry_the_label_the_seed_and_no_images(tmp_path):
     study = smart.fig2_layer_sensitivity("ci", seeds=(3,))
     model = create("pgd_at", "resnet18", in_channels=1, width=4, prunable=True)
     runs = {key: Run(model, tmp_path / key) for key in study.recipes}
-    found = metrics.frame(anatomy.densities(study, runs))
+    found = frame(anatomy.densities(study, runs))
     assert set(found["method"]) == {"d = 0.2", "d = 0.15", "d = 0.1"}
     assert set(found["seed"]) == {3} and found["n"].isna().all()
     assert (found["value"] == 100).all()
 
 
 def test_costs_of_a_study_stand_beside_those_of_the_plain_network():
-    found = metrics.frame(anatomy.trained_costs(smart.fig1_pareto("ci", seeds=(0, 1))))
+    found = frame(anatomy.trained_costs(smart.fig1_pareto("ci", seeds=(0, 1))))
     assert list(dict.fromkeys(found["method"])) == ["plain", "PGD-AT", "OAT", "FLOAT", "SMART"]
     counts = found.pivot_table("value", index="method", columns="metric")
     assert counts.loc["PGD-AT"].equals(counts.loc["plain"])

@@ -14,6 +14,7 @@ from lib.models import create
 from lib.papers import smart
 from lib.protocol import Protocol
 from lib.recipe import Attack, Data, Model, PgdAt, Recipe, Smart, Train
+from lib.rows import COLUMNS
 
 PGD = Protocol(attack="pgd", eps=0.1, steps=3)
 
@@ -153,7 +154,7 @@ def test_measure_gives_a_row_for_every_protocol_with_its_interval():
     study = smart.table1_mask_density("ci", [0], changes)
     rows = metrics.measure(study)
     assert len(rows) == sum(len(job.protocols) for job in study.jobs)
-    assert list(rows.columns) == metrics.COLUMNS
+    assert list(rows.columns) == COLUMNS
     assert rows["value"].between(0, 100).all()
     assert (rows["ci_low"] <= rows["value"]).all()
     assert (rows["value"] <= rows["ci_high"]).all()

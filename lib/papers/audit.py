@@ -10,6 +10,7 @@ import pandas as pd
 from lib import claims, reference
 from lib.papers.study import Builder, Study
 from lib.published import Reading, readings
+from lib.rows import frame, row
 
 NAME = "audit/published_numbers"
 
@@ -32,8 +33,6 @@ def metrics(study: Study, found: Mapping[str, Reading]) -> pd.DataFrame:
 
     Roles: published; plain, the reading that is judged; caveat; context, which never is.
     """
-    from lib.metrics import frame, row
-
     rows = []
     for figure in reference.read(NAME).itertuples():
         reading = found[figure.id]

@@ -13,34 +13,13 @@ import pandas as pd
 
 from lib import claims, reference
 from lib.claims import Claim, greater, no_worse, share, similar
-from lib.intervals import difference, select
+from lib.intervals import difference
+from lib.papers.scores import MARGIN, SCORES, SIZE, gap, scores, value
 from lib.papers.smart_costs import counts, overheads
 
-MARGIN = 2.0  # points within which two accuracies count as similar, if the interval fits too
-SIZE = 0.25  # share of the paper's gap that a large gap must reach here
 SHIFT = 0.1  # standard deviations by which the means of two batch norms differ at least
 SPREAD = 0.1  # share by which their variances differ at least
-SCORES = {"clean_acc": "clean", "robust_acc": "robust"}
 TABLE1 = ("SMART [S S S S] 0.0", "SMART [D D S S] 0.0", "SMART [D D S S] 0.25")
-
-
-def scores(metrics: pd.DataFrame, method: str, metric: str, lam: float) -> pd.DataFrame:
-    """Return the accuracies of a method at one lam, one row for each seed.
-
-    Of several attacks the first counts, which is the paper's.
-    """
-    rows = select(metrics, method=method, metric=metric, lam=lam)
-    return rows[rows["attack"] == rows["attack"].iloc[0]].drop_duplicates("seed")
-
-
-def value(table: pd.DataFrame, method: str, metric: str, lam: float) -> float:
-    """Return a published accuracy."""
-    return float(scores(table.assign(seed=0), method, metric, lam)["value"].iloc[0])
-
-
-def gap(table: pd.DataFrame, a: str, b: str, metric: str, lam: float) -> float:
-    """Return by how many points method a is published to be above method b."""
-    return value(table, a, metric, lam) - value(table, b, metric, lam)
 
 
 def table1_mask_density(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:

@@ -12,12 +12,12 @@ from typing import Any
 
 from lib import paths
 from lib.errors import UserError, check_range
-from lib.presets import Preset, Setting, preset
+from lib.presets import MAIN, Preset, Setting, preset
 from lib.protocol import Protocol
 from lib.recipe import Method, Momentum, Recipe, replace_field
 
 ONLY_PGD = ("steps", "step", "restarts", "random_start")
-CONDITIONAL = ("pni", "oat", "float", "smart")
+CONDITIONAL = ("pni", "oat", "float", "smart", "oat_slim", "float_slim")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Study:
     seeds: tuple[int, ...]
     overrides: Mapping[str, Any]
     jobs: tuple[Job, ...] = ()
+    timed: Mapping[str, Recipe] = field(default_factory=dict)  # by label; never trained
 
     @property
     def paper(self) -> str:
@@ -84,6 +85,7 @@ class Builder:
     seeds: Iterable[int] = (0,)
     overrides: Mapping[str, Any] | None = None
     jobs: list[Job] = field(default_factory=list)
+    timed: dict[str, Recipe] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -97,12 +99,18 @@ class Builder:
             check_range("seed", seed, 0, 2**31 - 1)
         self.overrides = dict(self.overrides or {})
 
-    def settings(self, every: bool = False) -> Iterator[tuple[Setting, int]]:
-        """Yield the main setting, or every distinct one, with each seed."""
-        several = every and "data.dataset" not in (self.overrides or {})
-        chosen = self.preset.settings if several else self.preset.settings[:1]
-        for setting in chosen:
-            for seed in self.seeds:
+    def settings(
+        self, roles: Sequence[str] = (MAIN,), stand_ins: bool = True
+    ) -> Iterator[tuple[Setting, int]]:
+        """Yield the settings of the roles that the preset has, with each seed.
+
+        Where the data set is overridden there is the main setting only. stand_ins=False leaves out
+        the settings with other images than their role names.
+        """
+        if "data.dataset" in (self.overrides or {}):
+            roles = (MAIN,)
+        for setting in self.preset.roles(roles, self.artifact.split("/")[0]):
+            for seed in self.seeds if stand_ins or not setting.stands_in else ():
                 yield setting, seed
 
     def recipe(
@@ -138,14 +146,18 @@ class Builder:
         recipe: Recipe,
         lams: Sequence[float],
         attacks: Sequence[Mapping[str, Any]],
+        **scoring: Any,
     ) -> None:
-        """Add a network with one clean and some attacked measurements per trade-off."""
+        """Add a network with one clean and some attacked measurements per trade-off.
+
+        scoring are fields of the protocol that hold for all of them, as slim or threshold.
+        """
         if recipe.method.kind not in CONDITIONAL:
             lams = (0.0,)
         protocols = []
         for lam in lams:
             for attack in ({"attack": "none"}, *attacks):
-                protocol = Protocol(lam=lam, images=self.preset.images)
+                protocol = Protocol(lam=lam, images=self.preset.images, **scoring)
                 if attack["attack"] != "none":
                     a = recipe.attack
                     protocol = dataclasses.replace(protocol, eps=a.eps, step=a.step, norm=a.norm)
@@ -157,6 +169,10 @@ class Builder:
                 "the evaluation that it compares, such as 'evaluation.steps'."
             )
         self.jobs.append(Job(label, recipe, tuple(protocols)))
+
+    def time(self, label: str, recipe: Recipe) -> None:
+        """Add a network whose steps are timed, under the label of its rows; it is not trained."""
+        self.timed[label] = recipe
 
     def _overridden(self, protocol: Protocol) -> Protocol:
         for path, value in (self.overrides or {}).items():
@@ -173,11 +189,16 @@ class Builder:
     def study(self) -> Study:
         """Return the finished study; an override that nothing could take is refused."""
         unused = set(self.overrides or {}) - self.used
-        if unused and self.jobs:
+        if unused and (self.jobs or self.timed):
             raise UserError(
                 f"'{min(unused)}' names no field of any network of {self.artifact}; "
                 f"use a field such as 'train.epochs' or 'evaluation.images'."
             )
         return Study(
-            self.artifact, self.preset, tuple(self.seeds), self.overrides or {}, tuple(self.jobs)
+            self.artifact,
+            self.preset,
+            tuple(self.seeds),
+            self.overrides or {},
+            tuple(self.jobs),
+            self.timed,
         )

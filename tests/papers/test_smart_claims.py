@@ -3,8 +3,9 @@
 import pandas as pd
 import pytest
 
-from lib import metrics, reference
+from lib import reference
 from lib.papers import ARTIFACTS, audit, smart_claims, smart_costs
+from lib.rows import frame
 
 MANY = 1_000_000  # images, so that intervals are narrow
 
@@ -27,7 +28,7 @@ def costs():
     from lib import anatomy
 
     study = ARTIFACTS["smart/table2_comparison"]("ci")
-    return metrics.frame(anatomy.published_costs(study))
+    return frame(anatomy.published_costs(study))
 
 
 def verdicts(frame):

@@ -1,0 +1,30 @@
+"""Accuracies picked from metrics.csv and from the papers' tables, to be judged. No torch."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from lib.intervals import select
+
+MARGIN = 2.0  # points within which two accuracies count as similar, if the interval fits too
+SIZE = 0.25  # share of the paper's gap that a large gap must reach here
+SCORES = {"clean_acc": "clean", "robust_acc": "robust"}
+
+
+def scores(metrics: pd.DataFrame, method: str, metric: str, lam: float) -> pd.DataFrame:
+    """Return the accuracies of a method at one lam, one row for each seed.
+
+    Of several attacks the first counts, which is the paper's.
+    """
+    rows = select(metrics, method=method, metric=metric, lam=lam)
+    return rows[rows["attack"] == rows["attack"].iloc[0]]
+
+
+def value(table: pd.DataFrame, method: str, metric: str, lam: float) -> float:
+    """Return a published accuracy."""
+    return float(scores(table.assign(seed=0), method, metric, lam)["value"].iloc[0])
+
+
+def gap(table: pd.DataFrame, a: str, b: str, metric: str, lam: float) -> float:
+    """Return by how many points method a is published to be above method b."""
+    return value(table, a, metric, lam) - value(table, b, metric, lam)

@@ -1,0 +1,34 @@
+"""The rows of metrics.csv, one for each number of a figure or table. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from lib.recipe import Recipe
+
+if TYPE_CHECKING:
+    from lib.papers.study import Study
+
+COLUMNS = [
+    *("paper", "artifact", "dataset", "backbone", "method", "seed", "lam", "attack"),
+    *("metric", "value", "ci_low", "ci_high", "n"),
+]
+
+
+def row(study: Study, recipe: Recipe | None = None, **values: Any) -> dict[str, Any]:
+    """Return one row with the columns that the study and a recipe decide filled in."""
+    out: dict[str, Any] = dict.fromkeys(COLUMNS)
+    out |= {"paper": study.paper, "artifact": study.name}
+    if recipe:
+        width = f"-{recipe.model.width}" if recipe.model.width else ""
+        out |= {"dataset": recipe.data.dataset, "backbone": recipe.model.backbone + width}
+        out |= {"seed": recipe.seed}
+    return out | values
+
+
+def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """Return rows as a tidy frame in the order of COLUMNS."""
+    return pd.DataFrame(list(rows), columns=COLUMNS)
