@@ -147,14 +147,10 @@ def report(
 
 
 def batch_norm_params(model: nn.Module) -> int:
-    """Return scales and shifts of one batch norm at every site, whether or not there are two."""
-    total, sites = 0, set[str]()
-    for name, layer in model.named_modules():
-        if not isinstance(layer, nn.BatchNorm2d) or name.rpartition(".")[0] in sites:
-            continue  # the second of a dual batch norm
-        sites.add(name)
-        total += sum(p.numel() for p in layer.parameters(recurse=False))
-    return total
+    """Return scales and shifts of one batch norm at every site, however many paths and widths."""
+    if isinstance(model, nn.BatchNorm2d):  # below it are those of other paths and widths
+        return sum(p.numel() for p in model.parameters(recurse=False))
+    return sum(batch_norm_params(layer) for layer in model.children())
 
 
 def _shape(layer: nn.Conv2d | nn.Linear) -> tuple[int, int, int]:

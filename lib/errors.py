@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -26,3 +26,13 @@ def check_range(name: str, value: float, low: float, high: float = float("inf"))
         limit = f"between {low:g} and {high:g}" if high != float("inf") else f"at least {low:g}"
         raise UserError(f"{name} is {value:g} but must be {limit}.")
     return value
+
+
+def check_set(
+    name: str, values: Sequence[float], low: float, high: float, *, needed: float
+) -> None:
+    """Refuse numbers outside [low, high], one given twice, and a set without the needed one."""
+    for value in values:
+        check_range(name, value, low, high)
+    if len(set(values)) < len(values) or needed not in values:
+        raise UserError(f"{name} must hold {needed:g} and no value twice.")

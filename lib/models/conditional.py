@@ -6,6 +6,7 @@ call and clears it afterwards, so nothing of one call is left for the next.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,12 +21,22 @@ class Conditional(nn.Module):
     """Mixin before a backbone: calls take lambda, layers follow it.
 
     lam = 0 is the clean path: its masks and batch norms, no noise. lam > 0 is the adversarial
-    path with noise scaled by lam. Draws of noise come from torch's global generator.
+    path with noise scaled by lam. Draws of noise come from torch's global generator. `slims` are
+    the shares of its channels that the network can be called with.
     """
 
     counts: Tensor  # (noisy layers,), elements of each
 
-    OWN = ("condition", "method", "default_lam", "encoder", "noisy", "noise_size", "counts")
+    OWN = (
+        "condition",
+        "method",
+        "default_lam",
+        "encoder",
+        "slims",
+        "noisy",
+        "noise_size",
+        "counts",
+    )
 
     def __init__(
         self,
@@ -34,6 +45,7 @@ class Conditional(nn.Module):
         method: str,
         default_lam: float = 0.0,
         encoder: Encoder | None = None,
+        slims: Sequence[float] = (1.0,),
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
@@ -41,6 +53,7 @@ class Conditional(nn.Module):
         self.method = method
         self.default_lam = default_lam
         self.encoder = encoder
+        self.slims = tuple(slims)
         self.index_noise()
 
     def index_noise(self) -> None:
@@ -68,11 +81,13 @@ class Conditional(nn.Module):
         split: int | None = None,
         noise: Tensor | None = None,
         threshold: float = 0.0,
+        slim: float = 1.0,
     ) -> None:
         """Check the arguments of a call and tell the layers; forward does this on every call."""
         lam = self.default_lam if lam is None else lam
         condition = self.condition
         condition.clear()
+        condition.slim = self.check_slim(slim)
         if isinstance(lam, Tensor):
             if self.encoder is None:
                 raise UserError(f"lam must be one number for {self.method}, only OAT takes more.")
@@ -92,7 +107,7 @@ class Conditional(nn.Module):
 
     def rescale(self, lam: float, threshold: float) -> float:
         """Noise scale that starts again from 0 at the threshold (FLOAT Eq. 6)."""
-        if self.method != "float":
+        if self.method not in ("float", "float_slim"):
             raise UserError(
                 f"threshold is defined for FLOAT only; leave it at 0 for {self.method}."
             )
@@ -100,6 +115,18 @@ class Conditional(nn.Module):
         if lam > threshold:
             return (lam - threshold) / (1 - threshold)
         return lam / threshold
+
+    def check_slim(self, slim: float) -> float:
+        """Refuse a slim factor that this network was not built for."""
+        if slim in self.slims:
+            return slim
+        if len(self.slims) == 1:
+            raise UserError(
+                f"slim is {slim:g} but this {self.method} network has one width; leave it at 1 or "
+                "create a float_slim or oat_slim network."
+            )
+        known = ", ".join(f"{value:g}" for value in self.slims)
+        raise UserError(f"slim is {slim:g} but this network was built for slims {known} only.")
 
     def check_noise(self, noise: Tensor) -> Tensor:
         """Refuse frozen noise of another network."""
@@ -118,14 +145,16 @@ class Conditional(nn.Module):
         split: int | None = None,
         noise: Tensor | None = None,
         threshold: float = 0.0,
+        slim: float = 1.0,
     ) -> Tensor:
         """Logits of x at lam (None: 0, for PNI 1).
 
         split=k routes the first k samples through the clean batch norms and the others through
-        the adversarial ones, whatever lam; noise freezes the draw; threshold is FLOAT's Eq. 6.
+        the adversarial ones, whatever lam; noise freezes the draw; threshold is FLOAT's Eq. 6;
+        slim selects the sub-network of that share of the channels.
         """
         try:
-            self.set_condition(lam, split=split, noise=noise, threshold=threshold)
+            self.set_condition(lam, split=split, noise=noise, threshold=threshold, slim=slim)
             check_batch(len(x), lam, split)
             return super().forward(x)
         finally:

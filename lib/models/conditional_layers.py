@@ -20,10 +20,11 @@ class Condition:
     noise: Tensor | None = None  # (all noisy weights of the network,), standard normal
     sigma: tuple[Tensor, ...] = ()  # for each noisy layer: scale of the noise times std(w)
     code: Tensor | None = None  # (1 or N, D), of lambda, for FiLM
+    slim: float = 1.0  # share of the channels that slimmable layers use
 
     def clear(self) -> None:
-        """Back to the clean path, keeping no tensor alive."""
-        self.adversarial, self.split = False, None
+        """Back to the clean path at full width, keeping no tensor alive."""
+        self.adversarial, self.split, self.slim = False, None, 1.0
         self.noise, self.sigma, self.code = None, (), None
 
 
@@ -177,6 +178,10 @@ class BatchNorm2d(nn.BatchNorm2d):
         self.condition = condition
         self.adv = nn.BatchNorm2d(channels) if dual else None
         self.film = FiLM(code_dim, channels) if code_dim else None
+
+    def active(self) -> nn.BatchNorm2d:
+        """The batch norm of the path of this call."""
+        return self.adv if self.adv is not None and self.condition.adversarial else self
 
     def normalise(self, x: Tensor) -> Tensor:
         """Each sample through the batch norm of its path; the other's statistics stay untouched."""

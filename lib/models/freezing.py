@@ -28,10 +28,11 @@ def effective_weights(
     *,
     noise: Tensor | None = None,
     threshold: float = 0.0,
+    slim: float = 1.0,
 ) -> dict[str, Tensor]:
-    """Convolution and linear weights as used at lam, by their names in the state dict."""
+    """Convolution and linear weights as used at lam and slim, by names in the state dict."""
     if isinstance(model, Conditional):
-        model.set_condition(lam, noise=noise, threshold=threshold)
+        model.set_condition(lam, noise=noise, threshold=threshold, slim=slim)
     try:
         return {
             f"{name}.weight": used_weight(layer).clone()
@@ -55,20 +56,18 @@ def freeze(
     *,
     noise: Tensor | None = None,
     threshold: float = 0.0,
+    slim: float = 1.0,
 ) -> nn.Module:
     """Return a network of torch's own layers that equals model at lam in eval mode.
 
     Weights are baked with their masks and one draw of noise (a fresh one where none is given);
-    the path's batch norm is kept, with FiLM's scale and shift folded into it.
+    the path's batch norm is kept, with FiLM's scale and shift folded into it. slim < 1 exports
+    that sub-network, as the plain backbone of its width.
     """
     plain = copy.deepcopy(model)
     if isinstance(plain, Conditional):
-        plain.set_condition(lam, noise=noise, threshold=threshold)
-    for name, layer in list(plain.named_modules()):
-        if isinstance(layer, Conv2d | Linear):
-            plain.set_submodule(name, plain_weighted(layer))
-        elif isinstance(layer, BatchNorm2d):
-            plain.set_submodule(name, plain_norm(layer))
+        plain.set_condition(lam, noise=noise, threshold=threshold, slim=slim)
+    bake(plain)
     if isinstance(plain, Conditional):
         for name in plain.OWN:
             delattr(plain, name)
@@ -76,25 +75,39 @@ def freeze(
     return plain
 
 
+def bake(module: nn.Module) -> None:
+    """Put a torch layer in the place of every conditional one below the module."""
+    for name, layer in list(module.named_children()):
+        if isinstance(layer, Conv2d | Linear):
+            setattr(module, name, plain_weighted(layer))
+        elif isinstance(layer, BatchNorm2d):
+            setattr(module, name, plain_norm(layer))
+        else:
+            bake(layer)
+
+
 def plain_weighted(layer: Conv2d | Linear) -> nn.Module:
     """The torch layer with the effective weight."""
     plain: nn.Conv2d | nn.Linear
+    weight = layer.effective_weight()
+    outputs, inputs = weight.shape[:2]
     if isinstance(layer, Linear):
-        plain = nn.Linear(layer.in_features, layer.out_features)
+        plain = nn.Linear(inputs, outputs)
     else:
-        names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "groups")
+        names = ("kernel_size", "stride", "padding", "groups")
         geometry: dict[str, Any] = {name: getattr(layer, name) for name in names}
-        plain = nn.Conv2d(**geometry, bias=layer.bias is not None)
-    plain.weight = nn.Parameter(layer.effective_weight().clone())
+        inputs *= layer.groups
+        plain = nn.Conv2d(inputs, outputs, **geometry, bias=layer.bias is not None)
+    plain.weight = nn.Parameter(weight.clone())
     plain.bias = layer.bias
     return plain.train(layer.training)
 
 
 def plain_norm(layer: BatchNorm2d) -> nn.BatchNorm2d:
-    """The batch norm of the path set now, with FiLM's scale and shift in its own."""
+    """The batch norm of the path and width set now, with FiLM's scale and shift in its own."""
     condition = layer.condition
-    source = layer.adv if layer.adv is not None and condition.adversarial else layer
-    plain = nn.BatchNorm2d(layer.num_features, layer.eps, layer.momentum)
+    source = layer.active()
+    plain = nn.BatchNorm2d(source.num_features, source.eps, source.momentum)
     own = {key: source.state_dict()[key] for key in plain.state_dict()}
     plain.to(layer.weight.device, layer.weight.dtype).load_state_dict(own)
     if layer.film is not None and condition.code is not None:

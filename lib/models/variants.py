@@ -10,12 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from lib.errors import UserError, check_range, choose
+from lib.errors import UserError, check_range, check_set, choose
 from lib.models import layers, masks
 from lib.models.conditional import Conditional
 from lib.models.conditional_layers import BatchNorm2d, Condition, Conv2d, Linear
 from lib.models.encoding import ENCODINGS, Encoder
+from lib.models.layers import ConvFactory
 from lib.models.resnet import BasicBlock, Bottleneck, ResNet
+from lib.models.slimmable import SlimmableBatchNorm2d, SlimmableConv2d, SlimmableLinear
 from lib.models.wide_resnet import WideResNet
 
 
@@ -58,23 +60,25 @@ NEUTRAL = {
     "dual_bn": False,
     "film": False,
     "masked": False,
+    "slims": (1.0,),
 }
 COMMON = ("prunable", "dropout")
 FLOAT = {"alpha": 0.25, "granularity": "layer", "noise": True, "noise_fc": False, "dual_bn": True}
+OAT = {
+    "lambdas": (0.0, 0.2, 0.7, 1.0),
+    "encoding": "orthogonal",
+    "code_dim": 128,
+    "dual_bn": True,
+}
+SLIMS = {"slims": (0.5, 1.0)}
 METHODS = {
     "plain": Method(),
     "pgd_at": Method(),
     "pni": Method({"alpha": 0.25, "granularity": "layer", "noise_fc": True}, {"noise": True}),
-    "oat": Method(
-        {
-            "lambdas": (0.0, 0.2, 0.7, 1.0),
-            "encoding": "orthogonal",
-            "code_dim": 128,
-            "dual_bn": True,
-        },
-        {"film": True},
-    ),
+    "oat": Method(OAT, {"film": True}),
+    "oat_slim": Method(OAT | SLIMS, {"film": True}),
     "float": Method(FLOAT),
+    "float_slim": Method(FLOAT | SLIMS),
     "smart": Method(
         {
             **FLOAT,
@@ -102,7 +106,9 @@ def create(
     """Return a freshly initialised network for images of 8x8 and larger, in [0, 1].
 
     METHODS lists the options of each method and BACKBONES the default widths. Plain and PGD-AT
-    networks consist of torch's own layers; the others are Conditional and take lam.
+    networks consist of torch's own layers; the others are Conditional and take lam. The slims of
+    float_slim and oat_slim are the shares of the channels, 1 among them, that a call may ask for;
+    each must leave every layer a whole number of channels.
     """
     wanted = settings(choose("method", method, METHODS), options)
     plan = BACKBONES[choose("backbone", backbone, BACKBONES)]
@@ -133,6 +139,7 @@ def settings(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
         choose("encoding", wanted["encoding"], ENCODINGS)
     if wanted["masked"]:
         masks.check_masks(wanted["density"], wanted["overlap"])
+    check_set("slims", wanted["slims"], 1e-6, 1.0, needed=1.0)
     return wanted
 
 
@@ -148,14 +155,19 @@ def conditional(
     if wanted["masked"]:
         pattern = masks.parse_pattern(wanted["pattern"], plan.stages)
     alpha = wanted["alpha"] if wanted["noise"] else None
+    slims = tuple(wanted["slims"])
+    slimmable = slims != (1.0,)
 
     def conv(*shape: int, stage: int, site: str, **options: Any) -> nn.Conv2d:
         paths = stage > 0 and pattern[stage - 1] == "S"
         paths = paths and (site != "shortcut" or wanted["mask_shortcuts"])
         noiseless = paths and not wanted["noise_in_masked"]
-        if not (paths or alpha is not None or wanted["prunable"]):
+        if not (paths or alpha is not None or wanted["prunable"] or slimmable):
             return layers.conv(*shape, stage=stage, site=site, **options)
-        return Conv2d(
+        build: ConvFactory = Conv2d
+        if slimmable:
+            build = functools.partial(SlimmableConv2d, slims=slims, image_inputs=stage == 0)
+        return build(
             *shape,
             condition=condition,
             alpha=None if noiseless else alpha,
@@ -168,18 +180,23 @@ def conditional(
 
     def norm(channels: int, *, site: str) -> nn.BatchNorm2d:
         code_dim = encoder.code_dim if encoder and site in ("stem", "branch") else 0
-        if not (code_dim or wanted["dual_bn"]):
-            return layers.norm(channels, site=site)
-        return BatchNorm2d(channels, condition=condition, dual=wanted["dual_bn"], code_dim=code_dim)
+        own = {"condition": condition, "dual": wanted["dual_bn"], "code_dim": code_dim}
+        if slimmable:
+            return SlimmableBatchNorm2d(channels, slims=slims, **own)
+        if code_dim or wanted["dual_bn"]:
+            return BatchNorm2d(channels, **own)
+        return layers.norm(channels, site=site)
 
     def linear(in_features: int, out_features: int) -> nn.Linear:
-        if not wanted["noise_fc"] or alpha is None:
+        noisy = wanted["noise_fc"] and alpha is not None
+        if not (noisy or slimmable):
             return layers.linear(in_features, out_features)
-        return Linear(
+        build = SlimmableLinear if slimmable else Linear
+        return build(
             in_features,
             out_features,
             condition=condition,
-            alpha=alpha,
+            alpha=alpha if noisy else None,
             granularity=wanted["granularity"],
         )
 
@@ -193,6 +210,7 @@ def conditional(
         method=method,
         default_lam=1.0 if method == "pni" else 0.0,
         encoder=encoder,
+        slims=slims,
     )
     if wanted["masked"]:
         draw_masks(model, wanted)

@@ -8,7 +8,7 @@ from torch import nn
 from lib.models import create
 
 WIDTH = 4
-SMALL = {"oat": {"code_dim": 8}}
+SMALL = {"oat": {"code_dim": 8}, "oat_slim": {"code_dim": 8}}
 
 
 def stir(model: nn.Module, seed: int = 3) -> nn.Module:
@@ -34,7 +34,9 @@ def plain_state(model: nn.Module, path: str) -> dict[str, torch.Tensor]:
     state = model.state_dict()
     plain = {}
     for name, value in state.items():
-        if any(part in name for part in ("alpha", "mask", ".adv.", ".film.", "encoder.")):
+        if any(
+            part in name for part in ("alpha", "mask", ".adv.", ".film.", "encoder.", ".slims.")
+        ):
             continue
         layer, _, leaf = name.rpartition(".")
         other = f"{layer}.adv.{leaf}"

@@ -28,14 +28,14 @@ def test_plain_networks_consist_of_torch_layers(make, backbone, method):
 def test_a_plain_checkpoint_loads_into_every_method(make, backbone, method):
     plain, model = make("plain", backbone), make(method, backbone)
     missing, unexpected = model.load_state_dict(plain.state_dict(), strict=False)
-    own = ("alpha", "mask_clean", "mask_adv", ".adv.", ".film.", "encoder.")
+    own = ("alpha", "mask_clean", "mask_adv", ".adv.", ".film.", "encoder.", ".slims.")
     assert not unexpected
     assert all(any(part in key for part in own) for key in missing)
     torch.testing.assert_close(model.conv1.weight, plain.conv1.weight)
 
 
 @every_backbone
-@pytest.mark.parametrize("method", ["pni", "float", "smart"])
+@pytest.mark.parametrize("method", ["pni", "float", "float_slim", "smart"])
 def test_without_noise_and_masks_it_is_bit_equal_to_the_plain_network(
     make, images, backbone, method
 ):
@@ -90,7 +90,8 @@ def test_a_frozen_network_equals_the_model_and_leaves_it_alone(make, images, bac
 @every_method
 def test_every_parameter_of_the_adversarial_path_learns(make, images, loss, backbone, method):
     model = make(method, backbone).train()
-    loss(model(images, lam=1.0, split=3)).backward()
+    for slim in model.slims:
+        loss(model(images, lam=1.0, split=3, slim=slim)).backward()
     still = [name for name, weight in model.named_parameters() if weight.grad is None]
     assert still == []
 
@@ -161,7 +162,7 @@ def test_a_saved_network_loads_again(make, images, method, tmp_path):
     model = make(method)
     save_file(model.state_dict(), tmp_path / "weights.safetensors")
     torch.manual_seed(6)
-    other = create(method, "resnet20", width=4, **({"code_dim": 8} if method == "oat" else {}))
+    other = make(method)
     other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
     noise = model.draw_noise()
     for lam in (0.0, 0.7):
@@ -176,17 +177,19 @@ def test_a_saved_network_loads_again(make, images, method, tmp_path):
         ("smart", 1.0, True),
         ("smart", 0.0, False),
         ("oat", 0.2, False),
+        ("oat_slim", 0.2, False),
     ],
 )
 def test_it_compiles_without_graph_breaks(make, images, method, lam, train):
     torch.compiler.reset()
-    model = make(method, "wrn16_8" if method == "oat" else "resnet20").train(train)
+    film = method.startswith("oat")
+    model = make(method, "wrn16_8" if film else "resnet20").train(train)
     twin = copy.deepcopy(model)
     fast = torch.compile(model, fullgraph=True, backend="eager")
     noise = model.draw_noise()
-    for value in (lam, 1.0 - lam if method != "oat" else 0.7):
-        got = fast(images, value, noise=noise)
-        torch.testing.assert_close(got, twin(images, value, noise=noise))
+    for value, slim in ((lam, model.slims[0]), (0.7 if film else 1.0 - lam, 1.0)):
+        got = fast(images, value, noise=noise, slim=slim)
+        torch.testing.assert_close(got, twin(images, value, noise=noise, slim=slim))
     fast(images, lam)
     assert model.condition == type(model.condition)()
 
