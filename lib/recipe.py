@@ -16,7 +16,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from typing import Any, ClassVar
 
-from lib.errors import UserError, check_range, choose
+from lib.errors import UserError, check_range, check_set, choose
 
 EPS_DEFAULT = 8 / 255
 
@@ -221,10 +221,7 @@ class Oat(Method):
 
     def check(self) -> None:
         """Refuse trade-offs outside [0, 1] or given twice."""
-        for lam in self.lambdas:
-            check_range("method.lambdas", lam, 0, 1)
-        if len(set(self.lambdas)) < len(self.lambdas) or 0.0 not in self.lambdas:
-            raise UserError("method.lambdas must hold 0 and no value twice.")
+        check_set("method.lambdas", self.lambdas, 0, 1, needed=0)
         choose("encoding", self.encoding, ("orthogonal", "dct", "onehot", "none"))
 
 
@@ -280,6 +277,37 @@ class Smart(Float):
 
 
 @dataclass(frozen=True)
+class FloatSlim(Float):
+    """FLOAT of several widths: each of `slims` is a share of the channels, trained in every step.
+
+    All widths share the weights; the loss is the sum of FLOAT's over the widths.
+    """
+
+    kind: ClassVar[str] = "float_slim"
+    arch: ClassVar[tuple[str, ...]] = (*Float.arch, "slims")
+    slims: tuple[float, ...] = (0.5, 1.0)
+
+    def check(self) -> None:
+        """Refuse widths outside (0, 1], given twice, or without the full one."""
+        super().check()
+        check_set("method.slims", self.slims, 1e-6, 1, needed=1)
+
+
+@dataclass(frozen=True)
+class OatSlim(Oat):
+    """OAT of several widths, as `FloatSlim` is FLOAT of several widths."""
+
+    kind: ClassVar[str] = "oat_slim"
+    arch: ClassVar[tuple[str, ...]] = (*Oat.arch, "slims")
+    slims: tuple[float, ...] = (0.5, 1.0)
+
+    def check(self) -> None:
+        """Refuse widths outside (0, 1], given twice, or without the full one."""
+        super().check()
+        check_set("method.slims", self.slims, 1e-6, 1, needed=1)
+
+
+@dataclass(frozen=True)
 class Momentum(Part):
     """Sparse momentum learning: prune by magnitude, regrow by momentum after every epoch.
 
@@ -297,7 +325,9 @@ class Momentum(Part):
         check_range("sparsity.prune_rate", self.prune_rate, 0, 1)
 
 
-METHODS: dict[str, type[Method]] = {m.kind: m for m in (Plain, PgdAt, Pni, Oat, Float, Smart)}
+METHODS: dict[str, type[Method]] = {
+    m.kind: m for m in (Plain, PgdAt, Pni, Oat, OatSlim, Float, FloatSlim, Smart)
+}
 SPARSITIES: dict[str, type[Part]] = {Momentum.kind: Momentum}
 
 

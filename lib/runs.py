@@ -102,9 +102,13 @@ def choose_lam(lam: float, trained: tuple[float, ...]) -> None:
 
 @cache
 def _shape(model: Model, method: Method) -> None:
-    """Refuse what a backbone cannot be; a narrow copy tells and is quickly made."""
+    """Refuse what a backbone cannot be; a narrow copy tells and is quickly made.
+
+    Whether every slim factor leaves whole channels depends on the width itself.
+    """
+    width = (model.width or None) if "slims" in method.arch else 1
     with torch.random.fork_rng(devices=[]):
-        create(method.kind, model.backbone, width=1, dropout=model.dropout, **method.options())
+        create(method.kind, model.backbone, width=width, dropout=model.dropout, **method.options())
 
 
 def build(recipe: Recipe) -> nn.Module:

@@ -15,9 +15,11 @@ from lib.recipe import (
     Attack,
     Data,
     Float,
+    FloatSlim,
     Model,
     Momentum,
     Oat,
+    OatSlim,
     PgdAt,
     Recipe,
     Smart,
@@ -128,6 +130,29 @@ def test_impossible_methods_are_refused():
         Oat(lambdas=(0.2, 1.0))
     with pytest.raises(UserError, match="granularity"):
         Float(granularity="filter")
+
+
+@pytest.mark.parametrize("method", [FloatSlim, OatSlim])
+def test_impossible_widths_are_refused(method):
+    for slims, words in (
+        ((0.5,), "must hold 1 and no value twice"),
+        ((1.0, 0.5, 0.5), "must hold 1 and no value twice"),
+        ((0.0, 1.0), "method.slims is 0"),
+        ((1.0, 2.0), "method.slims is 2"),
+    ):
+        with pytest.raises(UserError, match=words):
+            method(slims=slims)
+    assert method(slims=[1]).slims == (1.0,)
+
+
+def test_a_slim_method_needs_the_batch_of_its_base():
+    def batch(method, size):
+        return Recipe(Data("digits"), Model("resnet18"), method, Train(batch=size))
+
+    for method, least in ((FloatSlim(), 4), (OatSlim(), 5)):
+        assert batch(method, least).train.batch == least
+        with pytest.raises(UserError, match=f"at least {least}"):
+            batch(method, least - 1)
 
 
 def test_unknown_and_missing_fields_of_a_file_are_refused():

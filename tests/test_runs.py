@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ import torch
 from lib import paths, runs, store
 from lib.errors import UserError
 from lib.protocol import Protocol
-from lib.recipe import Attack, Data, Model, Oat, PgdAt, Recipe, Smart, Train
+from lib.recipe import Attack, Data, FloatSlim, Model, Oat, OatSlim, PgdAt, Recipe, Smart, Train
 
 RECIPE = Recipe(
     Data("digits", train_images=32),
@@ -226,6 +227,15 @@ def test_the_best_epoch_on_validation_images_is_kept():
         runs.fit(RECIPE).model("best")
 
 
+@pytest.mark.parametrize("method", [FloatSlim(), OatSlim()])
+def test_slim_runs_are_validated_stored_and_loaded_at_every_width(method):
+    changes = {"train.validate_every": 1, "train.epochs": 1}
+    run = runs.fit(replace(RECIPE, method=method).override(changes))
+    x = torch.rand(4, 1, 8, 8)
+    for model in (run.model(), run.model("best")):
+        assert not torch.equal(model(x, 0.0, slim=0.5), model(x, 0.0))
+
+
 def test_unknown_names_are_refused_before_training():
     for change, words in (
         ({"data.dataset": "cifar11"}, "did you mean 'cifar10'"),
@@ -295,3 +305,8 @@ def test_what_training_would_refuse_is_refused_by_the_check():
     oat = Recipe(RECIPE.data, RECIPE.model, Oat(lambdas=(0.0, 0.2)), RECIPE.train, RECIPE.attack)
     with pytest.raises(UserError, match="no code for lam 1"):
         runs.check(oat, [Protocol(lam=1.0)])
+    slim = replace(oat, method=OatSlim(lambdas=(0.0, 0.2), slims=(0.3, 1.0)))
+    with pytest.raises(UserError, match=r"slim 0.3 leaves 1.2 of 4 channels"):
+        runs.check(slim)
+    with pytest.raises(UserError, match="no code for lam 1"):
+        runs.check(replace(slim, method=OatSlim(lambdas=(0.0, 0.2))), [Protocol(lam=1.0)])

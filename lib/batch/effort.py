@@ -23,7 +23,12 @@ def _macs(backbone: str, width: int, dataset: str) -> int:
 
 
 def _passes(recipe: Recipe) -> float:
-    """Return how often an image goes forward and backward in one epoch."""
+    """Return how often an image goes forward and backward in one epoch, in full widths."""
+    slims: tuple[float, ...] = getattr(recipe.method, "slims", (1.0,))
+    return _passes_at_width(recipe) * sum(slim**2 for slim in slims)
+
+
+def _passes_at_width(recipe: Recipe) -> float:
     attacked = recipe.attack.steps + 1.0
     match recipe.method:
         case Plain():

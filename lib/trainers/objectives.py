@@ -1,4 +1,4 @@
-"""The loss of one mini-batch for each method: PGD-AT, PNI, OAT, FLOAT and SMART.
+"""The loss of one mini-batch for each method: PGD-AT, PNI, OAT, FLOAT, SMART, slim ones.
 
 An objective takes a network in training mode, images x (B, C, H, W) in [0, 1], labels y (B,) and a
 Context, and returns the scalar loss. Adversarial images come from the context, which attacks the
@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from lib.recipe import Float, Method, Oat, PgdAt, Plain, Pni
+from lib.recipe import Float, FloatSlim, Method, Oat, OatSlim, PgdAt, Plain, Pni
 
 Classifier = Callable[[Tensor], Tensor]
+Network = Callable[..., Tensor]  # a call takes images and lam, split, slim
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Context:
     epoch: int = 0
 
 
-Objective = Callable[[nn.Module, Tensor, Tensor, Context], Tensor]
+Objective = Callable[[Network, Tensor, Tensor, Context], Tensor]
 
 
 def cross_entropy(logits: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
@@ -38,12 +39,12 @@ def cross_entropy(logits: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
     return F.cross_entropy(logits.float(), y, reduction=reduction)
 
 
-def plain(model: nn.Module, x: Tensor, y: Tensor, context: Context) -> Tensor:
+def plain(model: Network, x: Tensor, y: Tensor, context: Context) -> Tensor:
     """Return the cross-entropy on clean images."""
     return cross_entropy(model(x), y)
 
 
-def pgd_at(method: PgdAt, model: nn.Module, x: Tensor, y: Tensor, context: Context) -> Tensor:
+def pgd_at(method: PgdAt, model: Network, x: Tensor, y: Tensor, context: Context) -> Tensor:
     """Return (1 - lam) clean + lam adversarial cross-entropy (SMART Eq. 2)."""
     lam = method.lam
     loss = x.new_zeros(())
@@ -54,7 +55,7 @@ def pgd_at(method: PgdAt, model: nn.Module, x: Tensor, y: Tensor, context: Conte
     return loss
 
 
-def pni(method: Pni, model: nn.Module, x: Tensor, y: Tensor, context: Context) -> Tensor:
+def pni(method: Pni, model: Network, x: Tensor, y: Tensor, context: Context) -> Tensor:
     """Return half clean and half adversarial cross-entropy, both through noisy weights.
 
     The first epochs are clean alone, as in the released code.
@@ -76,7 +77,7 @@ def sample_lambdas(lambdas: tuple[float, ...], batch: int, generator: torch.Gene
     return torch.cat([torch.zeros(zeros), drawn])
 
 
-def oat(method: Oat, model: nn.Module, x: Tensor, y: Tensor, context: Context) -> Tensor:
+def oat(method: Oat, model: Network, x: Tensor, y: Tensor, context: Context) -> Tensor:
     """Return the mean over images of (1 - lam_i) clean + lam_i adversarial cross-entropy.
 
     All images pass clean, those of lam = 0 through the clean batch norm and the others through the
@@ -95,7 +96,7 @@ def oat(method: Oat, model: nn.Module, x: Tensor, y: Tensor, context: Context) -
     return loss / len(x)
 
 
-def two_paths(method: Float, model: nn.Module, x: Tensor, y: Tensor, context: Context) -> Tensor:
+def two_paths(method: Float, model: Network, x: Tensor, y: Tensor, context: Context) -> Tensor:
     """Return half clean and half adversarial cross-entropy of FLOAT and SMART (Algorithm 1).
 
     'alg1': the first half of the batch is clean, the second adversarial. 'released': every image
@@ -112,6 +113,23 @@ def two_paths(method: Float, model: nn.Module, x: Tensor, y: Tensor, context: Co
     return 0.5 * (clean + robust) / len(x)
 
 
+def every_slim(
+    base: Objective,
+    slims: tuple[float, ...],
+    model: Network,
+    x: Tensor,
+    y: Tensor,
+    context: Context,
+) -> Tensor:
+    """Return the sum, not the mean, of an objective over widths, from the full one down.
+
+    Each width is attacked by itself: the gradients of its attack are of that sub-network.
+    """
+    widths = [partial(model, slim=slim) for slim in sorted(slims, reverse=True)]
+    losses = [base(width, x, y, context) for width in widths]
+    return torch.stack(losses).sum()
+
+
 def objective(method: Method) -> Objective:
     """Return the objective of a method."""
     match method:
@@ -121,6 +139,10 @@ def objective(method: Method) -> Objective:
             return partial(pgd_at, method)
         case Pni():
             return partial(pni, method)
+        case FloatSlim():
+            return partial(every_slim, partial(two_paths, method), method.slims)
+        case OatSlim():
+            return partial(every_slim, partial(oat, method), method.slims)
         case Oat():
             return partial(oat, method)
         case Float():  # SMART is FLOAT with path masks

@@ -1,29 +1,34 @@
 """Losses of the methods against what the papers' formulas say, on networks one can compute."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lib.recipe import METHODS, Float, Oat, PgdAt, Plain, Pni, Smart
+from lib.recipe import METHODS, Float, FloatSlim, Oat, OatSlim, PgdAt, Plain, Pni, Smart
 from lib.trainers import Context, objective
 from lib.trainers.objectives import sample_lambdas
 
 
 class Recorder(nn.Module):
-    """A linear network that notes how it was called: (rows of x, lam, split)."""
+    """A linear network that notes how it was called: (rows of x, lam, split).
+
+    At slim it has the leading share of its inputs.
+    """
 
     def __init__(self, effect: float = 1.0):
         super().__init__()
         self.linear = nn.Linear(192, 10)
         self.effect, self.calls = effect, []
 
-    def forward(self, x, lam=0.0, split=None):
+    def forward(self, x, lam=0.0, split=None, slim=1.0):
         self.calls.append((x, lam, split))
         shift = lam[:, None] if torch.is_tensor(lam) else lam
-        return self.linear(x.flatten(1)) * (1 + self.effect * shift)
+        kept = torch.arange(192) < 192 * slim
+        return self.linear(x.flatten(1) * kept) * (1 + self.effect * shift)
 
 
 @pytest.fixture
@@ -111,6 +116,30 @@ def test_oat_weighs_every_image_by_its_own_lambda(model, images, labels):
         robust = ce(model(x[None] * 0.5, lam[None]), y[None])
         total = total + (1 - lam) * clean + lam * robust
     torch.testing.assert_close(loss, total / 8)
+
+
+@pytest.mark.parametrize(
+    ("method", "base"),
+    [
+        (FloatSlim(slims=(0.25, 1.0, 0.5)), Float()),
+        (FloatSlim(slims=(0.25, 1.0, 0.5), loop="released"), Float(loop="released")),
+        (OatSlim(slims=(0.25, 1.0, 0.5)), Oat()),
+    ],
+)
+def test_slim_losses_are_summed_over_widths_each_attacked_by_itself(
+    model, images, labels, method, base
+):
+    def attack(f, x, y):  # depends on the network it is given
+        x = x.clone().requires_grad_()
+        return (x + ce(f(x), y)).detach()
+
+    generators = [torch.Generator().manual_seed(5) for _ in range(2)]
+    loss = objective(method)(model, images, labels, Context(attack, generators[0]))
+    total = 0.0
+    for slim in (1.0, 0.5, 0.25):  # the order decides which draws a width gets
+        width = partial(model, slim=slim)
+        total = total + objective(base)(width, images, labels, Context(attack, generators[1]))
+    torch.testing.assert_close(loss, total)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 8, 128])
