@@ -313,16 +313,19 @@ class Momentum(Part):
 
     density is the fraction of convolution weights that stay non-zero over the whole network,
     prune_rate the fraction of each layer's weights rewired in the first epoch (linear to zero).
+    granularity 'channel' keeps or removes whole input channels (FLOAT, section 3.2).
     """
 
     kind: ClassVar[str] = "momentum"
     density: float = 0.1
     prune_rate: float = 0.5
+    granularity: str = "weight"
 
     def check(self) -> None:
-        """Refuse a density of zero or above one."""
+        """Refuse a density of zero or above one and an unknown granularity."""
         check_range("sparsity.density", self.density, 1e-6, 1)
         check_range("sparsity.prune_rate", self.prune_rate, 0, 1)
+        choose("sparsity.granularity", self.granularity, ("weight", "channel"))
 
 
 METHODS: dict[str, type[Method]] = {

@@ -9,6 +9,7 @@ from lib.recipe import (
     METHODS,
     Attack,
     Data,
+    Float,
     Model,
     Momentum,
     Oat,
@@ -66,25 +67,45 @@ def test_a_restored_trainer_continues_bit_for_bit(method):
     assert losses[0] == losses[1]
 
 
-def test_a_restored_sparse_trainer_continues_bit_for_bit():
+@pytest.mark.parametrize("method", [PgdAt(0.5), Float()])
+@pytest.mark.parametrize("granularity", ["weight", "channel"])
+def test_a_restored_sparse_trainer_keeps_its_budget_and_continues_bit_for_bit(method, granularity):
     r = Recipe(
         Data("digits", 32),
-        Model("resnet18", 4),
-        PgdAt(0.5),
+        Model("resnet20", 4),
+        method,
         Train(epochs=3, batch=16),
         Attack(0.25, 2),
-        Momentum(0.1),
+        Momentum(0.2, granularity=granularity),
     )
     straight, first, second = trainer(r), trainer(r), trainer(r)
+    assert_within_budget(straight)
     for _ in range(3):
         straight.epoch()
+        assert_within_budget(straight)
     first.epoch()
     second.restore(first.state())
-    second.epoch()
-    second.epoch()
+    assert_within_budget(second)
+    for _ in range(2):
+        second.epoch()
+        assert_within_budget(second)
     assert_same(weights(straight), weights(second))
-    target = straight.sparse.target
-    assert [row["active_weights"] for row in straight.history] == [target] * 3
+    counts = [row["active_weights"] for row in straight.history]
+    assert counts == [row["active_weights"] for row in second.history]
+
+
+def assert_within_budget(t: Trainer) -> None:
+    """FLOAT Eq. 5: weights meet the density exactly, of channels no further one would fit."""
+    masks = [value for name, value in t.model.state_dict().items() if name.endswith(".mask")]
+    spare = t.recipe.sparsity.density * sum(map(torch.numel, masks)) - sum(map(torch.sum, masks))
+    if t.recipe.sparsity.granularity == "weight":
+        assert abs(spare) <= 0.5
+        return
+    assert spare >= 0
+    live = [mask.any(dim=0).any(dim=-1).any(dim=-1) for mask in masks]
+    for mask, on in zip(masks, live, strict=True):
+        assert torch.equal(mask, on.view(1, -1, 1, 1).expand_as(mask))
+    assert spare < min(m[:, 0].numel() for m, on in zip(masks, live, strict=True) if not on.all())
 
 
 def test_a_seed_changes_initialisation_and_order():
