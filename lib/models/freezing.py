@@ -10,15 +10,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lib.errors import UserError
 from lib.models.conditional import Conditional
 from lib.models.conditional_layers import BatchNorm2d, Conv2d, Linear
 
 
-def classifier(model: nn.Module, lam: float | Tensor, **options: Any) -> Callable[[Tensor], Tensor]:
-    """Images to logits at lam; a plain network has no lam and is returned as it is."""
+def classifier(
+    model: nn.Module, lam: float | Tensor, *, slim: float = 1.0, **options: Any
+) -> Callable[[Tensor], Tensor]:
+    """Images to logits at lam and slim; a plain network has no lam and is returned as it is."""
     if not isinstance(model, Conditional):
+        check_plain(slim)
         return model
-    return functools.partial(model, lam=lam, **options)
+    return functools.partial(model, lam=lam, slim=slim, **options)
+
+
+def check_plain(slim: float) -> None:
+    """Refuse a slim factor for a plain network, which would be ignored."""
+    if slim != 1:
+        raise UserError(f"slim is {slim:g} but a plain network has one width; leave it at 1.")
 
 
 @torch.no_grad()
@@ -33,6 +43,8 @@ def effective_weights(
     """Convolution and linear weights as used at lam and slim, by names in the state dict."""
     if isinstance(model, Conditional):
         model.set_condition(lam, noise=noise, threshold=threshold, slim=slim)
+    else:
+        check_plain(slim)
     try:
         return {
             f"{name}.weight": used_weight(layer).clone()
@@ -67,6 +79,8 @@ def freeze(
     plain = copy.deepcopy(model)
     if isinstance(plain, Conditional):
         plain.set_condition(lam, noise=noise, threshold=threshold, slim=slim)
+    else:
+        check_plain(slim)
     bake(plain)
     if isinstance(plain, Conditional):
         for name in plain.OWN:

@@ -256,6 +256,12 @@ def test_widths_that_were_not_built_are_refused(make, images, method, slim, mess
     assert model(images, 0.0).isfinite().all()
 
 
+def test_a_plain_network_refuses_a_width_instead_of_ignoring_it(make):
+    for use in (classifier, effective_weights, freeze):
+        with pytest.raises(UserError, match="plain network has one width"):
+            use(make("plain"), 0.0, slim=0.5)
+
+
 @pytest.mark.parametrize(
     ("width", "slims", "message"),
     [
