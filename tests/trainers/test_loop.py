@@ -10,6 +10,7 @@ from lib.recipe import (
     Attack,
     Data,
     Float,
+    FloatSlim,
     Model,
     Momentum,
     Oat,
@@ -67,7 +68,7 @@ def test_a_restored_trainer_continues_bit_for_bit(method):
     assert losses[0] == losses[1]
 
 
-@pytest.mark.parametrize("method", [PgdAt(0.5), Float()])
+@pytest.mark.parametrize("method", [PgdAt(0.5), Float(), FloatSlim()])
 @pytest.mark.parametrize("granularity", ["weight", "channel"])
 def test_a_restored_sparse_trainer_keeps_its_budget_and_continues_bit_for_bit(method, granularity):
     r = Recipe(
