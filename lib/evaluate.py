@@ -10,7 +10,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 from typing import Protocol as Interface
@@ -19,15 +19,16 @@ import torch
 from torch import Tensor, nn
 
 from lib import data, device, source, store
-from lib.attacks import fgsm, pgd
+from lib.attacks import autoattack, fgsm, pgd
 from lib.errors import UserError
-from lib.models import Conditional
+from lib.models import Conditional, classifier
 from lib.protocol import Protocol
 from lib.recipe import Recipe
 from lib.trainers import under_attack
 
 Classifier = Callable[[Tensor], Tensor]
 BATCH = 100  # images that share a draw of weight noise
+SAVE_EVERY = 10.0  # seconds between states of an unfinished evaluation
 PARTS = ("attacks", "data", "device", "evaluate", "models", "protocol")
 
 
@@ -38,9 +39,10 @@ def code_fingerprint() -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def stream(purpose: str, seed: int) -> int:
-    """Return the seed of one purpose, so that draws for different purposes are independent."""
-    return int.from_bytes(hashlib.sha256(f"{purpose} {seed}".encode()).digest()[:6], "big")
+def stream(purpose: str, seed: int, batch: int = 0) -> int:
+    """Return the seed of one purpose in one batch, so that all of them draw independently."""
+    text = f"{purpose} {seed} {batch}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
 
 
 class Trained(Interface):
@@ -58,26 +60,36 @@ class Trained(Interface):
         """Return the trained network."""
 
 
-def function(model: nn.Module, protocol: Protocol) -> Classifier:
-    """Return the function of images that the protocol attacks and scores: one lam, one policy."""
-    if not isinstance(model, Conditional):
-        return model
-    options: dict[str, Any] = {"lam": protocol.lam}
+def function(model: nn.Module, protocol: Protocol, batch: int = 0) -> Classifier:
+    """Return the function of images that the protocol attacks and scores: one lam, one policy.
+
+    With frozen noise every batch of images has a draw of its own.
+    """
+    options: dict[str, Any] = {}
     if protocol.threshold:
         options["threshold"] = protocol.threshold
-    if protocol.noise == "frozen":
+    if protocol.noise == "frozen" and isinstance(model, Conditional):
         place = next(model.parameters()).device
-        generator = torch.Generator(place).manual_seed(stream("frozen noise", protocol.seed))
-        options["noise"] = model.draw_noise(generator)
-    return partial(model, **options)
+        seed = stream("frozen noise", protocol.seed, batch)
+        options["noise"] = model.draw_noise(torch.Generator(place).manual_seed(seed))
+    return classifier(model, protocol.lam, slim=protocol.slim, **options)
 
 
 def perturb(
-    f: Classifier, x: Tensor, y: Tensor, protocol: Protocol, generator: torch.Generator
+    f: Classifier,
+    x: Tensor,
+    y: Tensor,
+    protocol: Protocol,
+    seed: int,
+    on_step: Callable[[float], None] = lambda done: None,
 ) -> Tensor:
     """Return the images that the protocol's attack makes of x (N, C, H, W) in [0, 1]."""
     if protocol.attack == "none":
         return x
+    if protocol.attack == "autoattack":
+        settings = {n: getattr(protocol, n) for n in ("version", "norm", "steps", "eot", "queries")}
+        return autoattack(f, x, y, protocol.eps, seed=seed, on_step=on_step, **settings)
+    generator = torch.Generator(x.device).manual_seed(seed)
     if protocol.attack == "fgsm":
         return fgsm(f, x, y, protocol.eps, eot=protocol.eot, generator=generator)
     return pgd(
@@ -100,26 +112,36 @@ def correct(
     images: data.Images,
     protocol: Protocol,
     on_step: Callable[[float], None] = lambda done: None,
+    found: list[bool] | None = None,
+    on_batch: Callable[[list[bool]], None] = lambda found: None,
 ) -> Tensor:
     """Return (N,) booleans: which images are still classified correctly under the protocol.
 
     Attack and scoring are in float32, whatever the training used: in bfloat16 logits tie. With
-    fresh noise each batch of images meets draws of its own.
+    fresh noise each batch of images meets draws of its own; they depend on the protocol's seed and
+    the place of the batch alone, so that `found`, what `on_batch` was given by an earlier call,
+    continues to the same result.
     """
-    f = function(model, protocol)
     place = images.images.device
-    starts = torch.Generator(place).manual_seed(stream("attack", protocol.seed))
-    hits, done = [], 0
-    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
-        torch.manual_seed(stream("weight noise", protocol.seed))
-        with under_attack(model):
-            for x, y in data.in_order(images, BATCH):
-                perturbed = perturb(f, x, y, protocol, starts)
-                with torch.no_grad():
-                    hits.append(f(perturbed).argmax(1) == y)
-                done += len(x)
-                on_step(done / len(images))
-    return torch.cat(hits).cpu()
+    found = list(found or ())
+    devices = [place] if place.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), under_attack(model):
+        for index, (x, y) in enumerate(data.in_order(images, BATCH)):
+            start = index * BATCH
+            if start + len(x) <= len(found):
+                continue
+
+            def within(done: float, start: int = start, size: int = len(x)) -> None:
+                on_step((start + done * size) / len(images))
+
+            torch.manual_seed(stream("weight noise", protocol.seed, index))
+            f = function(model, protocol, index)
+            perturbed = perturb(f, x, y, protocol, stream("attack", protocol.seed, index), within)
+            with torch.no_grad():
+                found += (f(perturbed).argmax(1) == y).tolist()
+            on_batch(found)
+            within(1.0)
+    return torch.tensor(found)
 
 
 def evaluate(
@@ -129,7 +151,8 @@ def evaluate(
 
     The record holds the protocol, n, the number of correct images, and per image whether it is
     correct (`bits`, hexadecimal, first image in the highest bit). What other code measured is
-    measured anew, except where SUITE_FROM_RECORDS asks for records.
+    measured anew, except where SUITE_FROM_RECORDS asks for records. A long evaluation that was
+    stopped goes on at the batch where it was.
     """
     path = run.folder / "evaluations" / f"{protocol.key}.json"
     if record := _recorded(path, protocol):
@@ -144,21 +167,57 @@ def evaluate(
             limit=protocol.images,
             device=device.device(),
         )
+        partial = _Partial(path, protocol, images)
         model = run.model(protocol.weights)
-        hits = correct(model, images, protocol, on_progress)
+        hits = correct(model, images, protocol, on_progress, partial.found, partial.keep)
         record = {
             "protocol": protocol.to_dict(),
             "n": len(hits),
             "correct": int(hits.sum()),
             "bits": pack(hits),
-            "seconds": round(time.perf_counter() - started, 2),
+            "seconds": round(partial.seconds + time.perf_counter() - started, 2),
             "precision": "fp32",
             "code": code_fingerprint(),
             "data_fingerprint": data.fingerprint(images),
             **device.describe(),
         }
         store.write_json(path, store.signed(record))
+        partial.remove()
         return record
+
+
+class _Partial:
+    """What an unfinished evaluation has found so far, kept beside the record that it will be."""
+
+    def __init__(self, record: Path, protocol: Protocol, images: data.Images) -> None:
+        self.path = record.with_suffix(".partial.json")
+        self.marks = {
+            "protocol": protocol.to_dict(),
+            "code": code_fingerprint(),
+            "data_fingerprint": data.fingerprint(images),
+            "device": device.describe(),
+        }
+        self.started = self.saved = time.perf_counter()
+        self.found: list[bool] = []
+        self.seconds = 0.0
+        past = store.read_signed(self.path)
+        if past and all(past.get(name) == mark for name, mark in self.marks.items()):
+            self.found = unpack(past["bits"], past["n"])
+            self.seconds = past["seconds"]
+
+    def keep(self, found: list[bool]) -> None:
+        """Write what has been found, at most every few seconds."""
+        now = time.perf_counter()
+        if now - self.saved < SAVE_EVERY:
+            return
+        self.saved = now
+        content = {"bits": pack(torch.tensor(found)), "n": len(found)}
+        seconds = round(self.seconds + now - self.started, 2)
+        store.write_json(self.path, store.signed(self.marks | content | {"seconds": seconds}))
+
+    def remove(self) -> None:
+        """Forget it, once the record is complete."""
+        self.path.unlink(missing_ok=True)
 
 
 def _recorded(path: Path, protocol: Protocol) -> dict[str, Any] | None:

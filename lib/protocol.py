@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 
 from lib.errors import UserError, check_range, choose
@@ -16,7 +17,9 @@ class Protocol(Part):
 
     lam is the trade-off asked of a conditional network (others ignore it). step = 0 stands for
     `used_step`. images = 0 means the whole split. noise 'fresh' draws weight noise in every forward
-    pass, of attack and scoring alike; 'frozen' draws once and keeps it.
+    pass, of attack and scoring alike; 'frozen' draws once and keeps it. slim is the slimming factor
+    of the sub-network that is attacked and scored. Of AutoAttack, version, steps (of APGD and FAB),
+    eot (of 'rand') and queries (of Square) count; it takes no step and chooses its own starts.
     """
 
     lam: float = 0.0
@@ -34,10 +37,14 @@ class Protocol(Part):
     noise: str = "fresh"
     threshold: float = 0.0
     weights: str = "last"
+    slim: float = 1.0
+    version: str = "standard"
+    queries: int = 5_000
 
     def check(self) -> None:
         """Refuse values outside their range."""
-        choose("attack", self.attack, ("none", "fgsm", "pgd"))
+        choose("attack", self.attack, ("none", "fgsm", "pgd", "autoattack"))
+        choose("version of AutoAttack", self.version, ("standard", "rand"))
         choose("norm", self.norm, ("linf", "l2", "l1"))
         if self.attack == "fgsm" and self.norm != "linf":
             raise UserError("FGSM is an attack in linf; leave the norm, or choose PGD.")
@@ -52,29 +59,41 @@ class Protocol(Part):
         check_range("eot", self.eot, 1)
         check_range("images", self.images, 0)
         check_range("threshold", self.threshold, 0, 1)
+        check_range("slim", self.slim, 1e-6, 1)
+        check_range("queries", self.queries, 1)
 
     @property
-    def used_step(self) -> float:
-        """Return the step of PGD in pixels of [0, 1].
+    def default_step(self) -> float:
+        """Return the papers' step of a seven-step attack, min(1.25 eps, eps + 4/255) / 7.
 
-        By default the papers' step of a seven-step attack, min(1.25 eps, eps + 4/255) / 7, for any
-        number of steps (FLOAT section 4.5); 2.5 eps / steps in L2 and L1, where they have none.
+        It holds for any number of steps (FLOAT section 4.5); 2.5 eps / steps in L2 and L1, where
+        the papers have none.
         """
-        if self.step:
-            return self.step
         if self.norm == "linf":
             return min(1.25 * self.eps, self.eps + 4 / 255) / 7
         return 2.5 * self.eps / self.steps
 
     @property
+    def used_step(self) -> float:
+        """Return the step of PGD in pixels of [0, 1]: the one asked for, or the default."""
+        return self.step or self.default_step
+
+    @property
     def name(self) -> str:
-        """Return the attack's short name, as in the column `attack` of metrics.csv."""
+        """Return the attack's short name, as in the column `attack` of metrics.csv.
+
+        A step of PGD that was asked for shows in units of 1/255, 'pgd20-step0.5'.
+        """
+        if self.attack == "autoattack":
+            return "aa-rand" if self.version == "rand" else "aa"
         if self.attack != "pgd":
             return self.attack
         norm = "" if self.norm == "linf" else f"-{self.norm}"
         eot = f"-eot{self.eot}" if self.eot > 1 else ""
         restarts = f"x{self.restarts}" if self.restarts > 1 else ""
-        return f"pgd{self.steps}{restarts}{norm}{eot}"
+        usual = math.isclose(self.used_step, self.default_step)
+        step = "" if usual else f"-step{255 * self.used_step:.2g}"
+        return f"pgd{self.steps}{restarts}{norm}{step}{eot}"
 
     @property
     def key(self) -> str:

@@ -56,13 +56,14 @@ def protocols(study: Study) -> pd.DataFrame:
 def _protocol(protocol: Protocol) -> dict[str, Any]:
     attacked = protocol.attack != "none"
     stepwise = protocol.attack == "pgd"
+    automatic = protocol.attack == "autoattack"  # chooses its steps itself
     return {
         "images": protocol.images or "all",
         "attack": protocol.name if attacked else "none (clean)",
         "norm": protocol.norm if attacked else "",
         "ε, 1/255": f"{FROM_255 * protocol.eps:.4g}" if attacked else "",
         "step, 1/255": f"{FROM_255 * protocol.used_step:.3g}" if stepwise else "",
-        "steps": protocol.steps if stepwise else "",
+        "steps": protocol.steps if stepwise or automatic else "",
         "restarts": protocol.restarts if stepwise else "",
         "draws of noise per gradient": protocol.eot if attacked else "",
         "noise": protocol.noise,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from lib.attacks.autoattack import autoattack
 from lib.attacks.loss import input_gradient
 from lib.attacks.norms import NORMS
 from lib.attacks.projected import fgsm, pgd
 
-__all__ = ["NORMS", "fgsm", "input_gradient", "pgd"]
+__all__ = ["NORMS", "autoattack", "fgsm", "input_gradient", "pgd"]
