@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from fnmatch import fnmatch
 
 from lib.errors import choose
-from lib.papers import audit, smart
+from lib.papers import audit, float_, smart
 from lib.papers.study import Builder, Job, Study
 
 __all__ = ["ARTIFACTS", "Builder", "Job", "Study", "artifact", "match"]
@@ -19,6 +19,16 @@ ARTIFACTS: dict[str, Callable[..., Study]] = {
     "smart/fig4_lambda_sweep": smart.fig4_lambda_sweep,
     "smart/table2_comparison": smart.table2_comparison,
     "smart/fig5_fgsm": smart.fig5_fgsm,
+    "float/fig1_memory_accuracy": float_.fig1_memory_accuracy,
+    "float/fig3_oat_lambda_choices": float_.fig3_oat_lambda_choices,
+    "float/fig4_noise_rescaling": float_.fig4_noise_rescaling,
+    "float/fig5_channel_density": float_.fig5_channel_density,
+    "float/fig6_lambda_threshold": float_.fig6_lambda_threshold,
+    "float/fig7_oat_pgdat": float_.fig7_oat_pgdat,
+    "float/fig8_cost": float_.fig8_cost,
+    "float/table1_variants": float_.table1_variants,
+    "float/fig9_slimmable": float_.fig9_slimmable,
+    "float/fig10_other_attacks": float_.fig10_other_attacks,
     "audit/published_numbers": audit.published_numbers,
 }
 

@@ -170,6 +170,21 @@ class Builder:
             )
         self.jobs.append(Job(label, recipe, tuple(protocols)))
 
+    def strong(self, lam: float, noisy: bool = True) -> dict[str, Any]:
+        """Return AutoAttack as hard as the preset has it: standard at lam = 0, else 'rand'.
+
+        Gradients of a network without noise need no averaging over draws.
+        """
+        hard = self.preset.strong
+        return {
+            "attack": "autoattack",
+            "version": "rand" if lam > 0 else "standard",
+            "images": hard.images or self.preset.images,
+            "steps": hard.steps,
+            "eot": hard.eot if noisy and lam > 0 else 1,
+            "queries": hard.queries,
+        }
+
     def time(self, label: str, recipe: Recipe) -> None:
         """Add a network whose steps are timed, under the label of its rows; it is not trained."""
         self.timed[label] = recipe

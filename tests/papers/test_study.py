@@ -18,10 +18,12 @@ def test_every_artifact_plans_in_every_preset(name, preset):
     study = papers.artifact(name)(preset, [0, 1], {})
     assert study.artifact == name
     assert study.folder == paths.artifact(preset, name)
+    assert study.jobs or study.timed
     for job in study.jobs:
         assert job.protocols
         for protocol in job.protocols:
-            assert protocol.images == study.preset.images
+            hard = study.preset.strong.images if protocol.attack == "autoattack" else 0
+            assert protocol.images == (hard or study.preset.images)
             if protocol.attack != "none":
                 assert protocol.eps == job.recipe.attack.eps
 

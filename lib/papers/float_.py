@@ -1,0 +1,208 @@
+"""FLOAT (Kundu et al. 2022): the networks behind each figure and table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from lib.papers.study import Builder, Study
+from lib.presets import MAIN, Setting
+from lib.recipe import Float, FloatSlim, Method, Momentum, Oat, OatSlim, PgdAt, Pni, Smart
+
+LAMBDAS = (0.0, 0.2, 0.7, 1.0)  # the test set of trade-offs (section 4.2)
+ENDS = (0.0, 1.0)
+PANELS = (MAIN, "svhn", "stl10")  # Figures 1 and 7
+EVERY = (MAIN, "stl10", "svhn", "cifar100", "tiny_imagenet")  # Figure 6
+PGD7 = {"attack": "pgd", "steps": 7}
+PGD20 = {"attack": "pgd", "steps": 20}
+FGSM = {"attack": "fgsm"}
+THRESHOLD = 0.5  # lam_th of Eq. 6; the other one is 0
+SLIM = (1.0, 0.5)  # slimming factors (section 4.4)
+LAYER = 29  # the convolution shown in Figure 5a, counted from 1
+
+IRREGULAR = 0.1  # d of FLOATS-i in Table 1, from its compression of 10
+CHANNEL = 0.34  # d of FLOATS-c in Table 1, from its compression of 2.94
+GLOBAL = 0.3  # d of Figure 5 and of FLOATS slim (section 4.4)
+
+# Figure 3 does not print its sets: the paper's test set, the ends with and without a middle, and
+# the set of the released OAT
+TRAINING_SETS = (
+    (0.0, 0.2, 0.7, 1.0),
+    (0.0, 1.0),
+    (0.0, 0.5, 1.0),
+    (0.0, 0.1, 0.2, 0.3, 0.4, 1.0),
+)
+GRANULARITIES = {
+    "layer": "PNI layer-wise",
+    "channel": "PNI channel-wise",
+    "element": "PNI element-wise",
+}
+RESCALES = (0.0, 0.25, 0.5, 0.75, 1.0)  # lam_n of Figure 4
+THRESHOLDS = {"FLOAT, λ_th 0": 0.0, "FLOAT, λ_th 0.5": THRESHOLD}
+# Table 1: method, sparsity, slimming factor
+VARIANTS: dict[str, tuple[Float, Momentum | None, float]] = {
+    "FLOAT": (Float(), None, 1.0),
+    "FLOATS-i": (Float(), Momentum(IRREGULAR), 1.0),
+    "FLOATS-c": (Float(), Momentum(CHANNEL, granularity="channel"), 1.0),
+    "FLOATS slim, SF 0.5": (FloatSlim(), Momentum(GLOBAL), 0.5),
+}
+SLIMMABLE: dict[str, tuple[Method, Momentum | None]] = {
+    "OAT slim": (OatSlim(), None),
+    "FLOAT slim": (FloatSlim(), None),
+    "FLOATS slim": (FloatSlim(), Momentum(GLOBAL)),
+}
+
+Overrides = Mapping[str, Any]
+
+
+def oat_label(lambdas: Sequence[float]) -> str:
+    """Return OAT's label with the trade-offs of its training, 'OAT {0, 0.5, 1}'."""
+    return "OAT {" + ", ".join(f"{lam:g}" for lam in lambdas) + "}"
+
+
+def irregular(setting: Setting) -> Momentum:
+    """Return the density of FLOATS-i: Table 1's on ResNet, Figure 5's on wide ResNets."""
+    return Momentum(IRREGULAR if setting.role == MAIN else GLOBAL)
+
+
+def fig1_memory_accuracy(
+    preset: str = "quick", seeds: Iterable[int] = (0,), overrides: Overrides | None = None
+) -> Study:
+    """Plan accuracy against memory of OAT, FLOAT and FLOATS-i on three architectures."""
+    b = Builder("float/fig1_memory_accuracy", preset, seeds, overrides)
+    for setting, seed in b.settings(PANELS):
+        b.add("OAT", b.recipe(setting, seed, Oat()), ENDS, [PGD7])
+        b.add("FLOAT", b.recipe(setting, seed, Float()), ENDS, [PGD7])
+        sparse = b.recipe(setting, seed, Float(), sparsity=irregular(setting))
+        b.add("FLOATS-i", sparse, ENDS, [PGD7])
+    return b.study()
+
+
+def fig3_oat_lambda_choices(
+    preset: str = "quick", seeds: Iterable[int] = (0,), overrides: Overrides | None = None
+) -> Study:
+    """Plan OAT trained on different sets of trade-offs, tested on the same four.
+
+    lam enters as a number, not as a code, so that a network can be asked for one it never saw.
+    """
+    b = Builder("float/fig3_oat_lambda_choices", preset, seeds, overrides)
+    for setting, seed in b.settings():
+        for lambdas in TRAINING_SETS:
+            method = Oat(lambdas=lambdas, encoding="none")
+            b.add(oat_label(lambdas), b.recipe(setting, seed, method), LAMBDAS, [PGD7])
+    return b.study()
+
+
+def fig4_noise_rescaling(
+    preset: str = "quick", seeds: Iterable[int] = (0,), overrides: Overrides | None = None
+) -> Study:
+    """Plan PNI, a ResNet-20 with one noise scale a layer, channel or weight, re-scaled."""
+    b = Builder("float/fig4_noise_rescaling", preset, seeds, overrides)
+    for setting, seed in b.settings():
+        clean = min(5, setting.train.epochs // 32)  # 5 of PNI's 160 epochs, as many in proportion
+        for granularity, label in GRANULARITIES.items():
+            method = Pni(granularity=granularity, clean_epochs=clean)
+            recipe = b.recipe(setting, seed, method, backbone="resnet20")
+            b.add(label, recipe, RESCALES, [PGD7, FGSM])
+    return b.study()
+
+
+def fig5_channel_density(
+    preset: str = "quick", seeds: Iterable[int] = (0,), overrides: Overrides | None = None
+) -> Study:
+    """Plan a WRN-40-2 pruned by weights and by channels to the same density."""
+    b = Builder("float/fig5_channel_density", preset, seeds, overrides)
+    for setting, seed in b.settings(("stl10",)):
+        for label, granularity in (("FLOATS-i", "weight"), ("FLOATS-c", "channel")):
+            sparsity = Momentum(GLOBAL, granularity=granularity)
+            b.add(label, b.recipe(setting, seed, Float(), sparsity=sparsity), ENDS, [PGD7])
+    return b.study()
+
+
+def fig6_lambda_threshold(
+    preset: str = "quick", seeds: Iterable[int] = (0,), overrides: Overrides | None = None
+) -> Study:
+    """Plan FLOAT under both thresholds between its batch norms, on every data set.
+
+    At the ends both are the same function (Eq. 6), which is measured once.
+    """
+    b = Builder("float/fig6_lambda_threshold", preset, seeds, overrides)
+    for setting, seed in b.settings(EVERY):
+        recipe = b.recipe(setting, seed, Float())
+        for label, threshold in THRESHOLDS.items():
+            for lam in LAMBDAS:
+                used = 0.0 if lam in ENDS else threshold
+                b.add(label, recipe, (lam,), [PGD7], threshold=used)
+    return b.study()
+
+
+def fig7_oat_pgdat(
+    preset: str = "quick", seeds: Iterable[int] = (0,), overrides: Overrides | None = None
+) -> Study:
+    """Plan FLOAT and OAT, trained once, against PGD-AT trained once per trade-off."""
+    b = Builder("float/fig7_oat_pgdat", preset, seeds, overrides)
+    for setting, seed in b.settings(PANELS):
+        for lam in LAMBDAS:
+            b.add("PGD-AT", b.recipe(setting, seed, PgdAt(lam=lam)), LAMBDAS, [PGD7])
+        for label, method in (("OAT", Oat()), ("FLOAT", Float())):
+            b.add(label, b.recipe(setting, seed, method), LAMBDAS, [PGD7])
+    return b.study()
+
+
+def fig8_cost(
+    preset: str = "quick", seeds: Iterable[int] = (0,), overrides: Overrides | None = None
+) -> Study:
+    """Plan the training steps and forward passes to be timed; it trains nothing."""
+    b = Builder("float/fig8_cost", preset, seeds, overrides)
+    setting, seed = next(b.settings())
+    methods = {"PGD-AT": PgdAt(lam=1.0), "OAT": Oat(), "FLOAT": Float(), "SMART": Smart()}
+    for label, method in methods.items():
+        b.time(label, b.recipe(setting, seed, method))
+    return b.study()
+
+
+def table1_variants(
+    preset: str = "quick", seeds: Iterable[int] = (0,), overrides: Overrides | None = None
+) -> Study:
+    """Plan FLOAT whole, pruned by weights, by channels, and slimmed and pruned."""
+    b = Builder("float/table1_variants", preset, seeds, overrides)
+    for setting, seed in b.settings():
+        for label, (method, sparsity, slim) in VARIANTS.items():
+            recipe = b.recipe(setting, seed, method, sparsity=sparsity)
+            b.add(label, recipe, ENDS, [PGD7], slim=slim)
+    return b.study()
+
+
+def fig9_slimmable(
+    preset: str = "quick", seeds: Iterable[int] = (0,), overrides: Overrides | None = None
+) -> Study:
+    """Plan slimmable FLOAT, FLOATS and OAT at both widths, and the training steps to be timed."""
+    b = Builder("float/fig9_slimmable", preset, seeds, overrides)
+    for setting, seed in b.settings():
+        for label, (method, sparsity) in SLIMMABLE.items():
+            recipe = b.recipe(setting, seed, method, sparsity=sparsity)
+            for slim in SLIM:
+                b.add(f"{label}, SF {slim:g}", recipe, LAMBDAS, [PGD7], slim=slim)
+            b.timed.setdefault(label, recipe)
+    return b.study()
+
+
+def fig10_other_attacks(
+    preset: str = "quick", seeds: Iterable[int] = (0,), overrides: Overrides | None = None
+) -> Study:
+    """Plan FLOAT and OAT under PGD-20 and FGSM, FLOAT and PGD-AT under AutoAttack.
+
+    AutoAttack is its standard version at lam = 0, where FLOAT has no noise, else 'rand'.
+    """
+    b = Builder("float/fig10_other_attacks", preset, seeds, overrides)
+    for setting, seed in b.settings():
+        eps = b.recipe(setting, seed, Float()).attack.eps
+        gentle = PGD20 | {"step": min(1.25 * eps, eps + 4 / 255) / 20}
+        others: list[Mapping[str, Any]] = [PGD20, gentle, FGSM]
+        oat = b.recipe(setting, seed, Oat())
+        b.add("OAT", oat, LAMBDAS, others)
+        for lam in LAMBDAS:
+            b.add("FLOAT", b.recipe(setting, seed, Float()), (lam,), [*others, b.strong(lam)])
+            plain = b.recipe(setting, seed, PgdAt(lam=lam))
+            b.add("PGD-AT", plain, (lam,), [b.strong(lam, noisy=False)])
+    return b.study()
