@@ -116,6 +116,11 @@ class Trainer:
                 generator=generator,
             )
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Return how many steps an epoch has."""
+        return max(1, len(self.images) // self.batch)
+
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         augment = self.recipe.data.augment
         return data.batches(
@@ -127,14 +132,12 @@ class Trainer:
             flip=self.spec.flip and augment,
         )
 
-    def epoch(self, on_step: Callable[[float], None] = lambda done: None) -> Row:
-        """Train one epoch and return its row of the history; on_step gets the share done."""
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            return self._epoch(on_step)
+    def steps(self, epoch: int) -> Iterator[Tensor]:
+        """Take the steps of an epoch one by one, yielding the loss of each.
 
-    def _epoch(self, on_step: Callable[[float], None]) -> Row:
-        start, epoch, recipe = time.perf_counter(), self.epochs_done, self.recipe
+        Seeds torch's global generator; `epoch` keeps it and the history in order.
+        """
+        recipe = self.recipe
         base = (recipe.seed * 1_000_003 + epoch) * 3 + 1
         torch.manual_seed(base)  # weight noise and dropout
         starts = torch.Generator(self.device).manual_seed(base + 1)
@@ -144,11 +147,9 @@ class Trainer:
             epoch=epoch,
         )
         self.model.train()
-        total = torch.zeros((), device=self.device)
-        steps = max(1, len(self.images) // self.batch)
         for i, (x, y) in enumerate(self._batches(epoch)):
             for group in self.optimiser.param_groups:
-                group["lr"] = learning_rate(recipe, epoch + i / steps)
+                group["lr"] = learning_rate(recipe, epoch + i / self.steps_per_epoch)
             with autocast(self.precision):
                 loss = self.objective(self.model, x, y, context)
             self.optimiser.zero_grad(set_to_none=True)
@@ -156,7 +157,19 @@ class Trainer:
             self.optimiser.step()
             if self.sparse:
                 self.sparse.apply()
-            total += loss.detach()
+            yield loss.detach()
+
+    def epoch(self, on_step: Callable[[float], None] = lambda done: None) -> Row:
+        """Train one epoch and return its row of the history; on_step gets the share done."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            return self._epoch(on_step)
+
+    def _epoch(self, on_step: Callable[[float], None]) -> Row:
+        start, epoch, recipe = time.perf_counter(), self.epochs_done, self.recipe
+        total, steps = torch.zeros((), device=self.device), self.steps_per_epoch
+        for i, loss in enumerate(self.steps(epoch)):
+            total += loss
             on_step((i + 1) / steps)
         if self.sparse and epoch + 1 < recipe.train.epochs:
             self.sparse.rewire([self._momentum(layer) for layer in self.sparse.layers], epoch)
