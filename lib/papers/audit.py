@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from lib import claims, reference
+from lib.errors import choose
 from lib.papers.study import Builder, Study
 from lib.published import Reading, readings
 from lib.rows import frame, row
@@ -47,19 +48,26 @@ def metrics(study: Study, found: Mapping[str, Reading]) -> pd.DataFrame:
     return frame(rows)
 
 
-def judge(found: Mapping[str, Reading]) -> pd.DataFrame:
-    """Return the rows of claims.csv: the plain reading decides, a caveat earns 'partly'."""
-    rows = []
-    for figure in reference.read(NAME).fillna({"unit": ""}).itertuples():
-        reading, unit = found[figure.id], _unit(figure.unit)
-        what = (figure.id, f"{figure.claim} ({figure.where})")
+def judged(found: Mapping[str, Reading]) -> list[claims.Claim]:
+    """Judge recomputed figures by id: the plain reading decides, a caveat earns 'partly'."""
+    figures = reference.read(NAME).fillna({"unit": ""}).set_index("id")
+    out = []
+    for id, reading in found.items():
+        figure = figures.loc[choose("published figure", id, figures.index)]
+        unit = _unit(figure["unit"])
+        what = (id, f"{figure['claim']} ({figure['where']})")
         if reading.value is None:
-            shown, verdict = f"{figure.value:g}{unit}", claims.NOT_JUDGED
-            rows.append(claims.Claim(*what, "analytic", shown, reading.name, "", "", verdict))
+            shown, verdict = f"{figure['value']:g}{unit}", claims.NOT_JUDGED
+            out.append(claims.Claim(*what, "analytic", shown, reading.name, "", "", verdict))
             continue
-        numbers = (figure.value, reading.value, figure.tolerance)
-        rows.append(claims.analytic(*what, *numbers, partly=reading.caveats, unit=unit))
-    return claims.table(rows)
+        numbers = (figure["value"], reading.value, figure["tolerance"])
+        out.append(claims.analytic(*what, *numbers, partly=reading.caveats, unit=unit))
+    return out
+
+
+def judge(found: Mapping[str, Reading]) -> pd.DataFrame:
+    """Return the rows of claims.csv."""
+    return claims.table(judged(found))
 
 
 def lines(metrics: pd.DataFrame, *ids: str) -> pd.DataFrame:

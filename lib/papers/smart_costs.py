@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import pandas as pd
 
-from lib import claims, reference
+from lib import reference
 from lib.claims import Claim
 from lib.intervals import select
+from lib.papers import audit
+from lib.published import Reading
 
 
 def counts(metrics: pd.DataFrame, ids: Iterable[str]) -> list[Claim]:
@@ -20,42 +22,40 @@ def counts(metrics: pd.DataFrame, ids: Iterable[str]) -> list[Claim]:
     n = counted(metrics)
     stored, path, adds, macs = "params_union", "params_per_path", "noise_adds", "macs"
     scalar = "OAT [scalar code]"
-    readings: dict[str, tuple[float, Mapping[str, float]]] = {
-        "smart-params": (
+    readings = {
+        "smart-params": Reading(
+            "both paths stored",
             n["SMART", stored] / n["plain", stored],
             {"one path": n["SMART", path] / n["plain", stored]},
         ),
-        "float-oat-ratio": (
+        "float-oat-ratio": Reading(
+            "128-dimensional code",
             n["OAT", stored] / n["plain", stored],
             {"scalar code": n[scalar, stored] / n["plain", stored]},
         ),
-        "smart-oat-ratio": (
+        "smart-oat-ratio": Reading(
+            "both paths stored, 128-dimensional code",
             n["OAT", stored] / n["SMART", stored],
             {"quotient of the printed 1.47 and 0.54": _printed_ratio()},
         ),
-        "smart-oat-macs": (
+        "smart-oat-macs": Reading(
+            "128-dimensional code",
             (n["OAT", macs] - n["plain", macs]) / 1e6,
             {"scalar code": (n[scalar, macs] - n["plain", macs]) / 1e6},
         ),
-        "smart-float-adds": (
+        "smart-float-adds": Reading(
+            "weights that get noise",
             n["FLOAT", adds] / 1e6,
             {"all parameters, noise or not": n["plain", stored] / 1e6},
         ),
-        "smart-adds": (n["SMART", adds] / 1e6, {}),
-        "smart-adds-ratio": (
+        "smart-adds": Reading("weights of the path that get noise", n["SMART", adds] / 1e6),
+        "smart-adds-ratio": Reading(
+            "weights that get noise",
             n["FLOAT", adds] / n["SMART", adds],
             {"1 over the printed 0.54": 1 / reference.text("smart")["params_norm"]},
         ),
     }
-    table = reference.read("audit/published_numbers").set_index("id").loc[list(ids)]
-    found = []
-    for id, row in table.iterrows():
-        unit = row["unit"] if row["unit"] == "x" else f" {row['unit']}"
-        ours, caveats = readings[str(id)]
-        numbers = (row["value"], ours, row["tolerance"])
-        what = f"{row['claim']} ({row['where']})"
-        found.append(claims.analytic(str(id), what, *numbers, partly=caveats, unit=unit))
-    return found
+    return audit.judged({id: readings[id] for id in ids})
 
 
 def _printed_ratio() -> float:
