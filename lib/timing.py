@@ -1,0 +1,139 @@
+"""What training and inference take in seconds, compared within one run.
+
+Rounds interleave the networks in shuffled order, so that whatever slows the machine for a while
+slows all of them; ratios are paired by round. Absolute seconds and intervals alike are of this
+machine and this run only.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from itertools import chain, count
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import stdtrit
+from torch import Tensor
+
+from lib import data, device, runs
+from lib.errors import UserError, check_range, choose
+from lib.models import classifier, freeze
+from lib.recipe import Recipe
+from lib.trainers import Trainer
+
+COLUMNS = ["round", "label", "seconds"]
+FROZEN = "noise frozen"  # marks a network whose draw of noise is part of its weights
+
+
+def interleaved(
+    calls: Mapping[str, Callable[[], object]], rounds: int, seed: int = 0
+) -> pd.DataFrame:
+    """Time every call once in each round, in an order drawn anew; one call of each goes uncounted.
+
+    Returns the columns round, label and seconds; on a GPU until its work is done.
+    """
+    check_range("rounds", rounds, 2)
+    order = np.random.default_rng(seed)
+    for call in calls.values():
+        call()
+    labels, rows = list(calls), []
+    for number in range(rounds):
+        for i in order.permutation(len(labels)):
+            rows.append((number, labels[i], _seconds(calls[labels[i]])))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def training(recipes: Mapping[str, Recipe], rounds: int, seed: int = 0) -> pd.DataFrame:
+    """Time real steps of training from the start, attack included, scaled to seconds per epoch."""
+    images = {recipe.data: _images(recipe) for recipe in recipes.values()}
+    trainers = {label: _trainer(recipe, images[recipe.data]) for label, recipe in recipes.items()}
+    calls = {label: partial(next, _endless(trainer)) for label, trainer in trainers.items()}
+    with _own_randomness():
+        times = interleaved(calls, rounds, seed)
+    per_epoch = {label: trainer.steps_per_epoch for label, trainer in trainers.items()}
+    return times.assign(seconds=times["seconds"] * times["label"].map(per_epoch))
+
+
+def inference(
+    recipes: Mapping[str, Recipe], batch: int, rounds: int, seed: int = 0, lam: float = 1.0
+) -> pd.DataFrame:
+    """Time a forward pass at lam of untrained networks in evaluation mode on a batch of images.
+
+    Weight noise is drawn anew in every pass, as FLOAT and SMART do; a second row of each such
+    network, marked FROZEN, has one draw baked into its weights. All compute in float32.
+    """
+    check_range("batch", batch, 1)
+    calls: dict[str, Callable[[], object]] = {}
+    with torch.no_grad(), _own_randomness():
+        for label, recipe in recipes.items():
+            model, x = runs.build(recipe).eval(), _random_images(recipe, batch)
+            calls[label] = partial(classifier(model, lam), x)
+            if getattr(model, "noise_size", 0):
+                calls[f"{label}, {FROZEN}"] = partial(freeze(model, lam), x)
+        return interleaved(calls, rounds, seed)
+
+
+def ratios(times: pd.DataFrame, base: str) -> pd.DataFrame:
+    """Return how many times as long as base every label takes: value, ci_low, ci_high and n.
+
+    value is the geometric mean over n rounds, the interval Student's t of the paired log ratios.
+    """
+    labels = list(dict.fromkeys(times["label"]))
+    logs = np.log(times.pivot_table("seconds", index="round", columns="label")[labels])
+    logs = logs.sub(logs[choose("timed network", base, labels)], axis=0)
+    rounds = len(logs)
+    if rounds < 2 or logs.isna().any(axis=None):
+        raise UserError("Ratios need two rounds or more in which every network was timed.")
+    middle = logs.mean()
+    half = float(stdtrit(rounds - 1, 0.975)) * logs.std() / math.sqrt(rounds)
+    bounds = {"value": middle, "ci_low": middle - half, "ci_high": middle + half}
+    return np.exp(pd.DataFrame(bounds)).assign(n=rounds).rename_axis("label").reset_index()
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    """Return what a call takes, with the work of a GPU begun and ended inside."""
+    _wait()
+    start = time.perf_counter()
+    call()
+    _wait()
+    return time.perf_counter() - start
+
+
+def _wait() -> None:
+    if device.device().type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _own_randomness() -> AbstractContextManager[None]:
+    """Return a context that leaves torch's generators as it found them."""
+    place = device.device()
+    return torch.random.fork_rng(devices=[place] if place.type == "cuda" else [])
+
+
+def _images(recipe: Recipe) -> data.Images:
+    return data.load(
+        recipe.data.dataset, "train", limit=recipe.data.train_images, device=device.device()
+    )
+
+
+def _trainer(recipe: Recipe, images: data.Images) -> Trainer:
+    size = data.spec(recipe.data.dataset).size
+    return Trainer(
+        runs.build(recipe), recipe, images, device.precision(recipe.train.precision, size)
+    )
+
+
+def _endless(trainer: Trainer) -> Iterator[Tensor]:
+    """Yield the losses of steps in one epoch after the other."""
+    return chain.from_iterable(trainer.steps(epoch) for epoch in count())
+
+
+def _random_images(recipe: Recipe, batch: int) -> Tensor:
+    spec = data.spec(recipe.data.dataset)
+    x = torch.rand((batch, spec.channels, spec.size, spec.size), device=device.device())
+    return x.to(memory_format=torch.channels_last)

@@ -1,0 +1,148 @@
+"""Seconds by a clock that the test sets, ratios in closed form, real steps of real trainers."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+
+from lib import data, runs, timing
+from lib.errors import UserError
+from lib.recipe import Attack, Data, Float, Model, Oat, PgdAt, Recipe, Smart, Train
+
+
+def recipe(method) -> Recipe:
+    return Recipe(
+        Data("digits", train_images=48),
+        Model("resnet18", width=2),
+        method,
+        Train(epochs=2, batch=16),
+        Attack(eps=0.25, steps=1),
+    )
+
+
+RECIPES = {"PGD-AT": recipe(PgdAt()), "OAT": recipe(Oat()), "FLOAT": recipe(Float())}
+
+
+class Clock:
+    """A clock that only the timed calls move."""
+
+    def __init__(self):
+        self.now, self.calls = 0.0, []
+
+    def spend(self, label, seconds):
+        self.calls.append(label)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock.now)
+    return clock
+
+
+def table(**seconds):
+    rows = [(i, name, s) for name, own in seconds.items() for i, s in enumerate(own)]
+    return pd.DataFrame(rows, columns=timing.COLUMNS)
+
+
+def test_every_round_times_every_call_once_and_the_first_ones_do_not_count(clock):
+    calls = {c: lambda c=c, s=s: clock.spend(c, s) for c, s in (("a", 1.0), ("b", 2.0), ("c", 4.0))}
+    times = timing.interleaved(calls, rounds=6, seed=1)
+    assert len(clock.calls) == 3 + 3 * 6 and clock.calls[:3] == ["a", "b", "c"]
+    assert times["label"].tolist() == clock.calls[3:]
+    assert times.groupby("round")["label"].agg(set).tolist() == [{"a", "b", "c"}] * 6
+    assert dict(zip(times["label"], times["seconds"], strict=True)) == {"a": 1, "b": 2, "c": 4}
+
+
+def test_the_order_is_shuffled_and_the_seed_decides_it(clock):
+    calls = {c: lambda c=c: clock.spend(c, 1.0) for c in "abcd"}
+    one, again, other = (timing.interleaved(calls, 8, seed)["label"].tolist() for seed in (0, 0, 1))
+    assert one == again != other
+    assert len({tuple(one[i : i + 4]) for i in range(0, 32, 4)}) > 2
+
+
+def test_ratios_have_their_closed_form():
+    base = np.array([1.0, 2.0, 4.0, 3.0])
+    logs = np.array([0.1, 0.3, 0.2, 0.6])
+    found = timing.ratios(table(a=base, b=base * np.exp(logs)), "a").set_index("label")
+    low, high = stats.t.interval(0.95, 3, logs.mean(), stats.sem(logs))
+    assert found.loc["b", "value"] == pytest.approx(math.exp(0.3))
+    assert found.loc["b", "ci_low"] == pytest.approx(math.exp(low))
+    assert found.loc["b", "ci_high"] == pytest.approx(math.exp(high))
+    assert found.loc["a", ["value", "ci_low", "ci_high", "n"]].tolist() == [1, 1, 1, 4]
+
+
+def test_a_slow_round_changes_no_ratio_and_turning_the_ratio_inverts_it():
+    a, b = np.array([1.0, 1.1, 0.9]), np.array([2.0, 2.4, 1.7])
+    slow = np.array([1.0, 10.0, 3.0])
+    plain = timing.ratios(table(a=a, b=b), "a")
+    slowed = timing.ratios(table(a=a * slow, b=b * slow), "a")
+    pd.testing.assert_frame_equal(plain, slowed)
+    turned = timing.ratios(table(a=a, b=b), "b").set_index("label").loc["a"]
+    b_over_a = plain.set_index("label").loc["b"]
+    assert turned["value"] == pytest.approx(1 / b_over_a["value"])
+    assert turned["ci_low"] == pytest.approx(1 / b_over_a["ci_high"])
+
+
+def test_too_few_rounds_and_strangers_are_refused():
+    with pytest.raises(UserError, match="rounds is 1"):
+        timing.interleaved({"a": list}, 1)
+    with pytest.raises(UserError, match="two rounds"):
+        timing.ratios(table(a=[1.0], b=[2.0]), "a")
+    with pytest.raises(UserError, match="two rounds"):
+        timing.ratios(table(a=[1.0, 1.0], b=[2.0]), "a")
+    with pytest.raises(UserError, match="did you mean 'FLOAT'"):
+        timing.ratios(table(FLOAT=[1.0, 1.0]), "FLOT")
+
+
+def test_training_steps_are_those_of_the_trainer_scaled_to_an_epoch(monkeypatch):
+    done = []
+    monkeypatch.setattr(timing, "_seconds", lambda call: done.append(call()) or 2.0)
+    times = timing.training({"FLOAT": RECIPES["FLOAT"]}, rounds=2)
+    assert times["seconds"].tolist() == [3 * 2.0] * 2  # 48 images in batches of 16
+    images = data.load("digits", "train", limit=48)
+    trainer = timing.Trainer(runs.build(RECIPES["FLOAT"]), RECIPES["FLOAT"], images, "fp32")
+    expected = list(trainer.steps(0))[1:]  # the first is for warming up
+    torch.testing.assert_close(torch.stack(done), torch.stack(expected), rtol=0, atol=0)
+
+
+def test_steps_go_on_into_the_next_epoch():
+    times = timing.training(RECIPES, rounds=4)  # three steps an epoch, one of them uncounted
+    assert len(times) == 4 * len(RECIPES) and (times["seconds"] > 0).all()
+
+
+def test_timing_leaves_torchs_generator_alone():
+    before = torch.random.get_rng_state()
+    timing.training({"FLOAT": RECIPES["FLOAT"]}, rounds=2)
+    timing.inference({"FLOAT": RECIPES["FLOAT"]}, batch=2, rounds=2)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_inference_draws_fresh_noise_unless_it_is_frozen(monkeypatch):
+    outputs = {}
+
+    def keep(calls, rounds, seed):
+        outputs.update({label: (call(), call()) for label, call in calls.items()})
+
+    monkeypatch.setattr(timing, "interleaved", keep)
+    timing.inference(RECIPES | {"SMART": recipe(Smart())}, batch=3, rounds=2)
+    differs = {label: not torch.equal(*pair) for label, pair in outputs.items()}
+    assert differs == {
+        "PGD-AT": False,
+        "OAT": False,
+        "FLOAT": True,
+        "FLOAT, noise frozen": False,
+        "SMART": True,
+        "SMART, noise frozen": False,
+    }
+    assert {tuple(one.shape) for one, _ in outputs.values()} == {(3, 10)}
+    assert not any(one.requires_grad for one, _ in outputs.values())
+
+
+def test_a_batch_without_images_is_refused():
+    with pytest.raises(UserError, match="batch is 0"):
+        timing.inference(RECIPES, batch=0, rounds=2)
