@@ -27,6 +27,7 @@ __all__ = [
     "difference",
     "greater",
     "no_worse",
+    "ratio",
     "read",
     "select",
     "share",
@@ -216,6 +217,42 @@ def share(
         f"{hits} of {total}",
         f"{hits - need * total:+.3g}",
         f"at least {need * total:.3g}",
+        verdict if judge else NOT_JUDGED,
+    )
+
+
+def ratio(
+    id: str,
+    claim: str,
+    ours: Estimate,
+    paper: float | None = None,
+    above: float = 1.0,
+    below: float = math.inf,
+    judge: bool = True,
+) -> Claim:
+    """Judge that a ratio lies between above and below, by its interval.
+
+    With a paper value the claim is one of 'up to' so much as well: a ratio on the right side that
+    is smaller than the paper's is 'partly'.
+    """
+    verdict, limit = _inside(ours, above, below), above if below == math.inf else below
+    tolerance = f"interval {'above' if below == math.inf else 'below'} {limit:g}"
+    if paper is not None:
+        tolerance += f", at least {paper:g}"
+        if verdict == REPRODUCED and ours.value < paper:
+            verdict = PARTLY
+    shown = f"{'>' if below == math.inf else '<'} {limit:g}x"
+    if paper is not None:
+        shown, limit = f"up to {paper:g}x", paper
+    low, value, high = (x - limit for x in (ours.low, ours.value, ours.high))
+    return Claim(
+        id,
+        claim,
+        "measured",
+        shown,
+        f"{ours.value:.2f}x [{ours.low:.2f}, {ours.high:.2f}]",
+        f"{value:+.2f} [{low:+.2f}, {high:+.2f}]",
+        tolerance,
         verdict if judge else NOT_JUDGED,
     )
 

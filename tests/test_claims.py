@@ -189,3 +189,36 @@ def test_claims_need_no_torch():
         "import sys, lib.claims, lib.reference, lib.papers.audit; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def ratio(value, low, high, **options):
+    return claims.ratio("id", "a takes longer", intervals.Estimate(value, low, high), **options)
+
+
+def test_a_ratio_is_judged_by_the_whole_interval():
+    assert ratio(1.5, 1.4, 1.6).verdict == "reproduced"
+    assert ratio(1.1, 0.9, 1.3).verdict == "not judged"
+    assert ratio(0.8, 0.7, 0.9).verdict == "not reproduced"
+    assert ratio(1.5, 1.4, 1.6, judge=False).verdict == "not judged"
+
+
+def test_a_ratio_on_the_right_side_but_below_what_was_printed_is_partly_reproduced():
+    assert ratio(1.2, 1.1, 1.3, paper=1.43).verdict == "partly"
+    assert ratio(1.5, 1.4, 1.6, paper=1.43).verdict == "reproduced"
+    assert ratio(1.1, 0.9, 1.3, paper=1.43).verdict == "not judged"
+    assert ratio(0.8, 0.7, 0.9, paper=1.43).verdict == "not reproduced"
+
+
+def test_a_ratio_may_have_a_largest_value():
+    assert ratio(1.05, 0.9, 1.09, above=0, below=1.1).verdict == "reproduced"
+    assert ratio(1.05, 0.9, 1.2, above=0, below=1.1).verdict == "not judged"
+    assert ratio(1.3, 1.2, 1.4, above=0, below=1.1).verdict == "not reproduced"
+
+
+def test_the_row_of_a_ratio_says_what_it_was_held_against():
+    claim = ratio(1.5, 1.4, 1.65, paper=1.43)
+    assert claim.paper_value == "up to 1.43x" and claim.our_value == "1.50x [1.40, 1.65]"
+    assert claim.difference == "+0.07 [-0.03, +0.22]"
+    assert claim.tolerance == "interval above 1, at least 1.43"
+    bounded = ratio(1.05, 0.9, 1.09, above=0, below=1.1)
+    assert bounded.paper_value == "< 1.1x" and bounded.tolerance == "interval below 1.1"
