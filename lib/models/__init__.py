@@ -1,5 +1,6 @@
 """Networks: create one by method and backbone, or use the parts."""
 
+from lib.models.compaction import channels, compact
 from lib.models.conditional import Conditional
 from lib.models.freezing import classifier, effective_weights, freeze
 from lib.models.variants import BACKBONES, METHODS, create
@@ -8,7 +9,9 @@ __all__ = [
     "BACKBONES",
     "METHODS",
     "Conditional",
+    "channels",
     "classifier",
+    "compact",
     "create",
     "effective_weights",
     "freeze",
