@@ -201,6 +201,14 @@ def test_grouped_convolutions_stay_as_they_are(plain, images):
     assert narrow.layer1[0].conv1.weight.shape[:2] == (4, 3)
 
 
+def test_a_narrow_sub_network_can_be_compacted(make, images):
+    model = make("float_slim", "resnet20", prunable=True, width=8).double()
+    sparse = SparseMomentum(model, Momentum(0.3, granularity="channel"), 1)
+    sparse.init(torch.Generator().manual_seed(0))
+    frozen = freeze(model, 0.7, noise=model.draw_noise(), slim=0.5)
+    assert_equal_outputs(compact(frozen), frozen, images)
+
+
 @pytest.mark.parametrize("method", ["plain", "float"])
 def test_a_network_that_is_not_frozen_is_refused(method):
     with pytest.raises(UserError, match="freeze"):
