@@ -5,4 +5,10 @@ from lib.plots.pareto import pareto
 from lib.plots.style import COLOURS
 from lib.plots.tradeoff import trade_off
 
-__all__ = ["COLOURS", "bn_statistics", "layer_density", "pareto", "trade_off"]
+__all__ = [
+    "COLOURS",
+    "bn_statistics",
+    "layer_density",
+    "pareto",
+    "trade_off",
+]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from lib.intervals import select
 from lib.plots import style
@@ -73,6 +72,7 @@ def pareto(metrics: pd.DataFrame, reference: pd.DataFrame, stamp: str = "") -> F
     own = prices(costs[here & costs["dataset"].isin(scored["dataset"])], numbers)
     printed = prices(select(costs, backbone="resnet34", dataset="cifar10"), numbers)
     figure, grid = style.canvas(style.WIDE, 3.7, stamp, 2, 2, sharex="col", sharey="row")
+    faces = style.faces(labels)
     for (metric, lam, name), panels in zip(FOCUS, grid, strict=True):
         places = [
             {label: own[label].params for label in labels},
@@ -80,20 +80,18 @@ def pareto(metrics: pd.DataFrame, reference: pd.DataFrame, stamp: str = "") -> F
         ]
         for label in labels:
             rows = select(scored, method=label, metric=metric, lam=lam)
-            _published(panels, reference, printed, label, metric, lam)
+            _published(panels, reference, printed, label, faces[label], metric, lam)
             for panel, x in zip(panels, places, strict=True):
-                style.estimate(panel, x[label], rows, label, _shifts(x)[label])
-            _stored(panels[0], own[label], rows["value"].mean(), label)
+                style.estimate(panel, x[label], rows, faces[label], _shifts(x)[label])
+            price, y = own[label], rows["value"].mean()
+            style.extension(panels[0], price.params, price.stored, y, faces[label])
         panels[0].set_ylabel(name)
     grid[1][0].set_xlabel("parameters, multiples of the plain network")
     grid[1][1].set_xlabel("operations of one path, multiples of the plain network")
     for panel, letter in zip(grid.flatten(), "abcd", strict=True):
         panel.set_title(f"({letter})")
-    entries = style.handles(labels)
-    look: style.Look = {"color": style.QUIET, "marker": "|", "markersize": 6, "linewidth": 0.8}
-    entries.append(Line2D([], [], label="both paths stored", **look))
-    entries.append(style.paper_handle(["cifar10"]))
-    style.legend(figure, entries)
+    stored, paper = style.extension_handle("both paths stored"), style.paper_handle(["cifar10"])
+    style.legend(figure, [*style.handles(faces), stored, paper])
     return figure
 
 
@@ -107,6 +105,7 @@ def _published(
     reference: pd.DataFrame,
     printed: Mapping[str, Price],
     label: str,
+    face: style.Face,
     metric: str,
     lam: float,
 ) -> None:
@@ -115,7 +114,7 @@ def _published(
     params = rows.loc[rows["metric"] == "params_norm", "value"]
     x = float(params.iloc[0]) if len(params) else printed[label].params
     for panel, at in zip(panels, (x, printed[label].operations[lam]), strict=True):
-        style.hollow(panel, [at] * len(score), score, label)
+        style.hollow(panel, [at] * len(score), score, face.marker)
 
 
 def _shifts(places: Mapping[str, float]) -> dict[str, float]:
@@ -126,11 +125,3 @@ def _shifts(places: Mapping[str, float]) -> dict[str, float]:
         group = [other for other, at in places.items() if abs(at - x) <= near]
         shifts[label] = 7 * (group.index(label) - (len(group) - 1) / 2)
     return shifts
-
-
-def _stored(axes: Axes, price: Price, y: float, label: str) -> None:
-    """Draw a line from what one path reads to what must be stored, where they differ."""
-    if price.stored > price.params * 1.01:
-        colour = style.COLOURS[style.method(label)]
-        axes.plot([price.params, price.stored], [y, y], color=colour, linewidth=0.8, zorder=2.8)
-        axes.plot(price.stored, y, "|", color=colour, markersize=6, zorder=2.8)

@@ -3,32 +3,56 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation, Transform
 
-from lib.errors import choose
+from lib.errors import UserError, choose
 from lib.tables import shown
 
 STYLE = Path(__file__).with_name("suite.mplstyle")
 NARROW, WIDE = 3.3, 7.0  # inches: one column, the page
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; one marker for each as well
+# Okabe and Ito's colours, which colour-blind readers can tell apart, and relatives of them for the
+# relatives of a method; one marker for each as well
 COLOURS = {
     "PGD-AT": "#1A1A1A",
     "PNI": "#E69F00",
     "OAT": "#009E73",
     "FLOAT": "#0072B2",
     "SMART": "#D55E00",
+    "FLOATS-i": "#AA4499",
+    "FLOATS-c": "#56B4E9",
+    "FLOAT slim": "#1F5FA8",
+    "FLOATS slim": "#B0307F",
+    "OAT slim": "#2E8B57",
 }
-MARKERS = {"PGD-AT": "D", "PNI": "v", "OAT": "^", "FLOAT": "s", "SMART": "o"}
+MARKERS = {
+    "PGD-AT": "D",
+    "PNI": "v",
+    "OAT": "^",
+    "FLOAT": "s",
+    "SMART": "o",
+    "FLOATS-i": "p",
+    "FLOATS-c": "<",
+    "FLOAT slim": "h",
+    "FLOATS slim": "d",
+    "OAT slim": ">",
+}
+SPARE = ("o", "D", "v", "s", "<", "^", "p", ">", "d", "h", "X", "P", "*", "8")  # for variants
+TINTS = (0.0, 0.4, -0.5, 0.2, -0.25, 0.6)  # of a variant's colour: towards white, or black
+DASHES = ("-", (0, (4, 1.4)), (0, (1, 1.1)), (0, (5, 1.2, 1, 1.2)))
 PATHS = {"clean": "#56B4E9", "adversarial": "#CC79A7"}
 PAPER = "#8A8A8A"  # hollow markers: the numbers that the paper prints
 QUIET = "#777777"  # stamps and guides
@@ -41,6 +65,7 @@ DATASETS = {
     "stl10": "STL-10",
     "tiny_imagenet": "Tiny-ImageNet",
 }
+BACKBONES = {"resnet": "ResNet", "wrn": "WRN", "vgg": "VGG"}
 
 P = ParamSpec("P")
 Look = dict[str, Any]  # keyword arguments of matplotlib
@@ -73,14 +98,75 @@ def canvas(
     return figure, axes
 
 
+@dataclass(frozen=True)
+class Face:
+    """What tells one series from the others: colour, marker and dashes of the line.
+
+    ink is the colour of its words, dark enough to be read on white.
+    """
+
+    colour: str
+    marker: str
+    line: Any
+    ink: str
+
+
 def method(label: str) -> str:
-    """Return the method that a label begins with: 'SMART' of 'SMART [D D S S] 0.25'."""
-    return choose("method", label.split(" ")[0], COLOURS)
+    """Return the method that a label begins with: 'FLOAT slim' of 'FLOAT slim, SF 0.5'."""
+    own = [name for name in COLOURS if f"{label},".startswith((f"{name} ", f"{name},"))]
+    return max(own, key=len) if own else choose("method", label.split(" ")[0].rstrip(","), COLOURS)
+
+
+def faces(labels: list[str]) -> dict[str, Face]:
+    """Return the look of every label of a figure, which depends on nothing but the labels.
+
+    The bare name of a method, else its first variant, has the look of the method; further variants
+    have its hue in another shade, dashes and a marker that no method of the figure has.
+    """
+    methods = {label: method(label) for label in labels}
+    spare = [marker for marker in SPARE if marker not in {MARKERS[m] for m in methods.values()}]
+    found = {}
+    for own in dict.fromkeys(methods.values()):
+        variants = sorted(
+            (one for one in methods if methods[one] == own), key=lambda one: one != own
+        )
+        if len(variants) > len(TINTS):
+            raise UserError(
+                f"A figure tells {len(TINTS)} variants of a method apart, but there are "
+                f"{len(variants)} of {own}; draw some of them in another figure."
+            )
+        for i, label in enumerate(variants):
+            found[label] = Face(
+                colour=tinted(COLOURS[own], TINTS[i]),
+                marker=MARKERS[own] if i == 0 else spare.pop(0),
+                line=DASHES[i % len(DASHES)],
+                ink=tinted(COLOURS[own], min(TINTS[i] - 0.3, 0.1) if len(variants) > 1 else 0),
+            )
+    return {label: found[label] for label in methods}
+
+
+def tinted(colour: str, share: float) -> str:
+    """Return a colour mixed with white, or with black where the share in [-1, 1] is negative."""
+    if share == 0:
+        return colour
+    goal = 1.0 if share > 0 else 0.0
+    red, green, blue = np.array(to_rgb(colour)) * (1 - abs(share)) + goal * abs(share)
+    return to_hex((red, green, blue))
 
 
 def dataset(name: str) -> str:
     """Return the usual spelling of a data set."""
     return DATASETS.get(name, name)
+
+
+def backbone(name: str) -> str:
+    """Return the usual spelling of a backbone: 'WRN-16-8, width 1' of 'wrn16_8-1'."""
+    network, _, width = name.partition("-")
+    family = network.rstrip("_0123456789")
+    if family not in BACKBONES:
+        return name
+    spelt = f"{BACKBONES[family]}-{network.removeprefix(family).replace('_', '-')}"
+    return f"{spelt}, width {width}" if width else spelt
 
 
 def unique(values: pd.Series) -> list[Any]:
@@ -93,42 +179,58 @@ def shifted(axes: Axes, points: float) -> Transform:
     return axes.transData + ScaledTranslation(points / 72, 0, axes.figure.dpi_scale_trans)
 
 
-def estimate(axes: Axes, x: float, rows: pd.DataFrame, label: str, shift: float = 0.0) -> None:
-    """Draw the mean over seeds as a filled marker with its interval, the seeds as dots beside it.
+def estimate(
+    axes: Axes, x: float, rows: pd.DataFrame, face: Face, shift: float = 0.0, fill: str = ""
+) -> None:
+    """Draw the mean over seeds as a marker with its interval, the seeds as dots beside it.
 
-    shift moves all of it sideways, in points.
+    shift moves all of it sideways, in points. The marker is of one colour with a white edge, or
+    filled with another colour and edged in its own.
     """
-    own, y = method(label), shown(rows)
-    colour = COLOURS[own]
+    y = shown(rows)
+    edge: Look = {"markeredgecolor": "white", "markeredgewidth": 0.5}
+    if fill:
+        edge = {"markerfacecolor": fill, "markeredgecolor": face.colour, "markeredgewidth": 1.0}
     axes.errorbar(
         x,
         y.value,
         yerr=[[y.value - y.low], [y.high - y.value]],
-        color=colour,
-        marker=MARKERS[own],
-        markeredgecolor="white",
-        markeredgewidth=0.5,
+        color=face.colour,
+        marker=face.marker,
         elinewidth=0.8,
         zorder=3,
         transform=shifted(axes, shift),
+        **edge,
     )
     axes.update_datalim([(x, y.low), (x, y.high)])  # moved artists do not count by themselves
     axes.autoscale_view()
     if len(rows) > 1:
-        dots: Look = {"linestyle": "none", "marker": "o", "markersize": 2, "mew": 0, "alpha": 0.6}
         beside = shifted(axes, shift + 4)
-        axes.plot([x] * len(rows), rows["value"], color=colour, transform=beside, **dots)
+        dots(axes, [x] * len(rows), rows["value"], face.colour, markersize=2, transform=beside)
 
 
-def hollow(axes: Axes, x: Any, y: Any, label: str, line: str = "none") -> None:
-    """Draw a paper's numbers: grey and hollow, in the marker of the method."""
+def dots(axes: Axes, x: Any, y: Any, colour: str, **look: Any) -> None:
+    """Draw every seed as a small dot."""
+    usual: Look = {"linestyle": "none", "marker": "o", "markersize": 1.6, "mew": 0, "alpha": 0.6}
+    axes.plot(x, y, color=colour, **usual | look)
+
+
+def extension(axes: Axes, start: float, end: float, y: float, face: Face) -> None:
+    """Draw a thin line from a marker to a second reading of its cost, where it is a larger one."""
+    if end > start * 1.01:
+        axes.plot([start, end], [y, y], color=face.colour, linewidth=0.8, zorder=2.8)
+        axes.plot(end, y, "|", color=face.colour, markersize=6, zorder=2.8)
+
+
+def hollow(axes: Axes, x: Any, y: Any, marker: str, line: str = "none") -> None:
+    """Draw a paper's numbers: grey and hollow, in the marker of the series."""
     axes.plot(
         x,
         y,
         linestyle=line,
         linewidth=0.7,
         color=PAPER,
-        marker=MARKERS[method(label)],
+        marker=marker,
         markerfacecolor="none",
         markeredgecolor=PAPER,
         markersize=5.5,
@@ -136,21 +238,27 @@ def hollow(axes: Axes, x: Any, y: Any, label: str, line: str = "none") -> None:
     )
 
 
-def handles(labels: list[str], line: bool = False) -> list[Line2D]:
-    """Return legend entries for methods."""
+def handles(series: Mapping[str, Face], line: bool = False) -> list[Line2D]:
+    """Return legend entries for series."""
     return [
         Line2D(
             [],
             [],
-            color=COLOURS[method(label)],
-            marker=MARKERS[method(label)],
-            linestyle="-" if line else "none",
+            color=face.colour,
+            marker=face.marker,
+            linestyle=face.line if line else "none",
             markeredgecolor="white",
             markeredgewidth=0.5,
-            label=label,
+            label=label.replace("λ_th", r"λ$_\mathrm{th}$"),
         )
-        for label in labels
+        for label, face in series.items()
     ]
+
+
+def extension_handle(label: str) -> Line2D:
+    """Return the legend entry for the thin line to a second reading of a cost."""
+    look: Look = {"color": QUIET, "marker": "|", "markersize": 6, "linewidth": 0.8}
+    return Line2D([], [], label=label, **look)
 
 
 def paper_handle(names: list[str]) -> Line2D:
@@ -161,7 +269,12 @@ def paper_handle(names: list[str]) -> Line2D:
 
 
 def legend(figure: Figure, entries: list[Any]) -> None:
-    """Put the legend above the panels, outside of the data, in two rows where one is too narrow."""
-    fits = len(entries) <= 4 or figure.get_figwidth() > NARROW
-    columns = len(entries) if fits else (len(entries) + 1) // 2
-    figure.legend(handles=entries, loc="outside upper center", ncols=columns)
+    """Put the legend above the panels, outside of the data, in as few rows as the width allows."""
+    rows = 1 if len(entries) <= 4 or figure.get_figwidth() > NARROW else 2
+    while True:
+        columns = math.ceil(len(entries) / rows)
+        drawn = figure.legend(handles=entries, loc="outside upper center", ncols=columns)
+        if columns == 1 or drawn.get_window_extent().width <= figure.bbox.width:
+            return
+        drawn.remove()
+        rows += 1

@@ -12,7 +12,6 @@ import pytest
 from matplotlib.text import Annotation, Text
 
 from lib import paths, plots, reference
-from lib.errors import UserError
 from lib.intervals import select, wilson
 from lib.plots import style
 from lib.tables import shown
@@ -161,12 +160,6 @@ def test_colours_and_markers_tell_methods_apart():
     assert len(set(style.COLOURS.values())) == len(style.COLOURS) == len(style.MARKERS)
     assert len(set(style.MARKERS.values())) == len(style.MARKERS)
     assert style.PAPER not in style.COLOURS.values()
-
-
-def test_a_variant_has_the_colour_of_its_method_and_a_stranger_none():
-    assert style.method("SMART [D D S S] 0.25") == "SMART"
-    with pytest.raises(UserError, match="did you mean 'FLOAT'"):
-        style.method("FLOT")
 
 
 def test_a_trade_off_shows_means_over_seeds():
