@@ -2,6 +2,7 @@
 
 from lib.plots.layers import bn_statistics, layer_density
 from lib.plots.pareto import pareto
+from lib.plots.rescaling import rescaling
 from lib.plots.style import COLOURS
 from lib.plots.tradeoff import trade_off
 
@@ -10,5 +11,6 @@ __all__ = [
     "bn_statistics",
     "layer_density",
     "pareto",
+    "rescaling",
     "trade_off",
 ]

@@ -15,6 +15,7 @@ from lib import paths, plots, reference
 from lib.intervals import select, wilson
 from lib.plots import style
 from lib.tables import shown
+from tests.plots.test_rescaling import rescaled
 
 CURVES = {  # clean and robust accuracy at the four lam
     "PGD-AT": [(97.0, 1.0), (96.0, 40.0), (95.0, 55.0), (93.0, 60.0)],
@@ -103,6 +104,7 @@ FIGURES = {
     "costs": lambda n: plots.pareto(with_costs(), published(), "preset ci"),
     "layers": lambda n: plots.layer_density(layer_rows(), "preset ci"),
     "norms": lambda n: plots.bn_statistics(norm_rows(n // 64), "preset ci"),
+    "re-scaling": lambda n: plots.rescaling(rescaled(n=n), "preset ci"),
 }
 
 
