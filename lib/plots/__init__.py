@@ -1,6 +1,7 @@
 """Figures from tidy frames: one style, one colour per method; needs neither torch nor the runs."""
 
 from lib.plots.layers import bn_statistics, layer_density
+from lib.plots.memory import memory_accuracy
 from lib.plots.pareto import pareto
 from lib.plots.rescaling import rescaling
 from lib.plots.style import COLOURS
@@ -10,6 +11,7 @@ __all__ = [
     "COLOURS",
     "bn_statistics",
     "layer_density",
+    "memory_accuracy",
     "pareto",
     "rescaling",
     "trade_off",
