@@ -15,6 +15,7 @@ from lib.plots import style
 
 HALF = 50.0  # percent: the line of SMART, section 3
 PAIR = "#0072B2"
+SHORTCUT = "downsample"  # in the names of 1x1 convolutions beside a block
 
 
 @style.styled
@@ -23,35 +24,17 @@ def layer_density(metrics: pd.DataFrame, stamp: str = "") -> Figure:
 
     Shortcut convolutions are hollow and stand off the line; seeds are dots around their mean.
     """
-    rows = metrics[metrics["metric"].str.startswith("density:")]
-    rows = rows.assign(layer=rows["metric"].str.removeprefix("density:"))
+    rows = by_layer(metrics, "density:")
     layers = style.unique(rows["layer"])
     figure, ((axes,),) = style.canvas(style.WIDE, 2.7, stamp)
-    place: style.Look = {layer: i for i, layer in enumerate(layers)}
-    main = [layer for layer in layers if "downsample" not in layer]
-    other = [layer for layer in layers if "downsample" in layer]
     labels = style.unique(rows["method"])
     colours = dict(zip(labels, _shades(len(labels)), strict=True))
     for label, size in zip(labels, np.linspace(6, 4, len(labels)), strict=True):
-        own = rows[rows["method"] == label]
-        mean = own.groupby("layer")["value"].mean()
-        colour = colours[label]
-        dot: style.Look = {"marker": "o", "markersize": size, "zorder": 3}
-        axes.plot([place[n] for n in main], mean[main], color=colour, mec="white", mew=0.5, **dot)
-        look: style.Look = dot | {"linestyle": "none", "mfc": "white", "mec": colour}
-        axes.plot([place[n] for n in other], mean[other], **look)
-        if len(style.unique(own["seed"])) > 1:
-            dots: style.Look = {
-                "linestyle": "none",
-                "marker": "o",
-                "markersize": 1.6,
-                "mew": 0,
-                "alpha": 0.5,
-            }
-            axes.plot(own["layer"].map(place), own["value"], color=colour, **dots)
+        look: style.Look = {"color": colours[label], "marker": "o", "markersize": size}
+        draw_by_depth(axes, rows[rows["method"] == label], layers, look)
     axes.axhline(HALF, color=style.QUIET, linewidth=0.8, linestyle="--", zorder=1)
     top = min(105.0, max(60.0, 1.08 * rows["value"].max()))
-    _stages(axes, layers, top)
+    draw_stages(axes, layers, top)
     axes.set_xticks(range(len(layers)), [_short(n) for n in layers], rotation=60, ha="right",
                     rotation_mode="anchor")  # fmt: skip
     axes.set_xlim(-0.6, len(layers) - 0.4)
@@ -60,12 +43,40 @@ def layer_density(metrics: pd.DataFrame, stamp: str = "") -> Figure:
     axes.set_ylabel("non-zero weights, %")
     axes.set_xlabel("convolution, from input to output")
     entries = [Line2D([], [], color=colours[n], marker="o", mec="white", label=n) for n in labels]
-    hollow: style.Look = {"linestyle": "none", "marker": "o", "mfc": "white", "mec": style.QUIET}
-    entries.append(Line2D([], [], label="1x1 shortcut", **hollow))
+    entries.append(shortcut_handle())
     line: style.Look = {"color": style.QUIET, "linewidth": 0.8, "linestyle": "--"}
     entries.append(Line2D([], [], label="half of the weights", **line))
     style.legend(figure, entries)
     return figure
+
+
+def by_layer(metrics: pd.DataFrame, prefix: str) -> pd.DataFrame:
+    """Return the rows of a metric that is named by layer, with the layer in a column."""
+    rows = metrics[metrics["metric"].str.startswith(prefix)]
+    return rows.assign(layer=rows["metric"].str.removeprefix(prefix))
+
+
+def draw_by_depth(axes: Axes, rows: pd.DataFrame, layers: list[str], look: style.Look) -> None:
+    """Draw means over seeds at the places of their layers, shortcuts hollow and off the line.
+
+    Seeds are dots where there are several; look has at least a colour.
+    """
+    place: style.Look = {layer: i for i, layer in enumerate(layers)}
+    mean = rows.groupby("layer")["value"].mean()
+    measured = [layer for layer in layers if layer in mean.index]
+    main = [layer for layer in measured if SHORTCUT not in layer]
+    other = [layer for layer in measured if SHORTCUT in layer]
+    axes.plot([place[n] for n in main], mean[main], **look, mec="white", mew=0.5, zorder=3)
+    edge: style.Look = {"linestyle": "none", "mfc": "white", "mec": look["color"], "zorder": 3}
+    axes.plot([place[n] for n in other], mean[other], **look | edge)
+    if len(style.unique(rows["seed"])) > 1:
+        style.dots(axes, rows["layer"].map(place), rows["value"], look["color"], alpha=0.5)
+
+
+def shortcut_handle() -> Line2D:
+    """Return the legend entry for shortcut convolutions."""
+    hollow: style.Look = {"linestyle": "none", "marker": "o", "mfc": "white", "mec": style.QUIET}
+    return Line2D([], [], label="1x1 shortcut", **hollow)
 
 
 def _shades(number: int) -> list[tuple[float, ...]]:
@@ -80,7 +91,7 @@ def _short(layer: str) -> str:
     return f"{head} {last}".strip()
 
 
-def _stages(axes: Axes, layers: list[str], top: float) -> None:
+def draw_stages(axes: Axes, layers: list[str], top: float) -> None:
     """Shade every other stage and write its number at the top."""
     stage = [layer.split(".")[0] if "." in layer else "stem" for layer in layers]
     for number, name in enumerate(dict.fromkeys(stage)):

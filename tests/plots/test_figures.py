@@ -15,6 +15,7 @@ from lib import paths, plots, reference
 from lib.intervals import select, wilson
 from lib.plots import style
 from lib.tables import shown
+from tests.plots.test_channels import channel_rows, magnitudes
 from tests.plots.test_memory import NETWORKS, memory_rows
 from tests.plots.test_rescaling import rescaled
 
@@ -107,6 +108,7 @@ FIGURES = {
     "norms": lambda n: plots.bn_statistics(norm_rows(n // 64), "preset ci"),
     "re-scaling": lambda n: plots.rescaling(rescaled(n=n), "preset ci"),
     "memory": lambda n: plots.memory_accuracy(memory_rows(n=n), published(), NETWORKS, "preset ci"),
+    "channels": lambda n: plots.channel_heatmap(magnitudes(), channel_rows(), "conv1", f"n = {n}"),
 }
 
 
