@@ -96,11 +96,12 @@ def counts(metrics: pd.DataFrame) -> list[Claim]:
             {"{} weights a read and {} multipliers, not printed".format(*MACHINE): here},
         ),
     }
-    return [*audit.judged(readings), *orders(metrics, grid)]
+    return [*audit.judged(readings), *orders(metrics)]
 
 
-def orders(metrics: pd.DataFrame, grid: pd.DataFrame) -> list[Claim]:
+def orders(metrics: pd.DataFrame) -> list[Claim]:
     """Judge that FLOAT beats OAT in storage for every network and in delay on every machine."""
+    grid = machines(metrics, "network_ratio")
     size = select(metrics, metric="bytes_8bit").pivot_table(
         "value", index="backbone", columns="method"
     )
@@ -113,7 +114,7 @@ def orders(metrics: pd.DataFrame, grid: pd.DataFrame) -> list[Claim]:
     )
     faster = share(
         "fig8-delay-order",
-        "FLOAT's convolutions are faster than OAT's, whatever the machine",
+        "All convolutions of ResNet-34 take less time with FLOAT than with OAT, on any machine",
         int((grid > 1).to_numpy().sum()),
         grid.size,
     )

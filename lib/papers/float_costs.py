@@ -47,16 +47,17 @@ def storage(study: Study) -> Rows:
         where: Columns = {"dataset": dataset, "backbone": backbone}
         for label, name in COUNTED.items():
             found = _counted(name, backbone)
-            for metric, value in (
-                ("bytes_8bit", found.stored),
-                ("bytes_8bit:as built", found.total["params"]),
-                ("macs", found.total["macs"]),
-                ("noise_adds", found.total["noise_adds"]),
-            ):
-                if backbone == "resnet34" or metric.startswith("bytes"):
-                    rows.append(row(study, method=label, metric=metric, value=value, **where))
-        every = 4 * _counted("plain", backbone).stored
-        rows.append(row(study, method=EACH, metric="bytes_8bit", value=every, **where))
+            sizes = {"bytes_8bit": found.stored, "bytes_8bit:as built": found.total["params"]}
+            operations = {metric: found.total[metric] for metric in ("macs", "noise_adds")}
+            values = sizes | (operations if backbone == "resnet34" else {})
+            rows += [
+                row(study, method=label, metric=m, value=v, **where) for m, v in values.items()
+            ]
+            if label == PLAIN:
+                rows += [
+                    row(study, method=EACH, metric=m, value=4 * v, **where)
+                    for m, v in sizes.items()
+                ]
     return rows
 
 
