@@ -13,7 +13,7 @@ import pandas as pd
 
 from lib.papers.study import Study
 from lib.published.ledger import count, delay_table, layer_delays, training_cost
-from lib.recipe import Float, Method, Oat, PgdAt, Recipe
+from lib.recipe import Float, Method, Oat, PgdAt
 from lib.rows import row
 
 Columns = dict[str, Any]
@@ -29,11 +29,6 @@ BACKBONES = {"resnet34": "cifar10", "wrn16_8": "svhn", "wrn40_2": "stl10"}
 MACHINE = (8, 175)  # weights a read and multipliers that print 1.66; the paper gives neither
 READS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 MULTIPLIERS = (32, 64, 96, 128, 175, 256, 350, 512, 1024)
-
-
-def recipes(study: Study) -> dict[str, Recipe]:
-    """Return the recipes to be timed by label, those of the first seed."""
-    return {job.label: job.recipe for job in study.jobs if job.recipe.seed == study.seeds[0]}
 
 
 def storage(study: Study) -> Rows:
@@ -122,13 +117,12 @@ def passes(study: Study) -> Rows:
 
     A forward pass counts 1, the gradient of the image 1, that of the weights 2.
     """
-    found = recipes(study)
     cost = {}
-    for label, recipe in found.items():
+    for label, recipe in study.timed.items():
         clean, attacked = shares(recipe.method)
         cost[label] = training_cost(attacked, clean, attacked, recipe.attack.steps)
     rows = []
-    for label, recipe in found.items():
+    for label, recipe in study.timed.items():
         values = {
             "attacked_share": shares(recipe.method)[1],
             f"pass_ratio:{BASE}": cost[label] / cost[BASE],
@@ -137,38 +131,38 @@ def passes(study: Study) -> Rows:
     return rows
 
 
-def times(study: Study, training: pd.DataFrame, inference: Iterable[pd.DataFrame]) -> Rows:
-    """Return measured ratios to FLOAT and to PGD-AT with intervals; times are of `lib.timing`.
-
-    train_ratio:BASE is per epoch, latency_ratio:BASE:B* for each batch size timed. PGD-AT for four
-    lambdas counts four times the one at lambda = 1, as in the paper.
-    """
+def measured(study: Study, seconds: pd.DataFrame, metric: str, base: str) -> Rows:
+    """Return ratios of times of `lib.timing` to those of base, with intervals, one row a label."""
     from lib.timing import ratios
 
-    found = recipes(study)
+    return [
+        row(
+            study,
+            study.timed[label.split(", ")[0]],
+            method=label,
+            metric=metric,
+            value=value,
+            ci_low=low,
+            ci_high=high,
+            n=n,
+        )
+        for label, value, low, high, n in ratios(seconds, base).itertuples(index=False)
+    ]
 
-    def rows(seconds: pd.DataFrame, metric: str, base: str) -> Rows:
-        return [
-            row(
-                study,
-                found[label.split(",")[0]],
-                method=label,
-                metric=metric,
-                value=value,
-                ci_low=low,
-                ci_high=high,
-                n=n,
-            )
-            for label, value, low, high, n in ratios(seconds, base).itertuples(index=False)
-        ]
 
-    out: Rows = []
+def times(study: Study, training: pd.DataFrame, inference: Iterable[pd.DataFrame]) -> Rows:
+    """Return measured ratios to FLOAT and to PGD-AT, of training and of passes by column batch.
+
+    train_ratio:BASE is per epoch, latency_ratio:BASE:B* for each batch size. PGD-AT for four
+    lambdas counts four times the one at lambda = 1, as in the paper.
+    """
+    rows: Rows = []
     for base in (BASE, PLAIN):
-        own = rows(training, f"train_ratio:{base}", base)
+        own = measured(study, training, f"train_ratio:{base}", base)
         plain = next(line for line in own if line["method"] == PLAIN)
         four = {name: 4 * plain[name] for name in ("value", "ci_low", "ci_high")}
-        out += [*own, plain | four | {"method": EACH}]
+        rows += [*own, plain | four | {"method": EACH}]
         for seconds in inference:
             (batch,) = seconds["batch"].unique()
-            out += rows(seconds, f"latency_ratio:{base}:B{batch}", base)
-    return out
+            rows += measured(study, seconds, f"latency_ratio:{base}:B{batch}", base)
+    return rows

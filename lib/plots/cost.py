@@ -83,7 +83,7 @@ def _point(axes: Axes, label: str, x: float, low: float | None = None, high: flo
 
 
 def _printed(axes: Axes, label: str, x: float) -> None:
-    style.hollow(axes, [x], [ROWS.index(label) + BETWEEN], label)
+    style.hollow(axes, [x], [ROWS.index(label) + BETWEEN], style.MARKERS[style.method(label)])
 
 
 def _logarithmic(axes: Axes, ticks: Sequence[float], low: float, high: float) -> None:

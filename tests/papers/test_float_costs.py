@@ -10,22 +10,15 @@ import torch
 
 from lib import paths
 from lib.errors import UserError
-from lib.papers import audit, float_cost_claims, float_costs, smart
-from lib.papers.study import Builder
+from lib.papers import ARTIFACTS, audit, float_cost_claims, float_costs
 from lib.recipe import Float, Oat, PgdAt, Plain
 from lib.rows import frame
 from lib.trainers import Context, objective
 
-METHODS = {"PGD-AT": PgdAt(), "OAT": Oat(), "FLOAT": Float(), "SMART": smart.METHODS["SMART"]}
-
 
 @pytest.fixture(scope="module")
 def study():
-    b = Builder("float/fig8_cost", "ci")
-    for setting, seed in b.settings():
-        for label, method in METHODS.items():
-            b.add(label, b.recipe(setting, seed, method), (), ())
-    return b.study()
+    return ARTIFACTS["float/fig8_cost"]("ci")
 
 
 @pytest.fixture(scope="module")
