@@ -100,3 +100,10 @@ def test_every_machine_has_its_number_and_those_that_print_the_papers_an_outline
     outlined = {(p.get_x() + 0.5, p.get_y() + 0.5) for p in panel.patches}
     assert outlined == {at for at, text in written.items() if text == f"{TEXT['delay_vs_oat']:g}"}
     assert outlined
+
+
+def test_no_published_time_is_cut_off_where_ours_are_smaller(metrics):
+    times = metrics["metric"] == "train_ratio:FLOAT"
+    metrics.loc[times, ["value", "ci_low", "ci_high"]] = 1.0
+    low, high = fig8(metrics, TEXT).axes[0].get_xlim()
+    assert low < 1 and high > 4 * TEXT["train_time_vs_float_pgd_at"]
