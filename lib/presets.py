@@ -46,14 +46,16 @@ class Strong(Part):
 class Preset(Part):
     """How large everything is; settings[0] is the main one, the others more data sets.
 
-    images is the number of test images evaluated (0: all), judge says whether there are enough of
-    them for a verdict, timing_rounds how often each training step is timed.
+    images is the number of test images evaluated (0: all), slow_images that under attacks of many
+    steps where it is smaller, judge says whether there are enough of them for a verdict,
+    timing_rounds how often each training step is timed.
     """
 
     name: str
     settings: tuple[Setting, ...]
     images: int
     judge: bool = True
+    slow_images: int = 0
     strong: Strong = field(default=Strong())
     timing_rounds: int = 15
 
@@ -124,6 +126,7 @@ PRESETS: dict[str, Preset] = {
                 ),
             ),
             images=2_000,
+            slow_images=500,
             strong=Strong(images=500, eot=5),
         ),
         # the papers' data sets, networks and epochs

@@ -192,13 +192,15 @@ def fig10_other_attacks(
 ) -> Study:
     """Plan FLOAT and OAT under PGD-20 and FGSM, FLOAT and PGD-AT under AutoAttack.
 
+    PGD-20 keeps the step of PGD-7 in one reading of section 4.5 and its sum of steps in the other.
     AutoAttack is its standard version at lam = 0, where FLOAT has no noise, else 'rand'.
     """
     b = Builder("float/fig10_other_attacks", preset, seeds, overrides)
     for setting, seed in b.settings():
         eps = b.recipe(setting, seed, Float()).attack.eps
-        gentle = PGD20 | {"step": min(1.25 * eps, eps + 4 / 255) / 20}
-        others: list[Mapping[str, Any]] = [PGD20, gentle, FGSM]
+        slow = PGD20 | {"images": b.preset.slow_images or b.preset.images}
+        gentle = slow | {"step": min(1.25 * eps, eps + 4 / 255) / 20}
+        others: list[Mapping[str, Any]] = [slow, gentle, FGSM]
         oat = b.recipe(setting, seed, Oat())
         b.add("OAT", oat, LAMBDAS, others)
         for lam in LAMBDAS:
