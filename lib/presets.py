@@ -121,7 +121,7 @@ PRESETS: dict[str, Preset] = {
                     role="svhn",
                 ),
                 Setting(
-                    *(Data("cifar10", train_images=6_000), Model("wrn40_2", width=4), _FEW),
+                    *(Data("cifar10", train_images=3_000), Model("wrn40_2", width=4), _FEW),
                     role="stl10",
                 ),
             ),

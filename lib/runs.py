@@ -89,6 +89,11 @@ def check(recipe: Recipe, protocols: Iterable[Protocol] = ()) -> None:
         spec.check_limit(protocol.split, protocol.images)
         if isinstance(recipe.method, Oat) and recipe.method.encoding != "none":
             choose_lam(protocol.lam, recipe.method.lambdas)
+        if protocol.slim not in getattr(recipe.method, "slims", (1.0,)):
+            raise UserError(
+                f"This {recipe.method.kind} network has no sub-network of slimming factor "
+                f"{protocol.slim:g}; score one that method.slims names."
+            )
         if protocol.weights == "best" and not recipe.train.validate_every:
             raise UserError("There are no best weights without validation; set validate_every.")
 

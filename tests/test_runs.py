@@ -302,6 +302,8 @@ def test_what_training_would_refuse_is_refused_by_the_check():
         runs.check(RECIPE, [Protocol(images=100_000)])
     with pytest.raises(UserError, match="validation"):
         runs.check(RECIPE, [Protocol(weights="best")])
+    with pytest.raises(UserError, match=r"no sub-network of slimming factor 0\.5"):
+        runs.check(RECIPE, [Protocol(slim=0.5)])
     oat = Recipe(RECIPE.data, RECIPE.model, Oat(lambdas=(0.0, 0.2)), RECIPE.train, RECIPE.attack)
     with pytest.raises(UserError, match="no code for lam 1"):
         runs.check(oat, [Protocol(lam=1.0)])

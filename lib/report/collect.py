@@ -126,8 +126,10 @@ def _claims(home: Path) -> tuple[pd.DataFrame, list[str]]:
 
 def _is_current(key: str, run: dict[str, Any], code: str) -> bool:
     """Return whether a run was made by today's code, or verified to be what that would make."""
-    verified = store.read_json(paths.runs() / key / "verified.json").get("code")
-    return run.get("code") in (None, code) or verified == code
+    if run.get("code") in (None, code):
+        return True
+    verified = store.read_signed(paths.runs() / key / "verified.json") or {}
+    return verified.get("code") == code
 
 
 def _marks(runs: list[dict[str, Any]]) -> list[str]:
