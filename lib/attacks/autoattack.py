@@ -1,12 +1,15 @@
 """AutoAttack (Croce and Hein 2020): its attacks come from pyautoattack, the order of them is here.
 
-An image that one attack breaks is spared by the following ones.
+An image that one attack breaks is spared by the following ones. For functions that draw noise an
+image counts as broken when every one of eot draws gets it wrong: a single draw would spare images
+after one lucky error and keep examples that fail on the next draw.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,7 +18,15 @@ from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
 from torch import Tensor
 
-from lib.attacks.loss import Classifier
+from lib.attacks.loss import (
+    BACKWARD,
+    Classifier,
+    Worst,
+    check_count,
+    check_gradient,
+    check_images,
+    check_logits,
+)
 from lib.attacks.norms import NORMS
 from lib.errors import UserError, check_range, choose
 
@@ -23,9 +34,9 @@ VERSIONS = {
     "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
     "rand": ("apgd-ce", "apgd-dlr"),
 }
-TARGETS = 9  # classes that a targeted attack tries, the likeliest first
 LEAST = {"standard": 4, "rand": 3}  # classes that the DLR losses need
 SPELLING = {"linf": "Linf", "l2": "L2", "l1": "L1"}
+REPORT = 1e-3  # of the work, between two reports of progress
 
 _silent = logging.getLogger("lib.attacks.autoattack")
 _silent.disabled = (
@@ -47,85 +58,180 @@ def autoattack(
     seed: int = 0,
     on_step: Callable[[float], None] = lambda done: None,
 ) -> Tensor:
-    """Return images within eps of x in norm, inside [0, 1], that f gets wrong where it can.
+    """Return images within eps of x in norm, inside [0, 1], that f gets wrong where one was found.
 
-    Images that no attack breaks come back as they are. f maps images (N, C, H, W) to logits;
-    nothing of it is changed. 'standard' is APGD-CE, targeted APGD and FAB with up to nine targets,
-    and Square; 'rand', for functions that draw noise, is APGD-CE and APGD-DLR with gradients
-    averaged over eot draws. steps are the iterations of APGD and FAB, queries those of Square. The
-    same seed gives the same images, as far as f does not draw from a generator of its own; torch's
-    global one is seeded for the attack and put back. on_step gets a rising estimate of the share
-    done.
+    f maps float32 images (N, C, H, W) to logits; nothing of it is changed. 'standard' is APGD-CE,
+    targeted APGD and FAB with up to nine targets, and Square; an image that is wrong from the start
+    or that none of them breaks comes back as it is. 'rand', for functions that draw noise, is
+    APGD-CE and APGD-DLR with gradients averaged over eot draws; of what they find, and the image
+    itself, it keeps what eot draws get wrong most often. steps are the iterations of APGD
+    and FAB, queries those of Square. The same seed gives the same images, as far as f does not
+    draw from a generator of its own; torch's global one is seeded for the attack and put back.
+    on_step gets a rising estimate of the share done.
     """
     choose("version of AutoAttack", version, VERSIONS)
     choose("norm", norm, NORMS)
     check_range("eps", eps, 0)
     for name, count in (("steps", steps), ("eot", eot), ("queries", queries)):
-        check_range(name, count, 1)
-    devices = [x.device] if x.device.type == "cuda" else []
+        check_count(name, count, 1)
+    check_images(x, y)
+    if x.ndim != 4:
+        raise UserError(f"Images have shape {tuple(x.shape)} but AutoAttack needs (N, C, H, W).")
+    if version == "standard" and norm != "linf":
+        _check_beyond_linf(norm, x, steps)
+    x, y = x.detach().float().contiguous(), y.detach().long()
+    if eps == 0 or len(x) == 0:
+        return x.clone()
+    seeds = torch.randint(2**62, (8,), generator=torch.Generator().manual_seed(seed)).tolist()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices), torch.inference_mode(False), torch.no_grad():
-        x, y = x.detach().float().contiguous(), y.detach()
-        if not len(x) or eps == 0:
-            return x.clone()
-        torch.manual_seed(seed)
-        scores = f(x)
-        classes = scores.shape[1]
-        if classes < LEAST[version]:
-            raise UserError(
-                f"AutoAttack's version '{version}' needs {LEAST[version]} classes or more, the "
-                f"classifier has {classes}; use PGD."
-            )
-        out, robust = x.clone(), scores.argmax(1) == y
-        names = VERSIONS[version]
-        for index, name in enumerate(names):
-
-            def within(done: float, index: int = index) -> None:
-                on_step((index + done) / len(names))
-
-            watch = _Watched(f, within)
-            attack = _attack(name, watch, norm, eps, steps, eot, queries, classes)
-            attack.seed = seed
-            watch.expected = _calls(name, steps, eot if version == "rand" else 1, queries, classes)
-            if robust.any():
-                _break(attack, f, x, y, out, robust, norm, eps)
-            on_step((index + 1) / len(names))
-        return out
+        x, y = x.clone(), y.clone()  # an inference tensor cannot be differentiated
+        torch.manual_seed(seeds.pop())
+        budget = _Budget(norm, eps, steps, eot, queries, _others(f, x, y, version))
+        worst = Worst(f, x, y, budget.draws(version))
+        work = budget.forwards(version)
+        watched = _Watched(f, sum(work.values()), on_step)
+        for name, forwards in work.items():
+            _extend(worst, x, name, version, budget, watched, seeds.pop())
+            watched.finish(forwards)
+        return worst.images
 
 
-def _break(
-    attack: Any,
-    f: Classifier,
+def _check_beyond_linf(norm: str, x: Tensor, steps: int) -> None:
+    """Refuse what the package's L2 and L1 attacks cannot do."""
+    if x.shape[2] < 5:
+        raise UserError(
+            f"AutoAttack in {norm} needs images of 5 rows or more, these have {x.shape[2]}; "
+            "use PGD."
+        )
+    if norm == "l1":
+        check_range("steps of AutoAttack in l1", steps, 2)
+
+
+def _others(f: Classifier, x: Tensor, y: Tensor, version: str) -> int:
+    """Return how many classes an image can be mistaken for; refuse too few for the version."""
+    logits = f(x)
+    check_logits(logits, y)
+    classes = logits.shape[1]
+    if classes < LEAST[version]:
+        raise UserError(
+            f"AutoAttack's version '{version}' needs {LEAST[version]} classes or more, the "
+            f"classifier has {classes}; use PGD."
+        )
+    return classes - 1
+
+
+@dataclass(frozen=True)
+class _Budget:
+    """How hard each attack tries; others are the classes that an image can be mistaken for."""
+
+    norm: str
+    eps: float
+    steps: int
+    eot: int
+    queries: int
+    others: int
+
+    def draws(self, version: str) -> int:
+        """Return the passes that one gradient, or one judgement, averages over."""
+        return self.eot if version == "rand" else 1
+
+    def restarts(self, version: str) -> int:
+        """Return how often APGD-CE starts: the standard version tries five times in L1."""
+        return 5 if self.norm == "l1" and version == "standard" else 1
+
+    @property
+    def apgd_targets(self) -> int:
+        """Return how many classes APGD-T aims at, the likeliest first."""
+        return min(5 if self.norm == "l1" else 9, self.others)
+
+    @property
+    def fab_targets(self) -> int:
+        """Return how many classes FAB-T aims at, the likeliest first."""
+        return min(9, self.others)
+
+    def forwards(self, version: str) -> dict[str, int]:
+        """Return the forward passes of each attack on an image that it never breaks, in order."""
+        climb = BACKWARD * self.draws(version) * (self.steps + 1)
+        each = {
+            "apgd-ce": climb * self.restarts(version),
+            "apgd-dlr": climb,
+            "apgd-t": climb * self.apgd_targets,
+            "fab-t": (BACKWARD + 1) * self.steps * self.fab_targets,
+            "square": self.queries,
+        }
+        return {name: each[name] for name in VERSIONS[version]}
+
+
+def forwards(version: str, steps: int, eot: int, queries: int, classes: int) -> int:
+    """Return the forward passes that AutoAttack in Linf spends on an image it never breaks."""
+    return sum(_Budget("linf", 0.0, steps, eot, queries, classes - 1).forwards(version).values())
+
+
+def _extend(
+    worst: Worst,
     x: Tensor,
-    y: Tensor,
-    out: Tensor,
-    robust: Tensor,
-    norm: str,
-    eps: float,
+    name: str,
+    version: str,
+    budget: _Budget,
+    watched: _Watched,
+    seed: int,
 ) -> None:
-    """Attack the images that still stand; where one falls, write it to out and robust. In place."""
-    standing = robust.nonzero().flatten()
-    adv = attack.perturb(x[standing].clone(), y[standing].clone())
-    # rounding may have left the ball by a bit
-    adv = NORMS[norm]().project(adv, x[standing], eps)
-    fallen = f(adv).argmax(1) != y[standing]
-    out[standing[fallen]] = adv[fallen]
-    robust[standing[fallen]] = False
+    """Attack the images that are not yet wrong in every draw, and keep what is worse."""
+    standing = (worst.errors < 1).nonzero().flatten()
+    if not len(standing):
+        return
+    clean, labels = x[standing], worst.y[standing]
+    attack = _attack(name, watched, version, budget)
+    attack.seed = seed
+    torch.manual_seed(seed)
+    try:
+        if version == "rand":  # its `perturb` leaves out images that one draw gets wrong
+            attack.init_hyperparam(clean)
+            highest, _, _, wrong = attack.attack_single_run(clean, labels)
+            found = [highest, wrong]
+        else:
+            found = [attack.perturb(clean.clone(), labels)]
+    except AssertionError as error:
+        raise UserError(
+            f"AutoAttack's {name} cannot attack this classifier ({error or 'a check failed'}); "
+            "use PGD."
+        ) from error
+    ball = NORMS[budget.norm]()
+    for adv in found:  # projected, because rounding may have left the ball by a bit
+        worst.offer(ball.project(adv, clean, budget.eps), standing)
 
 
 class _Watched:
-    """A classifier that counts its calls, returns float32 and a gradient of plain layout."""
+    """A classifier that returns float32 logits of its own and reports how much of total is done.
 
-    def __init__(self, f: Classifier, report: Callable[[float], None]) -> None:
-        self.f, self.report = f, report
-        self.calls, self.expected = 0, 1
+    A pass with gradient counts as much as it costs, in forward passes.
+    """
+
+    def __init__(self, f: Classifier, total: int, report: Callable[[float], None]) -> None:
+        self.f, self.total, self.report = f, total, report
+        self.before, self.now, self.shown = 0, 0, 0.0
 
     def __call__(self, x: Tensor) -> Tensor:
-        self.calls += 1
-        self.report(min(1.0, self.calls / self.expected))
-        if x.requires_grad and torch.is_grad_enabled():
-            x = x.view_as(x)
-            x.register_hook(lambda grad: grad.contiguous())  # the package flattens it
-        return self.f(x).float().clone()  # Square writes into it
+        differentiated = torch.is_grad_enabled() and x.requires_grad
+        logits = self.f(x)
+        if differentiated:
+            check_gradient(logits)
+        self.now += BACKWARD if differentiated else 1
+        self.tell()
+        return logits.float().clone()  # Square writes into it
+
+    def tell(self) -> None:
+        """Report the share done, where it has grown enough since the last report."""
+        share = min(1.0, (self.before + self.now) / self.total)
+        if share >= self.shown + REPORT or share == 1.0 > self.shown:
+            self.shown = share
+            self.report(share)
+
+    def finish(self, forwards: int) -> None:
+        """Count an attack as done, which may have taken fewer passes than expected."""
+        self.before, self.now = self.before + forwards, 0
+        self.tell()
 
 
 class _Fab(FABAttack_PT):
@@ -144,40 +250,23 @@ class _Fab(FABAttack_PT):
         return gap.detach().unsqueeze(1), grad.unsqueeze(1)
 
 
-def _attack(
-    name: str,
-    f: Classifier,
-    norm: str,
-    eps: float,
-    steps: int,
-    eot: int,
-    queries: int,
-    classes: int,
-) -> Any:
+def _attack(name: str, f: Classifier, version: str, budget: _Budget) -> Any:
     """Return the package's attack as AutoAttack sets it up for its versions."""
-    common = {"norm": SPELLING[norm], "eps": eps}
-    targets = min(TARGETS, classes - 1)
-    apgd = {"n_iter": steps, "use_largereps": norm == "l1", "logger": _silent}
-    if name == "apgd-t":
-        targeted = APGDAttack_targeted(f, **common, **apgd, n_target_classes=targets)
-        return targeted
+    ball = {"norm": SPELLING[budget.norm], "eps": budget.eps}
     if name == "fab-t":
-        return _Fab(f, **common, n_iter=steps, targeted=True, n_target_classes=targets)
+        targets = budget.fab_targets
+        return _Fab(f, **ball, n_iter=budget.steps, targeted=True, n_target_classes=targets)
     if name == "square":
-        return SquareAttack(f, **common, n_queries=queries, resc_schedule=False)
-    restarts = 5 if norm == "l1" else 1
+        return SquareAttack(f, **ball, n_queries=budget.queries, resc_schedule=False)
+    shrinking = budget.norm == "l1" and version == "standard"  # from three times the radius
+    apgd = {"n_iter": budget.steps, "use_largereps": shrinking, "logger": _silent}
+    if name == "apgd-t":
+        return APGDAttack_targeted(f, **ball, **apgd, n_target_classes=budget.apgd_targets)
     return APGDAttack(
-        f, **common, **apgd, n_restarts=restarts, loss=name.removeprefix("apgd-"), eot_iter=eot
+        f,
+        **ball,
+        **apgd,
+        loss=name.removeprefix("apgd-"),
+        n_restarts=budget.restarts(version),
+        eot_iter=budget.draws(version),
     )
-
-
-def _calls(name: str, steps: int, eot: int, queries: int, classes: int) -> int:
-    """Return about how often an attack calls the classifier, if no image falls early."""
-    targets = min(TARGETS, classes - 1)
-    return {
-        "apgd-ce": (steps + 1) * eot,
-        "apgd-dlr": (steps + 1) * eot,
-        "apgd-t": (steps + 2) * targets,
-        "fab-t": 2 * steps * targets,
-        "square": queries,
-    }[name]

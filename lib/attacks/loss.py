@@ -1,4 +1,7 @@
-"""The loss that attacks raise, and its gradient with respect to the images alone."""
+"""The loss that attacks raise, its gradient with respect to the images alone, the worst of several.
+
+Also what every attack refuses about images, labels and logits.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,58 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.errors import UserError
+from lib.errors import UserError, check_range
 
 Classifier = Callable[[Tensor], Tensor]
+BACKWARD = 3  # cost of forward and backward together, in forwards
 
 
-def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Return the cross-entropy of each image (N,), in float32 or better also under autocast."""
+def check_count(name: str, count: float, least: int) -> None:
+    """Refuse what is no whole number or below least."""
+    if check_range(name, count, least) != int(count):
+        raise UserError(f"{name} is {count} but must be a whole number.")
+
+
+def check_images(x: Tensor, y: Tensor) -> None:
+    """Refuse images that are no floats in [0, 1], and labels that are not theirs."""
+    if not x.is_floating_point():
+        raise UserError(f"Images are {x.dtype} but attacks need floats in [0, 1]; divide by 255.")
+    if y.shape != x.shape[:1]:
+        raise UserError(
+            f"Labels have shape {tuple(y.shape)} but {len(x)} images need shape ({len(x)},)."
+        )
+    if x.numel() == 0:
+        return
+    low, high = torch.stack(x.detach().aminmax()).tolist()
+    if not (low >= 0 and high <= 1):
+        raise UserError(
+            f"Images span {low:g} to {high:g} but attacks need them in [0, 1]; "
+            "put normalisation inside the classifier."
+        )
+
+
+def check_logits(logits: Tensor, y: Tensor) -> None:
+    """Refuse anything but one row of class scores per image."""
     if logits.ndim != 2 or len(logits) != len(y):
         shape = tuple(logits.shape)
         raise UserError(
             f"The classifier returned logits of shape {shape} for {len(y)} images; "
             "it must return one row of class scores per image."
         )
+
+
+def check_gradient(values: Tensor) -> None:
+    """Refuse logits or losses through which no gradient reaches the images."""
+    if not values.requires_grad:
+        raise UserError(
+            "The classifier passes no gradient to its images; "
+            "give the attack a classifier without torch.no_grad or detach inside."
+        )
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Return the cross-entropy of each image (N,), in float32 or better also under autocast."""
+    check_logits(logits, y)
     wide = logits if logits.dtype == torch.float64 else logits.float()
     return F.cross_entropy(wide, y, reduction="none")
 
@@ -37,11 +79,7 @@ def input_gradient(f: Classifier, x: Tensor, y: Tensor, eot: int = 1) -> Tensor:
         x = x.detach().requires_grad_(True)
         for _ in range(eot):
             loss = cross_entropy(f(x), y).sum()
-            if not loss.requires_grad:
-                raise UserError(
-                    "The classifier passes no gradient to its images; "
-                    "give the attack a classifier without torch.no_grad or detach inside."
-                )
+            check_gradient(loss)
             (grad,) = torch.autograd.grad(loss, x)
             total = total + grad if eot > 1 else grad
     return total / eot if eot > 1 else total
@@ -56,3 +94,25 @@ def hardness(f: Classifier, x: Tensor, y: Tensor, eot: int = 1) -> tuple[Tensor,
         errors.append((logits.argmax(1) != y).float())
         losses.append(cross_entropy(logits, y))
     return torch.stack(errors).mean(0), torch.stack(losses).mean(0)
+
+
+class Worst:
+    """The worst version of each image (N, C, H, W) so far: most often wrong, then of highest loss.
+
+    For a function that draws noise, how often and which loss are of eot passes of it.
+    """
+
+    def __init__(self, f: Classifier, x: Tensor, y: Tensor, eot: int = 1) -> None:
+        self.f, self.y, self.eot = f, y, eot
+        self.images = x.clone()
+        self.errors, self.losses = hardness(f, x, y, eot)
+
+    def offer(self, adv: Tensor, rows: Tensor | slice = slice(None)) -> None:
+        """Keep those of adv, versions of the images in rows, that are worse than what there is."""
+        errors, losses = hardness(self.f, adv, self.y[rows], self.eot)
+        tied = (errors == self.errors[rows]) & (losses > self.losses[rows])
+        worse = (errors > self.errors[rows]) | tied
+        keep = worse.view(-1, *[1] * (adv.ndim - 1))
+        self.images[rows] = torch.where(keep, adv, self.images[rows])
+        self.errors[rows] = torch.where(worse, errors, self.errors[rows])
+        self.losses[rows] = torch.where(worse, losses, self.losses[rows])

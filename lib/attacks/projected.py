@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lib.attacks.loss import Classifier, hardness, input_gradient
+from lib.attacks.loss import Classifier, Worst, check_count, check_images, input_gradient
 from lib.attacks.norms import L1, L2, NORMS, Linf
 from lib.errors import UserError, check_range, choose
 
@@ -68,14 +68,10 @@ def pgd(
         best = _climb(f, ball, x, y, eps, step, steps, random_start, eot, generator)
         if restarts == 1:
             return best
-        worst, loss = hardness(f, best, y, eot)
+        worst = Worst(f, best, y, eot)
         for _ in range(restarts - 1):
-            adv = _climb(f, ball, x, y, eps, step, steps, random_start, eot, generator)
-            errors, losses = hardness(f, adv, y, eot)
-            better = (errors > worst) | ((errors == worst) & (losses > loss))
-            best = torch.where(better.view(-1, *[1] * (x.ndim - 1)), adv, best)
-            worst, loss = torch.where(better, errors, worst), torch.where(better, losses, loss)
-        return best
+            worst.offer(_climb(f, ball, x, y, eps, step, steps, random_start, eot, generator))
+        return worst.images
 
 
 def default_step(eps: float, steps: int, norm: str = "linf") -> float:
@@ -126,24 +122,10 @@ def _check(
     check_range("eps", eps, 0)
     check_range("step", 0 if step is None else step, 0)
     for name, count, least in (("steps", steps, 0), ("restarts", restarts, 1), ("eot", eot, 1)):
-        if check_range(name, count, least) != int(count):
-            raise UserError(f"{name} is {count} but must be a whole number.")
-    if not x.is_floating_point():
-        raise UserError(f"Images are {x.dtype} but attacks need floats in [0, 1]; divide by 255.")
-    if y.shape != x.shape[:1]:
-        raise UserError(
-            f"Labels have shape {tuple(y.shape)} but {len(x)} images need shape ({len(x)},)."
-        )
+        check_count(name, count, least)
+    check_images(x, y)
     if generator is not None and generator.device.type != x.device.type:
         raise UserError(
             f"The generator lives on {generator.device} but the images on {x.device}; "
             f"make it with torch.Generator('{x.device.type}')."
-        )
-    if x.numel() == 0:
-        return
-    low, high = torch.stack(x.detach().aminmax()).tolist()
-    if not (low >= 0 and high <= 1):
-        raise UserError(
-            f"Images span {low:g} to {high:g} but attacks need them in [0, 1]; "
-            "put normalisation inside the classifier."
         )

@@ -13,17 +13,6 @@ from lib.errors import UserError
 EPS = {"linf": 0.1, "l2": 0.6, "l1": 3.0}
 
 
-@pytest.fixture
-def net() -> nn.Module:
-    """A small convolutional network with batch norm, in eval mode."""
-    model = nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(),
-        nn.Linear(6 * 64, 10),
-    )  # fmt: skip
-    model.train()(torch.rand(16, 3, 8, 8))
-    return model.eval()
-
-
 class Noisy(nn.Module):
     """Adds fresh noise to the weight in each forward pass; replays recorded draws if given."""
 
