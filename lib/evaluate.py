@@ -28,7 +28,7 @@ from lib.trainers import under_attack
 
 Classifier = Callable[[Tensor], Tensor]
 BATCH = 100  # images that share a draw of weight noise
-SAVE_EVERY = 10.0  # seconds between states of an unfinished evaluation
+SAVE_EVERY = 5.0  # seconds between states of an unfinished evaluation
 PARTS = ("attacks", "data", "device", "evaluate", "models", "protocol")
 
 
@@ -60,17 +60,17 @@ class Trained(Interface):
         """Return the trained network."""
 
 
-def function(model: nn.Module, protocol: Protocol, batch: int = 0) -> Classifier:
+def function(model: nn.Module, protocol: Protocol) -> Classifier:
     """Return the function of images that the protocol attacks and scores: one lam, one policy.
 
-    With frozen noise every batch of images has a draw of its own.
+    A slimming factor is refused for a network that has one width.
     """
     options: dict[str, Any] = {}
     if protocol.threshold:
         options["threshold"] = protocol.threshold
     if protocol.noise == "frozen" and isinstance(model, Conditional):
         place = next(model.parameters()).device
-        seed = stream("frozen noise", protocol.seed, batch)
+        seed = stream("frozen noise", protocol.seed)
         options["noise"] = model.draw_noise(torch.Generator(place).manual_seed(seed))
     return classifier(model, protocol.lam, slim=protocol.slim, **options)
 
@@ -118,24 +118,26 @@ def correct(
     """Return (N,) booleans: which images are still classified correctly under the protocol.
 
     Attack and scoring are in float32, whatever the training used: in bfloat16 logits tie. With
-    fresh noise each batch of images meets draws of its own; they depend on the protocol's seed and
-    the place of the batch alone, so that `found`, what `on_batch` was given by an earlier call,
-    continues to the same result.
+    fresh noise each batch of images meets draws of its own. Draws depend on the protocol's seed and
+    the place of the batch alone: from `found`, which is what `on_batch` got in an earlier call, the
+    same result follows. on_step gets the share done, also within a batch where the attack tells it.
     """
     place = images.images.device
     found = list(found or ())
+    if len(found) < len(images):
+        del found[len(found) // BATCH * BATCH :]  # whole batches count
+    f = function(model, protocol)
     devices = [place] if place.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), under_attack(model):
         for index, (x, y) in enumerate(data.in_order(images, BATCH)):
             start = index * BATCH
-            if start + len(x) <= len(found):
+            if start < len(found):
                 continue
 
             def within(done: float, start: int = start, size: int = len(x)) -> None:
                 on_step((start + done * size) / len(images))
 
             torch.manual_seed(stream("weight noise", protocol.seed, index))
-            f = function(model, protocol, index)
             perturbed = perturb(f, x, y, protocol, stream("attack", protocol.seed, index), within)
             with torch.no_grad():
                 found += (f(perturbed).argmax(1) == y).tolist()
@@ -160,34 +162,36 @@ def evaluate(
     with store.one_writer(run.folder):
         if record := _recorded(path, protocol):
             return record
-        started = time.perf_counter()
         images = data.load(
             run.recipe.data.dataset,
             protocol.split,
             limit=protocol.images,
             device=device.device(),
         )
-        partial = _Partial(path, protocol, images)
-        model = run.model(protocol.weights)
-        hits = correct(model, images, protocol, on_progress, partial.found, partial.keep)
-        record = {
-            "protocol": protocol.to_dict(),
-            "n": len(hits),
-            "correct": int(hits.sum()),
-            "bits": pack(hits),
-            "seconds": round(partial.seconds + time.perf_counter() - started, 2),
-            "precision": "fp32",
-            "code": code_fingerprint(),
-            "data_fingerprint": data.fingerprint(images),
-            **device.describe(),
-        }
-        store.write_json(path, store.signed(record))
-        partial.remove()
+        with _Partial(path, protocol, images) as partial:
+            model = run.model(protocol.weights)
+            hits = correct(model, images, protocol, on_progress, partial.found, partial.keep)
+            record = {
+                "protocol": protocol.to_dict(),
+                "n": len(hits),
+                "correct": int(hits.sum()),
+                "bits": pack(hits),
+                "seconds": partial.seconds(),
+                "precision": "fp32",
+                "code": code_fingerprint(),
+                "data_fingerprint": data.fingerprint(images),
+                **device.describe(),
+            }
+            store.write_json(path, store.signed(record))
         return record
 
 
 class _Partial:
-    """What an unfinished evaluation has found so far, kept beside the record that it will be."""
+    """What an unfinished evaluation has found, kept beside the record that it will be.
+
+    It counts only for the same protocol, code, images and device. As a context manager it writes
+    what an interruption would lose, and removes the file after a block that ended well.
+    """
 
     def __init__(self, record: Path, protocol: Protocol, images: data.Images) -> None:
         self.path = record.with_suffix(".partial.json")
@@ -199,25 +203,36 @@ class _Partial:
         }
         self.started = self.saved = time.perf_counter()
         self.found: list[bool] = []
-        self.seconds = 0.0
+        self.earlier = 0.0
         past = store.read_signed(self.path)
         if past and all(past.get(name) == mark for name, mark in self.marks.items()):
             self.found = unpack(past["bits"], past["n"])
-            self.seconds = past["seconds"]
+            self.earlier = past["seconds"]
+
+    def __enter__(self) -> _Partial:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None:
+            self.path.unlink(missing_ok=True)
+        elif self.found:
+            self.save()
+
+    def seconds(self) -> float:
+        """Return the seconds spent, those before an interruption included."""
+        return round(self.earlier + time.perf_counter() - self.started, 2)
 
     def keep(self, found: list[bool]) -> None:
-        """Write what has been found, at most every few seconds."""
-        now = time.perf_counter()
-        if now - self.saved < SAVE_EVERY:
-            return
-        self.saved = now
-        content = {"bits": pack(torch.tensor(found)), "n": len(found)}
-        seconds = round(self.seconds + now - self.started, 2)
-        store.write_json(self.path, store.signed(self.marks | content | {"seconds": seconds}))
+        """Take over what has been found, and write it at most every few seconds."""
+        self.found = list(found)
+        if time.perf_counter() - self.saved >= SAVE_EVERY:
+            self.save()
 
-    def remove(self) -> None:
-        """Forget it, once the record is complete."""
-        self.path.unlink(missing_ok=True)
+    def save(self) -> None:
+        """Write what has been found so far."""
+        self.saved = time.perf_counter()
+        bits = {"bits": pack(torch.tensor(self.found)), "n": len(self.found)}
+        store.write_json(self.path, store.signed(self.marks | bits | {"seconds": self.seconds()}))
 
 
 def _recorded(path: Path, protocol: Protocol) -> dict[str, Any] | None:

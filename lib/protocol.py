@@ -82,7 +82,7 @@ class Protocol(Part):
     def name(self) -> str:
         """Return the attack's short name, as in the column `attack` of metrics.csv.
 
-        A step of PGD that was asked for shows in units of 1/255, 'pgd20-step0.5'.
+        A step of PGD other than the default shows, in linf in units of 1/255: 'pgd20-step0.5'.
         """
         if self.attack == "autoattack":
             return "aa-rand" if self.version == "rand" else "aa"
@@ -92,7 +92,8 @@ class Protocol(Part):
         eot = f"-eot{self.eot}" if self.eot > 1 else ""
         restarts = f"x{self.restarts}" if self.restarts > 1 else ""
         usual = math.isclose(self.used_step, self.default_step)
-        step = "" if usual else f"-step{255 * self.used_step:.2g}"
+        unit = 255 if self.norm == "linf" else 1
+        step = "" if usual else f"-step{unit * self.used_step:.2g}"
         return f"pgd{self.steps}{restarts}{norm}{step}{eot}"
 
     @property

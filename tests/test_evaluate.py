@@ -1,12 +1,14 @@
 """Evaluation: it attacks what it scores, changes nothing, and keeps its records."""
 
+import dataclasses
 import json
 
 import pytest
 import torch
 from torch import nn
 
-from lib import data, evaluate, metrics, paths, runs
+from lib import data, evaluate, metrics, paths, runs, store
+from lib.batch.plan import evaluated
 from lib.claims import wilson
 from lib.data import Images
 from lib.errors import UserError
@@ -201,3 +203,216 @@ def test_steps_that_are_not_given_follow_the_papers_or_the_radius():
     assert Protocol(attack="pgd", step=0.01).used_step == 0.01
     with pytest.raises(UserError, match="FGSM is an attack in linf"):
         Protocol(attack="fgsm", norm="l2")
+
+
+@pytest.fixture
+def small_batches(monkeypatch):
+    """Five images a batch."""
+    monkeypatch.setattr(evaluate, "BATCH", 5)
+
+
+ATTACKS = [
+    Protocol(lam=1.0, attack="pgd", steps=2),
+    Protocol(lam=1.0, attack="autoattack", version="rand", steps=2, eot=2),
+    Protocol(lam=1.0, attack="autoattack", steps=2, queries=5),
+    Protocol(lam=1.0, attack="pgd", steps=2, noise="frozen"),
+]
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("protocol", ATTACKS)
+def test_an_evaluation_goes_on_at_any_batch_to_the_same_bits(protocol):
+    """The images given to the last pass are compared, which say more than right or wrong."""
+    model = create("float", "resnet18", width=4).eval()
+    images, seen = pictures(18), []
+    model.register_forward_pre_hook(lambda _, args: seen.append(args[0].clone()))
+    states = []
+    whole = evaluate.correct(model, images, protocol, on_batch=lambda f: states.append(list(f)))
+    scored = seen[-1]
+    assert [len(state) for state in states] == [5, 10, 15, 18]
+    for state in [states[0], states[2], states[0] + [True]]:  # the last is not whole batches
+        seen.clear()
+        assert torch.equal(evaluate.correct(model, images, protocol, found=state), whole)
+        assert torch.equal(seen[-1], scored)
+    seen.clear()
+    assert torch.equal(evaluate.correct(model, images, protocol, found=states[3]), whole)
+    assert not seen
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_batches_of_images_meet_noise_of_their_own():
+    model = create("float", "resnet18", width=4).eval()
+    draws = []
+    original = model.draw_noise
+    model.draw_noise = lambda *a: draws.append(original(*a)) or draws[-1]
+    evaluate.correct(model, pictures(10), Protocol(lam=1.0))
+    assert len(draws) == 2 and not torch.equal(*draws)
+    draws.clear()
+    evaluate.correct(model, pictures(10), Protocol(lam=1.0, noise="frozen"))
+    assert len(draws) == 1
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("attack", ["none", "pgd", "autoattack"])
+def test_progress_rises_to_one_within_batches_of_autoattack(attack):
+    shares = []
+    model = create("plain", "resnet18", width=4).eval()
+    images = pictures(10)
+    logits = model(images.images.float() / 255)
+    images = Images(images.images, logits.argmax(1))
+    protocol = Protocol(attack=attack, eps=0.001, steps=2, queries=20)
+    evaluate.correct(model, images, protocol, shares.append)
+    assert shares == sorted(shares) and shares[-1] == 1.0
+    inside = [share for share in shares if share not in (0.5, 1.0)]
+    assert bool(inside) is (attack == "autoattack")
+
+
+class Interrupted(BaseException):
+    """What Ctrl-C raises, in the middle of a batch."""
+
+
+def partial_file(run, protocol):
+    return run.folder / "evaluations" / f"{protocol.key}.partial.json"
+
+
+def interrupted(run, protocol, monkeypatch, after):
+    """Evaluate until `after` batches are done and stop within the next one."""
+    original = evaluate.perturb
+    calls = []
+
+    def stop(*args):
+        calls.append(1)
+        if len(calls) > after:
+            raise Interrupted
+        return original(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "perturb", stop)
+        with pytest.raises(Interrupted):
+            evaluate.evaluate(run, protocol)
+
+
+def batches(run, protocol, monkeypatch):
+    """Evaluate and return the record and the number of batches that took."""
+    calls = []
+    original = evaluate.perturb
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "perturb", lambda *a: calls.append(1) or original(*a))
+        return evaluate.evaluate(run, protocol), len(calls)
+
+
+NOISY = Protocol(lam=1.0, attack="pgd", steps=1, eps=0.25, images=20)
+
+
+@pytest.fixture
+def stopped(small_batches, monkeypatch):
+    """A run, the record of an uninterrupted evaluation, and one that stopped after two batches."""
+    run = runs.fit(RECIPE)
+    whole, _ = batches(run, NOISY, monkeypatch)
+    (run.folder / "evaluations" / f"{NOISY.key}.json").unlink()
+    interrupted(run, NOISY, monkeypatch, after=2)
+    assert partial_file(run, NOISY).is_file()
+    return run, whole
+
+
+def test_a_stopped_evaluation_loses_at_most_the_batch_in_progress(stopped, monkeypatch):
+    run, whole = stopped
+    record, measured = batches(run, NOISY, monkeypatch)
+    assert measured == 2
+    assert record["bits"] == whole["bits"]
+    assert [path.name for path in (run.folder / "evaluations").iterdir()] == [f"{NOISY.key}.json"]
+
+
+def test_a_partial_evaluation_is_no_record(stopped):
+    run, _ = stopped
+    assert not evaluated(run.folder, NOISY)
+    assert store.read_signed(partial_file(run, NOISY))["n"] == 10
+
+
+@pytest.mark.parametrize("mark", ["protocol", "code", "data_fingerprint", "device", "bits"])
+def test_a_partial_evaluation_of_something_else_is_not_used(stopped, monkeypatch, mark):
+    run, whole = stopped
+    path = partial_file(run, NOISY)
+    content = store.read_signed(path)
+    content[mark] = {"protocol": Protocol().to_dict(), "device": {}}.get(mark, "0")
+    signed = store.signed(content)
+    path.write_text(json.dumps(signed | {"sha256": "0"} if mark == "bits" else signed))
+    record, measured = batches(run, NOISY, monkeypatch)
+    assert measured == 4
+    assert record["bits"] == whole["bits"]
+    assert not path.exists()
+
+
+def test_training_anew_removes_a_partial_evaluation(stopped):
+    run, _ = stopped
+    runs.fit(RECIPE, fresh=True)
+    assert not (run.folder / "evaluations").exists()
+
+
+def test_states_are_written_at_most_every_few_seconds(small_batches, monkeypatch):
+    run = runs.fit(RECIPE)
+    written = []
+    original = store.write_json
+    monkeypatch.setattr(store, "write_json", lambda p, c: written.append(p) or original(p, c))
+    evaluate.evaluate(run, NOISY)
+    assert [path.suffixes for path in written] == [[".json"]]
+    monkeypatch.setattr(evaluate, "SAVE_EVERY", 0.0)
+    written.clear()
+    evaluate.evaluate(run, dataclasses.replace(NOISY, seed=1))
+    assert [path.suffixes for path in written] == [[".partial", ".json"]] * 4 + [[".json"]]
+
+
+def test_the_slimmed_network_is_attacked_and_scored():
+    model = create("float_slim", "resnet18", width=4, slims=(0.5, 1.0)).eval()
+    slims = []
+
+    def note(_, args, options):
+        slims.append(options["slim"])
+
+    model.register_forward_pre_hook(note, with_kwargs=True)
+    protocol = Protocol(lam=0.5, attack="pgd", steps=1, slim=0.5)
+    hits = evaluate.correct(model, pictures(), protocol)
+    assert slims == [0.5, 0.5]
+    clean = dataclasses.replace(protocol, attack="none", lam=0.0)
+    logits = model(pictures().images.float() / 255, lam=0.0, slim=0.5)
+    assert torch.equal(
+        evaluate.correct(model, pictures(), clean), logits.argmax(1) == pictures().labels
+    )
+    assert len(hits) == 12
+
+
+@pytest.mark.parametrize("kind", ["plain", "float"])
+def test_a_network_of_one_width_is_not_slimmed(kind):
+    model = create(kind, "resnet18", width=4)
+    with pytest.raises(UserError, match="one width"):
+        evaluate.correct(model, pictures(), Protocol(slim=0.5))
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({}, "pgd7"),
+        ({"steps": 20}, "pgd20"),
+        ({"steps": 20, "step": 10 / 255 / 7}, "pgd20"),
+        ({"steps": 20, "step": 10 / 255 / 20}, "pgd20-step0.5"),
+        ({"steps": 20, "step": 10 / 255 / 20, "eot": 5}, "pgd20-step0.5-eot5"),
+        ({"norm": "l2", "step": 0.2}, "pgd7-l2-step0.2"),
+        ({"attack": "autoattack"}, "aa"),
+        ({"attack": "autoattack", "version": "rand", "eot": 5, "slim": 0.5}, "aa-rand"),
+        ({"slim": 0.5}, "pgd7"),
+    ],
+)
+def test_names_tell_attacks_apart(fields, name):
+    assert Protocol(**({"attack": "pgd"} | fields)).name == name
+
+
+@pytest.mark.parametrize(
+    "fields", [{"slim": 0.0}, {"slim": 1.5}, {"queries": 0}, {"version": "plus"}, {"steps": 0}]
+)
+def test_protocols_refuse_what_no_attack_can_do(fields):
+    with pytest.raises(UserError, match=next(iter(fields))):
+        Protocol(attack="autoattack", **fields)
+
+
+def test_new_fields_leave_the_keys_of_old_records():
+    assert set(PGD.to_dict(full=False)) == {"attack", "eps", "steps"}
