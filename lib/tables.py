@@ -13,6 +13,7 @@ from lib.protocol import Protocol
 
 Where = Mapping[str, Any]
 FROM_255 = 255  # pixels are in [0, 1]; papers give radii in 1/255
+RARE = ("AutoAttack", "queries", "slimming factor")  # columns of protocols, left out where empty
 
 
 def networks(study: Study, runs: Mapping[str, Any]) -> pd.DataFrame:
@@ -41,7 +42,10 @@ def networks(study: Study, runs: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def protocols(study: Study) -> pd.DataFrame:
-    """Return one row for every way of scoring that a study uses, radii in 1/255."""
+    """Return one row for every way of scoring that a study uses, radii in 1/255.
+
+    Columns that only AutoAttack or slimmed networks fill are there where one of them is scored.
+    """
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for job in study.jobs:
         for protocol in job.protocols:
@@ -50,13 +54,16 @@ def protocols(study: Study) -> pd.DataFrame:
             if protocol.lam not in lams:
                 lams.append(protocol.lam)
     found = [row | {"λ": ", ".join(f"{lam:g}" for lam in row["λ"])} for row in rows.values()]
-    return pd.DataFrame(found)
+    table = pd.DataFrame(found)
+    return table.drop(columns=[name for name in RARE if table[name].eq("").all()])
 
 
 def _protocol(protocol: Protocol) -> dict[str, Any]:
     attacked = protocol.attack != "none"
     stepwise = protocol.attack == "pgd"
-    automatic = protocol.attack == "autoattack"  # chooses its steps itself
+    automatic = protocol.attack == "autoattack"  # chooses the size of its steps itself
+    standard = automatic and protocol.version == "standard"
+    draws = 1 if standard else protocol.eot
     return {
         "images": protocol.images or "all",
         "attack": protocol.name if attacked else "none (clean)",
@@ -65,8 +72,11 @@ def _protocol(protocol: Protocol) -> dict[str, Any]:
         "step, 1/255": f"{FROM_255 * protocol.used_step:.3g}" if stepwise else "",
         "steps": protocol.steps if stepwise or automatic else "",
         "restarts": protocol.restarts if stepwise else "",
-        "draws of noise per gradient": protocol.eot if attacked else "",
+        "draws of noise per gradient": draws if attacked else "",
         "noise": protocol.noise,
+        "AutoAttack": protocol.version if automatic else "",
+        "queries": protocol.queries if standard else "",
+        "slimming factor": protocol.slim if protocol.slim != 1 else "",
     }
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 from lib import tables
 from lib.intervals import wilson
 from lib.papers import smart
+from lib.protocol import Protocol
 
 
 def accuracy_rows():
@@ -81,3 +82,21 @@ def test_the_outline_has_a_column_for_each_attack():
     found = tables.outline(accuracy_rows(), ["method", "lam"])
     assert set(found.columns) == {"clean", "pgd7"}
     assert found.loc[("A", 1.0), "pgd7"] == 45.0
+
+
+def test_protocols_say_how_autoattack_tried_and_at_which_width():
+    ways = (
+        Protocol(attack="autoattack", steps=20, eot=5, queries=200),
+        Protocol(attack="autoattack", version="rand", lam=1.0, steps=20, eot=5),
+        Protocol(attack="pgd", slim=0.5),
+    )
+    job = SimpleNamespace(protocols=ways)
+    found = tables.protocols(SimpleNamespace(jobs=[job]))
+    assert found["attack"].tolist() == ["aa", "aa-rand", "pgd7"]
+    assert found["AutoAttack"].tolist() == ["standard", "rand", ""]
+    assert found["steps"].tolist() == [20, 20, 7]
+    assert found["step, 1/255"].tolist() == ["", "", "1.43"]
+    assert found["draws of noise per gradient"].tolist() == [1, 5, 1]
+    assert found["queries"].tolist() == [200, "", ""]
+    assert found["slimming factor"].tolist() == ["", "", 0.5]
+    assert "AutoAttack" not in tables.protocols(smart.table2_comparison("cifar"))
