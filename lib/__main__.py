@@ -99,7 +99,7 @@ def status(words: argparse.Namespace) -> int:
 
 
 def verify(words: argparse.Namespace) -> int:
-    """Compare the first epoch of stale runs with today's; 1 if one of them differs."""
+    """Compare the first epochs of stale runs with today's; 1 if one of them differs."""
     from lib import progress, runs
     from lib import verify as checking
     from lib.batch import status as shelf

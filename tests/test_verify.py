@@ -1,10 +1,14 @@
-"""A run made by other code counts as current only if its first epoch comes out alike."""
+"""A run made by other code counts as current only if its first epochs come out alike."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 
 from lib import paths, runs, store, verify
 from lib.errors import UserError
+from lib.recipe import Momentum, Pni
+from lib.trainers.sparse import SparseMomentum
 from tests.test_runs import RECIPE
 
 
@@ -50,3 +54,30 @@ def test_a_doctored_verification_does_not_count(run, monkeypatch):
     monkeypatch.setattr(runs, "code_fingerprint", lambda: "reworded")
     store.write_json(run.folder / verify.VERIFIED, {"code": "reworded", "sha256": "0"})
     assert not verify.is_current(run)
+
+
+def rewired(epochs):
+    train = replace(RECIPE.train, epochs=epochs)
+    return replace(RECIPE, train=train, sparsity=Momentum(density=0.5))
+
+
+def test_a_run_that_rewires_is_verified_over_its_first_rewiring(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    run = runs.fit(rewired(2))
+    monkeypatch.setattr(runs, "code_fingerprint", lambda: "reworded")
+    assert verify.verify(run)
+    monkeypatch.setattr(SparseMomentum, "rewire", lambda self, momentum, epoch: None)
+    assert not verify.verify(run)  # the first epoch alone would not have told
+
+
+@pytest.mark.parametrize(
+    ("recipe", "epochs"),
+    [
+        (RECIPE, 1),
+        (rewired(9), 2),
+        (replace(RECIPE, method=Pni(clean_epochs=3)), 4),
+        (replace(RECIPE, method=Pni(clean_epochs=0)), 1),
+    ],
+)
+def test_enough_epochs_are_compared_for_all_that_a_training_does(recipe, epochs):
+    assert verify.telling_epochs(recipe) == epochs
