@@ -24,7 +24,8 @@ def test_projection_satisfies_the_ball_and_the_image_range(norm, x, move, eps):
     got = ball.project(x + torch.from_numpy(move), x, eps)
     assert got.min() >= 0
     assert got.max() <= 1
-    assert (ball.distance(got, x) <= eps * (1 + 1e-5) + 1e-6).all()
+    # twelve sums of float32 numbers up to 4, each rounded by up to 2.4e-7
+    assert (ball.distance(got, x) <= eps * (1 + 1e-5) + 1e-5).all()
 
 
 @pytest.mark.parametrize("norm", NORMS)
