@@ -15,6 +15,14 @@ from lib.report.collect import Entry, collect, title
 
 REGION = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SHOWN = ("paper", "cifar", "quick")  # the presets whose results are evidence, the best first
+# what the README shows of them; the report has everything
+HIGHLIGHTS = (
+    "smart/fig1_pareto",
+    "smart/table2_comparison",
+    "float/fig7_oat_pgdat",
+    "float/table1_variants",
+    "float/fig10_other_attacks",
+)
 
 Found = dict[str, list[Entry]]
 
@@ -53,9 +61,10 @@ def verdicts(found: Found) -> str:
 
 
 def results(found: Found) -> str:
-    """Return the figures and tables of the best preset that there is."""
+    """Return the highlights of the best preset that has any, or all it has."""
     for preset, entries in found.items():
-        return render("readme.md.j2", preset=preset, entries=entries, home=_home(preset))
+        chosen = [entry for entry in entries if entry.artifact in HIGHLIGHTS] or entries
+        return render("readme.md.j2", preset=preset, entries=chosen, home=_home(preset))
     return "There are no results yet; `./run_all.sh` makes them."
 
 
