@@ -68,6 +68,7 @@ class Preset(Part):
 _DIGITS = Attack(eps=0.25)
 _TINY = Train(epochs=1, batch=32)
 _SHORT = Train(epochs=20, batch=64)
+_SHORTER = Train(epochs=12, batch=128)
 _FEW = Train(epochs=5, batch=64, schedule="onecycle", lr=0.1)
 
 PRESETS: dict[str, Preset] = {
