@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lib.papers.study import Builder, Study
-from lib.presets import MAIN, Setting
+from lib.presets import BRIEF, MAIN, Setting
 from lib.recipe import Float, FloatSlim, Method, Momentum, Oat, OatSlim, PgdAt, Pni, Smart
 
 LAMBDAS = (0.0, 0.2, 0.7, 1.0)  # the test set of trade-offs (section 4.2)
@@ -84,7 +84,7 @@ def fig3_oat_lambda_choices(
     lam enters as a number, not as a code, so that a network can be asked for one it never saw.
     """
     b = Builder("float/fig3_oat_lambda_choices", preset, seeds, overrides)
-    for setting, seed in b.settings():
+    for setting, seed in b.settings((BRIEF,)):
         for lambdas in TRAINING_SETS:
             method = Oat(lambdas=lambdas, encoding="none")
             b.add(oat_label(lambdas), b.recipe(setting, seed, method), LAMBDAS, [PGD7])
@@ -96,7 +96,7 @@ def fig4_noise_rescaling(
 ) -> Study:
     """Plan PNI, a ResNet-20 with one noise scale a layer, channel or weight, re-scaled."""
     b = Builder("float/fig4_noise_rescaling", preset, seeds, overrides)
-    for setting, seed in b.settings():
+    for setting, seed in b.settings((BRIEF,)):
         clean = min(5, setting.train.epochs // 32)  # 5 of PNI's 160 epochs, as many in proportion
         for granularity, label in GRANULARITIES.items():
             method = Pni(granularity=granularity, clean_epochs=clean)
@@ -164,7 +164,7 @@ def table1_variants(
 ) -> Study:
     """Plan FLOAT whole, pruned by weights, by channels, and slimmed and pruned."""
     b = Builder("float/table1_variants", preset, seeds, overrides)
-    for setting, seed in b.settings():
+    for setting, seed in b.settings((BRIEF,)):
         for label, (method, sparsity, slim) in VARIANTS.items():
             recipe = b.recipe(setting, seed, method, sparsity=sparsity)
             b.add(label, recipe, ENDS, [PGD7], slim=slim)
@@ -176,7 +176,7 @@ def fig9_slimmable(
 ) -> Study:
     """Plan slimmable FLOAT, FLOATS and OAT at both widths, and the training steps to be timed."""
     b = Builder("float/fig9_slimmable", preset, seeds, overrides)
-    for setting, seed in b.settings():
+    for setting, seed in b.settings((BRIEF,)):
         for label, (method, sparsity) in SLIMMABLE.items():
             recipe = b.recipe(setting, seed, method, sparsity=sparsity)
             for slim in SLIM:
