@@ -136,7 +136,7 @@ PRESETS: dict[str, Preset] = {
             ),
             images=2_000,
             slow_images=500,
-            strong=Strong(images=500, eot=5),
+            strong=Strong(images=500, eot=3),
         ),
         # the papers' data sets, networks and epochs
         Preset(
