@@ -76,8 +76,13 @@ def film_by_hand(film: nn.Module, code: torch.Tensor, x: torch.Tensor) -> torch.
     return x * out[:, :channels, None, None] + out[:, channels:, None, None]
 
 
-def oracle(model, method: str, backbone: str, x, lam: float, noise=None) -> torch.Tensor:
-    """Logits from the plain network, called with weights made by hand and hooks for FiLM."""
+def oracle(
+    model, method: str, backbone: str, x, lam: float, noise=None, path: str = ""
+) -> torch.Tensor:
+    """Logits from the plain network, called with weights made by hand and hooks for FiLM.
+
+    path names its batch norms; without it they go with lam.
+    """
     plain = create("plain", backbone, width=WIDTH).eval()
     for name, layer in plain.named_modules():
         film = getattr(model.get_submodule(name), "film", None)
@@ -87,7 +92,7 @@ def oracle(model, method: str, backbone: str, x, lam: float, noise=None) -> torc
             layer.register_forward_hook(
                 lambda _, __, out, film=film, code=code: film_by_hand(film, code, out)
             )
-    state = plain_state(model, "adv" if lam > 0 and method != "pni" else "clean")
+    state = plain_state(model, path or ("adv" if lam > 0 and method != "pni" else "clean"))
     state |= weights_by_hand(model, lam, noise)
     return torch.func.functional_call(plain, state, (x,))
 

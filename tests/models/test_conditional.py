@@ -143,18 +143,22 @@ def test_single_batch_norms_have_no_adversarial_branch(make, images):
 
 
 @pytest.mark.parametrize(
-    ("lam", "scale", "adversarial"),
-    [(0.0, 0.0, False), (0.2, 0.4, False), (0.5, 1.0, False), (0.7, 0.4, True), (1.0, 1.0, True)],
+    ("threshold", "lam", "scale", "path"),
+    [
+        *[(0.0, 0.0, 0.0, "clean"), (0.0, 0.2, 0.2, "adv"), (0.0, 0.7, 0.7, "adv")],
+        *[(0.0, 1.0, 1.0, "adv"), (0.5, 0.0, 0.0, "clean"), (0.5, 0.2, 0.4, "clean")],
+        *[(0.5, 0.5, 1.0, "clean"), (0.5, 0.7, 0.4, "adv"), (0.5, 1.0, 1.0, "adv")],
+    ],
 )
-def test_the_threshold_rescales_noise_on_each_side_of_it(
-    make, weights_by_hand, lam, scale, adversarial
+def test_noise_and_batch_norm_follow_the_table_of_float_eq_6(
+    make, oracle, images, weights_by_hand, threshold, lam, scale, path
 ):
     model = make("float")
     noise = model.draw_noise()
-    got = effective_weights(model, lam, noise=noise, threshold=0.5)
+    got = effective_weights(model, lam, noise=noise, threshold=threshold)
     torch.testing.assert_close(got, weights_by_hand(model, scale, noise))
-    model.set_condition(lam, noise=noise, threshold=0.5)
-    assert model.condition.adversarial is adversarial
+    logits = oracle(model, "float", "resnet20", images, scale, noise, path)
+    torch.testing.assert_close(model(images, lam, noise=noise, threshold=threshold), logits)
 
 
 def test_noise_in_masked_layers_can_be_left_out_as_in_the_released_prototype(make, images):
