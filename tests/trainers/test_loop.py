@@ -178,7 +178,12 @@ def test_divergence_stops_the_run():
 
 
 def test_training_lowers_the_loss():
-    t = trainer(recipe(PgdAt(0.0), **{"data.train_images": 128, "train.epochs": 6}))
+    """At this rate rounding cannot decide: over five seeds the share that is left was 0.29 to 0.47.
+
+    At 0.1 a change of the weights by 1e-7, as another processor makes, moves it from 0.53 to 0.79.
+    """
+    changes = {"data.train_images": 128, "train.epochs": 6, "train.lr": 0.02}
+    t = trainer(recipe(PgdAt(0.0), **changes))
     rows = [t.epoch() for _ in range(6)]
     assert rows[-1]["loss"] < 0.7 * rows[0]["loss"]
 
