@@ -98,6 +98,14 @@ def _seed_error(values: list[float], rows: pd.DataFrame) -> tuple[float, int]:
     return float(pd.Series(values).var()) / len(values), len(values) - 1
 
 
+def _paired_error(a: pd.DataFrame, b: pd.DataFrame) -> tuple[float, int]:
+    """Return s^2 / S of the differences by seed and its degrees of freedom; 0 for one seed."""
+    if set(a["seed"]) != set(b["seed"]):
+        raise UserError("Accuracies of the same networks need the same seeds; measure both.")
+    gaps = a.set_index("seed")["value"] - b.set_index("seed")["value"]
+    return (float(gaps.var()) / len(gaps), len(gaps) - 1) if len(gaps) > 1 else (0.0, MANY)
+
+
 def _seed_half(parts: Iterable[tuple[float, int]]) -> float:
     """Return the half-width that seeds add: t of Welch-Satterthwaite times the standard error."""
     parts = [(error, df) for error, df in parts if error > 0]
@@ -121,17 +129,22 @@ def accuracy(rows: pd.DataFrame) -> Estimate:
     )
 
 
-def difference(a: pd.DataFrame, b: pd.DataFrame) -> Estimate:
+def difference(a: pd.DataFrame, b: pd.DataFrame, same_networks: bool = False) -> Estimate:
     """Return accuracy a minus accuracy b in points with its interval.
 
     Images: Newcombe's hybrid score interval (1998, method 10) for independent proportions. Both
-    accuracies are usually of the same images, which makes it wider than needed.
+    accuracies are usually of the same images, which makes it wider than needed. Where they are of
+    the same_networks, the spread between trainings counts only as far as it is one of differences
+    between seeds, which a single seed does not show.
     """
     (values_a, n_a), (values_b, n_b) = _by_seed(a), _by_seed(b)
     mean_a, mean_b = sum(values_a) / len(values_a), sum(values_b) / len(values_b)
     low_a, high_a = wilson(min(mean_a / 100, 1.0), n_a)
     low_b, high_b = wilson(min(mean_b / 100, 1.0), n_b)
-    seeds = _seed_half([_seed_error(values_a, a), _seed_error(values_b, b)])
+    if same_networks:
+        seeds = _seed_half([_paired_error(a, b)])
+    else:
+        seeds = _seed_half([_seed_error(values_a, a), _seed_error(values_b, b)])
     below = math.hypot(mean_a - low_a, high_b - mean_b)
     above = math.hypot(high_a - mean_a, mean_b - low_b)
     gap = mean_a - mean_b

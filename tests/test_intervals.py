@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from lib import intervals, paths
 from lib.errors import UserError
@@ -200,6 +201,20 @@ def test_one_seed_is_widened_by_the_spread_that_trainings_have(monkeypatch):
     assert narrow.high - narrow.value < 0.01
     several = difference(rows([70.0, 70.0], 10**9), rows([60.0, 60.0], 10**9))
     assert several.high - several.value < 0.01
+
+
+def test_one_network_twice_is_not_widened_by_the_spread_that_trainings_have():
+    once = difference(rows([70.0], 100), rows([60.0], 100), same_networks=True)
+    images = difference(rows([70.0, 70.0], 100), rows([60.0, 60.0], 100))
+    assert once == images
+    gaps = [8.0, 10.0, 12.0]
+    a, b = rows([90.0, 60.0, 40.0], 10**9), rows([82.0, 50.0, 28.0], 10**9)
+    paired = difference(a, b, same_networks=True)
+    assert paired.value == pytest.approx(10)
+    low, _ = stats.t.interval(0.95, 2, loc=10, scale=stats.sem(gaps))
+    assert paired.low == pytest.approx(low, abs=0.01)
+    with pytest.raises(UserError, match="same seeds"):
+        difference(a, rows([82.0], 10**9), same_networks=True)
 
 
 def test_the_allowance_is_the_pooled_spread_of_the_committed_results():

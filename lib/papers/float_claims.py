@@ -132,7 +132,7 @@ def fig4_noise_rescaling(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFr
             above, below = (line[lams.index(lam)] for lam in (high, low))
             found.append(greater(id, claim, above, below, judge=judge))
             steps = [(a, b) if high < low else (b, a) for a, b in pairwise(line)]
-            kept = sum(difference(better, other).high >= 0 for better, other in steps)
+            kept = sum(difference(*step, same_networks=True).high >= 0 for step in steps)
             claim = f"{label}: no step of λ_n moves {short} accuracy the other way beyond noise"
             found.append(share(f"{id}-steps", claim, kept, len(steps), judge=judge))
     return claims.table(found)

@@ -109,6 +109,14 @@ def test_figure_4_wants_noise_to_trade_clean_for_robust_accuracy():
     }
 
 
+def test_figure_4_sees_a_wrong_step_between_right_ends_with_one_seed():
+    found = frame(rescaled(8))
+    bent = (found["lam"] == 0.5) & (found["metric"] == "robust_acc")
+    found.loc[bent, "value"] = 55.0
+    one = verdicts(float_claims.fig4_noise_rescaling(found[found["seed"] == 0]))
+    assert set(one.filter(regex="(pgd7|fgsm)-steps")) == {claims.PARTLY}
+
+
 def live_channels(irregular, channel):
     shares = {"FLOATS-i": irregular, "FLOATS-c": channel}
     return [
