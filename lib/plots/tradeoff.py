@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -120,8 +121,11 @@ def trade_off(
 
 
 def attack_name(attack: str) -> str:
-    """Return an attack as papers write it: 'PGD-7' for 'pgd7', 'AutoAttack' for 'aa-rand'."""
-    spelt = attack.replace("pgd", "PGD-").replace("-step", ", step ")
+    """Return an attack as papers write it: 'PGD-7' for 'pgd7', 'AutoAttack' for 'aa-rand'.
+
+    A step is in pixels of [0, 1]: 'PGD-20, step 0.5/255' for 'pgd20-step0.5'.
+    """
+    spelt = re.sub(r"-step([\d.]+)", r", step \1/255", attack.replace("pgd", "PGD-"))
     return ATTACKS.get(_family(attack), spelt)
 
 

@@ -63,7 +63,7 @@ def test_a_panel_holds_one_data_set_and_backbone_and_says_which():
 def test_attacks_get_a_panel_each_which_share_the_clean_accuracies(seeds):
     frame = pd.DataFrame(rows("FLOAT", attacks=("pgd20", "pgd20-step0.5", "fgsm"), seeds=seeds))
     figure = plots.trade_off(frame, panels="attack")
-    assert titles(figure) == ["(a) PGD-20", "(b) PGD-20, step 0.5", "(c) FGSM"]
+    assert titles(figure) == ["(a) PGD-20", "(b) PGD-20, step 0.5/255", "(c) FGSM"]
     for i, axes in enumerate(figure.axes):
         (line,) = lines(axes).values()
         np.testing.assert_allclose(line.get_xdata(), [97 - 8 * lam for lam in LAMBDAS])
