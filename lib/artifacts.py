@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 
 
 def stamp(study: Study, metrics: pd.DataFrame) -> str:
-    """Return what every figure below the paper preset carries: preset and number of images."""
+    """Return what every figure below the paper preset carries: preset and numbers of images."""
     if study.preset.name == "paper" and not study.overrides:
         return ""
     measured = metrics[metrics["metric"].astype(str).str.endswith("_acc")]
     images = pd.to_numeric(measured["n"]).dropna()
     split = next((p.split for job in study.jobs for p in job.protocols), "test")
-    n = f", n = {int(images.max()):,} {split} images" if len(images) else ""
+    counts = " or ".join(f"{int(n):,}" for n in sorted(images.unique()))
+    n = f", n = {counts} {split} images" if counts else ""
     return f"preset {study.results}{n}"
 
 

@@ -72,6 +72,12 @@ def test_the_stamp_names_preset_and_images_below_the_paper():
     assert "paper-custom-" in artifacts.stamp(changed, METRICS)
 
 
+def test_the_stamp_names_every_number_of_images_but_no_other_count():
+    rows = [("robust_acc", 100), ("clean_acc", 600), ("robust_acc", 600), ("train_ratio:FLOAT", 15)]
+    metrics = pd.DataFrame(rows, columns=["metric", "n"])
+    assert artifacts.stamp(STUDY, metrics).endswith(", n = 100 or 600 test images")
+
+
 def test_the_record_names_the_command_and_every_recipe():
     record = artifacts.record(STUDY)
     assert record["command"] == (

@@ -55,7 +55,11 @@ def folder(tmp_path, monkeypatch):
         home = tmp_path / "quick" / name
         home.mkdir(parents=True)
         claims.to_csv(claims.table([one, two]), home / "claims.csv")
-        pd.DataFrame({"n": [600.0, None], "value": [1.0, 2.0]}).to_csv(home / "metrics.csv")
+        counted = {
+            "metric": ["clean_acc", "params", "train_ratio:FLOAT"],
+            "n": [600.0, None, 900.0],
+        }
+        pd.DataFrame(counted).to_csv(home / "metrics.csv")
         record = {"artifact": name, "preset": "quick", "seeds": [0], "overrides": {}, "runs": runs}
         record |= {"command": f"./run_all.sh {name}", "commit": "c" * 40, "python": "3.11.7"}
         (home / "run.json").write_text(json.dumps(record))

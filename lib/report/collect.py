@@ -200,7 +200,9 @@ def _conditions(runs: list[dict[str, Any]], metrics: Path) -> str:
             f"{_few(f'{n:,}' if n else 'all' for n in images)} training images",
         ]
     try:
-        counts = pd.to_numeric(pd.read_csv(metrics)["n"], errors="coerce").dropna()
+        rows = pd.read_csv(metrics)
+        rows = rows[rows["metric"].astype(str).str.endswith("_acc")]  # others count rounds
+        counts = pd.to_numeric(rows["n"], errors="coerce").dropna()
     except (OSError, ValueError, KeyError):
         counts = pd.Series(dtype=float)
     if len(counts) and counts.max() > 0:
