@@ -1,16 +1,19 @@
-"""The inside of networks as rows of metrics.csv: densities, noise scales, batch norms, costs."""
+"""The inside of networks as rows of metrics.csv: what is left, noise scales, batch norms, costs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from torch import nn
 
 from lib import cost, data, runs, store
 from lib.errors import UserError
-from lib.papers import Study
+from lib.models import effective_weights
+from lib.models.compaction import standing
+from lib.papers import Job, Study
 from lib.published.ledger import count
 from lib.recipe import Plain, Recipe
 from lib.rows import frame, row
@@ -33,30 +36,105 @@ def joined(accuracies: pd.DataFrame, *parts: list[Row]) -> pd.DataFrame:
 
 
 def densities(study: Study, fitted: Mapping[str, runs.Run]) -> list[Row]:
-    """Return the share of non-zero weights, in percent, of every pruned convolution of a study."""
+    """Return the share of kept weights, in percent, of every convolution of a study."""
+    return _shares(study, fitted, "density", "kept", "weights")
+
+
+def live_channels(study: Study, fitted: Mapping[str, runs.Run]) -> list[Row]:
+    """Return the share of live input channels, in percent, of every convolution of a study."""
+    return _shares(study, fitted, "channels", "live", "inputs")
+
+
+def _shares(
+    study: Study, fitted: Mapping[str, runs.Run], name: str, part: str, whole: str
+) -> list[Row]:
     rows = []
     for job in study.jobs:
-        for layer in kept_weights(fitted[job.recipe.key]).itertuples():
-            value = 100 * layer.kept / layer.weights
-            metric = f"density:{layer.Index}"
+        found = remaining(fitted[job.recipe.key], _slim(job))
+        for layer, value in (100 * found[part] / found[whole]).items():
+            metric = f"{name}:{layer}"
             rows.append(row(study, job.recipe, method=job.label, metric=metric, value=value))
     return rows
 
 
+def reductions(study: Study, fitted: Mapping[str, runs.Run]) -> list[Row]:
+    """Return how many times fewer weights and input channels each network of a study is left with.
+
+    compression_ratio and channel_reduction (CR and CRF of FLOAT, Table 1) are over all
+    convolutions, of the full network over what is left at the width at which it is scored.
+    """
+    rows = []
+    for job in study.jobs:
+        left = remaining(fitted[job.recipe.key], _slim(job)).sum()
+        ratios = {
+            "compression_ratio": left["weights"] / left["kept"],
+            "channel_reduction": left["inputs"] / left["live"],
+        }
+        for metric, value in ratios.items():
+            rows.append(row(study, job.recipe, method=job.label, metric=metric, value=value))
+    return rows
+
+
+def _slim(job: Job) -> float:
+    return next((protocol.slim for protocol in job.protocols), 1.0)
+
+
 def kept_weights(run: runs.Run) -> pd.DataFrame:
-    """Return kept and all weights of every pruned convolution of a run, by layer."""
-    layers = recorded(run, "densities", layer_densities)["layers"]
-    return pd.DataFrame.from_dict(layers, orient="index").loc[:, ["kept", "weights"]]
+    """Return kept and all weights of every convolution of a run, by layer."""
+    return remaining(run)[["kept", "weights"]]
 
 
-def layer_densities(model: nn.Module) -> dict[str, Any]:
-    """Return kept and all weights of each convolution with a pruning mask."""
+def remaining(run: runs.Run, slim: float = 1.0) -> pd.DataFrame:
+    """Return what pruning and slimming left of a run: columns of `layer_remains`, by layer."""
+    found = recorded(run, f"remains-{slim:g}", lambda model: layer_remains(model, slim))
+    return pd.DataFrame.from_dict(found["layers"], orient="index")
+
+
+def layer_remains(model: nn.Module, slim: float = 1.0) -> dict[str, Any]:
+    """Return kept weights and live input channels of each convolution of the sub-network at slim.
+
+    A weight is kept if a mask of any path leaves it, without masks if it is not zero; a channel is
+    live if a weight of it is kept. weights and inputs are all there are in the full network.
+    """
+    used = effective_weights(model, 0.0, slim=slim)
     layers = {}
-    for name, layer in model.named_modules():
-        mask = getattr(layer, "mask", None)
-        if mask is not None:
-            layers[name] = {"kept": int(mask.sum()), "weights": mask.numel()}
+    for name, layer in _convolutions(model).items():
+        outputs, inputs = used[f"{name}.weight"].shape[:2]
+        kept = standing(layer)[:outputs, :inputs]
+        layers[name] = {
+            "kept": int(kept.sum()),
+            "weights": layer.weight.numel(),
+            "live": int(kept.transpose(0, 1).flatten(1).any(dim=1).sum()),
+            "inputs": layer.weight.shape[1],
+        }
     return {"layers": layers}
+
+
+def magnitudes(run: runs.Run, position: int) -> tuple[str, np.ndarray]:
+    """Return name and mean |weight| at lam = 0, (out, in), of one convolution of a run.
+
+    Convolutions are counted from 1 over all modules, the shortcuts where they stand.
+    """
+    name = f"magnitudes-{position}"
+    found = recorded(run, name, lambda model: layer_magnitudes(model, position))
+    return found["layer"], np.array(found["magnitudes"])
+
+
+def layer_magnitudes(model: nn.Module, position: int) -> dict[str, Any]:
+    """Return the name of a convolution and the mean |weight| over its kernel, (out, in)."""
+    names = list(_convolutions(model))
+    if not 1 <= position <= len(names):
+        raise UserError(
+            f"This network has {len(names)} convolutions; choose one of them, not {position}."
+        )
+    name = names[position - 1]
+    weight = effective_weights(model, 0.0)[f"{name}.weight"]
+    means = weight.abs().mean(dim=(2, 3)).tolist()
+    return {"layer": name, "magnitudes": [[float(f"{v:.4g}") for v in line] for line in means]}
+
+
+def _convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:
+    return {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
 
 
 def noise_scales(study: Study, fitted: Mapping[str, runs.Run]) -> list[Row]:

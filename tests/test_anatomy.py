@@ -3,11 +3,13 @@
 import pytest
 import torch
 
-from lib import anatomy, cost
+from lib import anatomy, cost, runs
 from lib.errors import UserError
-from lib.models import create
-from lib.papers import smart
+from lib.models import channels, create, freeze
+from lib.papers import float_, smart
+from lib.recipe import Momentum
 from lib.rows import frame
+from lib.trainers.sparse import SparseMomentum
 
 
 class Run:
@@ -21,13 +23,62 @@ class Run:
         return self.network
 
 
-def test_densities_are_those_of_the_masks():
+def test_what_is_left_is_what_the_masks_leave():
     model = create("pgd_at", "resnet18", in_channels=1, width=4, prunable=True)
     model.layer1[0].conv1.mask[0] = False  # one of four output channels
-    layers = anatomy.layer_densities(model)["layers"]
-    assert layers["layer1.0.conv1"] == {"kept": 108, "weights": 144}
-    assert layers["conv1"] == {"kept": 36, "weights": 36}
+    model.layer2[0].conv2.mask[:, 2:7] = False  # five of eight input channels
+    model.layer2[0].conv2.mask[:4, 0] = False
+    layers = anatomy.layer_remains(model)["layers"]
+    assert layers["conv1"] == {"kept": 36, "weights": 36, "live": 1, "inputs": 1}
+    assert layers["layer1.0.conv1"] == {"kept": 108, "weights": 144, "live": 4, "inputs": 4}
+    assert layers["layer2.0.conv2"] == {"kept": 180, "weights": 576, "live": 3, "inputs": 8}
     assert len(layers) == 20
+
+
+def test_a_kept_weight_may_be_zero_and_without_masks_a_zero_is_none():
+    masked = create("pgd_at", "resnet18", in_channels=1, width=4, prunable=True)
+    plain = create("pgd_at", "resnet18", in_channels=1, width=4)
+    kept = []
+    for model in (masked, plain):
+        with torch.no_grad():
+            model.layer1[0].conv1.weight[0, 0] = 0
+        kept.append(anatomy.layer_remains(model)["layers"]["layer1.0.conv1"]["kept"])
+    assert kept == [144, 135]
+
+
+def test_a_slim_network_is_left_with_the_masks_of_its_leading_channels():
+    model = create("float_slim", "resnet18", in_channels=1, width=4, prunable=True)
+    generator = torch.Generator().manual_seed(0)
+    SparseMomentum(model, Momentum(0.3), epochs=1).init(generator)
+    model.layer2[1].conv1.mask[:4, 1] = False  # live at full width only
+    model.layer2[1].conv1.mask[4, 1] = True
+    layers = anatomy.layer_remains(model, 0.5)["layers"]
+    narrow = freeze(model, 0.0, slim=0.5)
+    assert {name: (n["live"], n["kept"]) for name, n in layers.items()} == {
+        name: (live, int((narrow.get_submodule(name).weight != 0).sum()))
+        for name, (live, _) in channels(narrow).items()
+    }
+    full = anatomy.layer_remains(model)["layers"]
+    for name, n in layers.items():
+        assert (n["weights"], n["inputs"]) == (full[name]["weights"], full[name]["inputs"])
+    assert layers["layer2.1.conv1"]["live"] < full["layer2.1.conv1"]["live"]
+
+
+def test_magnitudes_are_means_over_the_kernel_without_noise():
+    model = create("float", "wrn40_2", in_channels=1, width=2, prunable=True)
+    with torch.no_grad():
+        model.layer3[0].conv2.weight.fill_(-0.25)
+        model.layer3[0].conv2.weight[1, 2] = torch.tensor([[0.0, 3.0, 6.0]] * 3)
+    model.layer3[0].conv2.mask[:, 5] = False
+    found = anatomy.layer_magnitudes(model, 29)
+    expected = torch.full((16, 16), 0.25)
+    expected[1, 2], expected[:, 5] = 3.0, 0.0
+    assert found == {"layer": "layer3.0.conv2", "magnitudes": expected.tolist()}
+
+
+def test_a_convolution_that_is_not_there_is_refused():
+    with pytest.raises(UserError, match="20 convolutions"):
+        anatomy.layer_magnitudes(create("float", "resnet18", in_channels=1, width=4), 29)
 
 
 def test_alphas_are_those_of_the_noisy_layers():
@@ -81,6 +132,28 @@ def test_rows_carry_the_label_the_seed_and_no_images(tmp_path):
     assert set(found["method"]) == {"d = 0.2", "d = 0.15", "d = 0.1"}
     assert set(found["seed"]) == {3} and found["n"].isna().all()
     assert (found["value"] == 100).all()
+
+
+def test_channels_and_reductions_are_of_the_width_that_is_scored(tmp_path):
+    study = float_.table1_variants("ci", seeds=(3,))
+    fitted = {}
+    for key, recipe in study.recipes.items():
+        model = runs.build(recipe)
+        if recipe.sparsity:
+            SparseMomentum(model, recipe.sparsity, 1).init(torch.Generator().manual_seed(0))
+        fitted[key] = Run(model, tmp_path / key)
+    found = frame([*anatomy.live_channels(study, fitted), *anatomy.reductions(study, fitted)])
+    values = found.set_index(["method", "metric"])["value"]
+    assert values["FLOAT", "compression_ratio"] == values["FLOAT", "channel_reduction"] == 1
+    assert values["FLOATS-i", "compression_ratio"] == pytest.approx(1 / float_.IRREGULAR, rel=1e-3)
+    assert values["FLOATS-c", "compression_ratio"] >= 1 / float_.CHANNEL
+    assert values["FLOATS-c", "channels:conv1"] == 100
+    assert values["FLOATS slim, SF 0.5", "channels:layer1.0.conv1"] == 50
+    slim = values["FLOATS slim, SF 0.5", "compression_ratio"]
+    assert slim == pytest.approx(4 / float_.GLOBAL, rel=0.1)  # a quarter of the weights, random d
+    pruned = fitted[study.find("FLOATS-c").recipe.key].network
+    live, inputs = map(sum, zip(*channels(pruned).values(), strict=True))
+    assert values["FLOATS-c", "channel_reduction"] == pytest.approx(inputs / live)
 
 
 def test_costs_of_a_study_stand_beside_those_of_the_plain_network():

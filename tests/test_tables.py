@@ -53,6 +53,11 @@ def test_numbers_without_images_are_shown_without_an_interval():
     assert table["x"].tolist() == ["0.5358", "0.5358"]
 
 
+def test_several_seeds_of_a_number_without_images_show_their_mean():
+    costs = pd.DataFrame({"metric": ["compression_ratio"] * 2, "value": [2.5, 3.5]})
+    assert tables.plain(costs) == "3"
+
+
 def test_protocols_lists_each_way_of_scoring_once():
     found = tables.protocols(smart.table2_comparison("cifar"))
     assert found["attack"].tolist() == ["none (clean)", "pgd7", "pgd20"]
