@@ -18,13 +18,14 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.special import stdtrit
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib import data, device, runs
 from lib.errors import UserError, check_range, choose
-from lib.models import classifier, freeze
+from lib.models import classifier, compact, freeze
 from lib.recipe import Recipe
 from lib.trainers import Trainer
+from lib.trainers.sparse import SparseMomentum
 
 COLUMNS = ["round", "label", "seconds"]
 FROZEN = "noise frozen"  # marks a network whose draw of noise is part of its weights
@@ -76,6 +77,32 @@ def inference(
             if getattr(model, "noise_size", 0):
                 calls[f"{label}, {FROZEN}"] = partial(freeze(model, lam), x)
         return interleaved(calls, rounds, seed)
+
+
+def deployed(
+    variants: Mapping[str, tuple[Recipe, float]], batch: int, rounds: int, seed: int = 0
+) -> pd.DataFrame:
+    """Time a forward pass of untrained networks as they would be deployed for lam = 1.
+
+    variants map a label to a recipe and the slim factor in use. Masks are those that training
+    starts from. One draw of noise is baked into the weights; dead input channels are taken out.
+    """
+    check_range("batch", batch, 1)
+    with torch.no_grad(), _own_randomness():
+        calls: dict[str, Callable[[], object]] = {
+            label: partial(deployable(recipe, slim), _random_images(recipe, batch))
+            for label, (recipe, slim) in variants.items()
+        }
+        return interleaved(calls, rounds, seed)
+
+
+def deployable(recipe: Recipe, slim: float) -> nn.Module:
+    """Return the plain network, in evaluation mode, that `deployed` times."""
+    model = runs.build(recipe).eval()
+    if recipe.sparsity:
+        masks = SparseMomentum(model, recipe.sparsity, recipe.train.epochs)
+        masks.init(torch.Generator().manual_seed(recipe.seed))
+    return compact(freeze(model, 1.0, slim=slim)).to(memory_format=torch.channels_last)
 
 
 def ratios(times: pd.DataFrame, base: str) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Seconds by a clock that the test sets, ratios in closed form, real steps of real trainers."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -10,7 +11,20 @@ from scipy import stats
 
 from lib import data, runs, timing
 from lib.errors import UserError
-from lib.recipe import Attack, Data, Float, Model, Oat, PgdAt, Recipe, Smart, Train
+from lib.models import channels, create
+from lib.recipe import (
+    Attack,
+    Data,
+    Float,
+    FloatSlim,
+    Model,
+    Momentum,
+    Oat,
+    PgdAt,
+    Recipe,
+    Smart,
+    Train,
+)
 
 
 def recipe(method) -> Recipe:
@@ -146,3 +160,30 @@ def test_inference_draws_fresh_noise_unless_it_is_frozen(monkeypatch):
 def test_a_batch_without_images_is_refused():
     with pytest.raises(UserError, match="batch is 0"):
         timing.inference(RECIPES, batch=0, rounds=2)
+
+
+def pruned(method, sparsity=None):
+    return dataclasses.replace(recipe(method), sparsity=sparsity)
+
+
+def test_what_is_deployed_is_plain_and_has_no_dead_channels():
+    sparse = pruned(Float(), Momentum(0.4, granularity="channel"))
+    narrow = timing.deployable(sparse, 1.0)
+    assert not narrow.training and type(narrow) is type(create("plain", "resnet18"))
+    assert all(live == inputs for live, inputs in channels(narrow).values())
+    full = channels(timing.deployable(pruned(Float()), 1.0))
+    left = {name: inputs for name, (_, inputs) in channels(narrow).items()}
+    assert left["conv1"] == full["conv1"][1]
+    assert sum(left.values()) < sum(inputs for _, inputs in full.values())
+
+
+def test_a_slim_network_is_deployed_at_its_own_width():
+    narrow = timing.deployable(pruned(FloatSlim(), Momentum(0.9)), 0.5)
+    assert narrow.layer4[1].conv2.weight.shape[:2] == (8, 8)  # of 16
+
+
+def test_deployed_networks_are_timed_in_every_round():
+    variants = {"whole": (pruned(Float()), 1.0), "half": (pruned(FloatSlim()), 0.5)}
+    times = timing.deployed(variants, batch=2, rounds=3)
+    assert times.groupby("round")["label"].agg(set).tolist() == [set(variants)] * 3
+    assert (times["seconds"] > 0).all()
