@@ -18,7 +18,7 @@ class Setting(Part):
 
     role is 'main', 'brief' or a paper's data set; where the data are others, the setting stands in
     for that data set with the same architecture. paper is the only one that it is for; '' means
-    all.
+    all. images is the number of test images where it differs from the preset's.
     """
 
     data: Data
@@ -27,6 +27,7 @@ class Setting(Part):
     attack: Attack = field(default=Attack())
     role: str = MAIN
     paper: str = ""
+    images: int = 0
 
     @property
     def stands_in(self) -> bool:
@@ -128,10 +129,12 @@ PRESETS: dict[str, Preset] = {
                 Setting(
                     *(Data("cifar10", train_images=6_000), Model("wrn16_8", width=2), _FEW),
                     role="svhn",
+                    images=500,
                 ),
                 Setting(
                     *(Data("cifar10", train_images=3_000), Model("wrn40_2", width=4), _FEW),
                     role="stl10",
+                    images=500,
                 ),
             ),
             images=2_000,

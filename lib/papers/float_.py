@@ -69,10 +69,13 @@ def fig1_memory_accuracy(
     """Plan accuracy against memory of OAT, FLOAT and FLOATS-i on three architectures."""
     b = Builder("float/fig1_memory_accuracy", preset, seeds, overrides)
     for setting, seed in b.settings(PANELS):
-        b.add("OAT", b.recipe(setting, seed, Oat()), ENDS, [PGD7])
-        b.add("FLOAT", b.recipe(setting, seed, Float()), ENDS, [PGD7])
-        sparse = b.recipe(setting, seed, Float(), sparsity=irregular(setting))
-        b.add("FLOATS-i", sparse, ENDS, [PGD7])
+        networks = {
+            "OAT": b.recipe(setting, seed, Oat()),
+            "FLOAT": b.recipe(setting, seed, Float()),
+            "FLOATS-i": b.recipe(setting, seed, Float(), sparsity=irregular(setting)),
+        }
+        for label, recipe in networks.items():
+            b.add(label, recipe, ENDS, [PGD7], images=b.images(setting))
     return b.study()
 
 
@@ -113,7 +116,8 @@ def fig5_channel_density(
     for setting, seed in b.settings(("stl10",)):
         for label, granularity in (("FLOATS-i", "weight"), ("FLOATS-c", "channel")):
             sparsity = Momentum(GLOBAL, granularity=granularity)
-            b.add(label, b.recipe(setting, seed, Float(), sparsity=sparsity), ENDS, [PGD7])
+            recipe = b.recipe(setting, seed, Float(), sparsity=sparsity)
+            b.add(label, recipe, ENDS, [PGD7], images=b.images(setting))
     return b.study()
 
 
@@ -130,7 +134,7 @@ def fig6_lambda_threshold(
         for label, threshold in THRESHOLDS.items():
             for lam in LAMBDAS:
                 used = 0.0 if lam in ENDS else threshold
-                b.add(label, recipe, (lam,), [PGD7], threshold=used)
+                b.add(label, recipe, (lam,), [PGD7], threshold=used, images=b.images(setting))
     return b.study()
 
 
@@ -140,10 +144,10 @@ def fig7_oat_pgdat(
     """Plan FLOAT and OAT, trained once, against PGD-AT trained once per trade-off."""
     b = Builder("float/fig7_oat_pgdat", preset, seeds, overrides)
     for setting, seed in b.settings(PANELS):
-        for lam in LAMBDAS:
-            b.add("PGD-AT", b.recipe(setting, seed, PgdAt(lam=lam)), LAMBDAS, [PGD7])
-        for label, method in (("OAT", Oat()), ("FLOAT", Float())):
-            b.add(label, b.recipe(setting, seed, method), LAMBDAS, [PGD7])
+        networks: list[tuple[str, Method]] = [("PGD-AT", PgdAt(lam=lam)) for lam in LAMBDAS]
+        for label, method in (*networks, ("OAT", Oat()), ("FLOAT", Float())):
+            recipe = b.recipe(setting, seed, method)
+            b.add(label, recipe, LAMBDAS, [PGD7], images=b.images(setting))
     return b.study()
 
 

@@ -157,7 +157,7 @@ class Builder:
         protocols = []
         for lam in lams:
             for attack in ({"attack": "none"}, *attacks):
-                protocol = Protocol(lam=lam, images=self.preset.images, **scoring)
+                protocol = Protocol(lam=lam, **{"images": self.preset.images} | scoring)
                 if attack["attack"] != "none":
                     a = recipe.attack
                     protocol = dataclasses.replace(protocol, eps=a.eps, step=a.step, norm=a.norm)
@@ -169,6 +169,10 @@ class Builder:
                 "the evaluation that it compares, such as 'evaluation.steps'."
             )
         self.jobs.append(Job(label, recipe, tuple(protocols)))
+
+    def images(self, setting: Setting) -> int:
+        """Return the number of test images of a setting."""
+        return setting.images or self.preset.images
 
     def strong(self, lam: float, noisy: bool = True) -> dict[str, Any]:
         """Return AutoAttack as hard as the preset has it: standard at lam = 0, else 'rand'.

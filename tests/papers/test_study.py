@@ -23,7 +23,8 @@ def test_every_artifact_plans_in_every_preset(name, preset):
         for protocol in job.protocols:
             usual, slow = study.preset.images, study.preset.slow_images
             strong = study.preset.strong.images if protocol.attack == "autoattack" else usual
-            assert protocol.images in (usual, strong, slow if protocol.steps > 7 else usual)
+            own = {s.images for s in study.preset.settings if s.model == job.recipe.model} - {0}
+            assert protocol.images in (usual, strong, slow if protocol.steps > 7 else usual, *own)
             if protocol.attack != "none":
                 assert protocol.eps == job.recipe.attack.eps
 
