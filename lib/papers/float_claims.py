@@ -18,6 +18,7 @@ from lib.intervals import difference, select
 from lib.papers import audit, float_
 from lib.papers.float_cost_claims import estimate
 from lib.papers.scores import MARGIN, SCORES, SIZE, gap, scores
+from lib.published import readings
 
 LIMITS = {
     "clean_acc": 8.0,
@@ -30,7 +31,8 @@ ATTACKS = {"pgd20": "PGD-20", "fgsm": "FGSM"}  # of Figure 10, with the paper's 
 
 def audited(ids: Iterable[str]) -> list[Claim]:
     """Return claims on counts as audit/published_numbers judges them, under the same ids."""
-    found = audit.recompute()
+    ids = list(ids)
+    found = readings(ids)
     return audit.judged({id: found[id] for id in ids})
 
 

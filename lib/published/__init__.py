@@ -4,6 +4,8 @@ The plain reading counts a method whole and like its rivals, in one unit, at the
 papers state. A reading that needs a caveat stands beside it; context is shown but never judged.
 """
 
+from collections.abc import Collection
+
 from lib.published.counted import noise, operations, sharing, storage
 from lib.published.derived import tables, time, variants
 from lib.published.reading import Reading
@@ -11,6 +13,14 @@ from lib.published.reading import Reading
 __all__ = ["Reading", "readings"]
 
 
-def readings() -> dict[str, Reading]:
-    """Return the readings of every figure by its id in data/reference/audit."""
-    return storage() | sharing() | operations() | noise() | time() | variants() | tables()
+def readings(ids: Collection[str] = ()) -> dict[str, Reading]:
+    """Return the readings of figures by their ids in data/reference/audit; without ids, of all.
+
+    Networks are counted only as far as the figures asked for need it, so that there may be more.
+    """
+    found: dict[str, Reading] = {}
+    for group in (tables, variants, storage, time, sharing, operations, noise):
+        found |= group()
+        if ids and found.keys() >= set(ids):
+            break
+    return found
