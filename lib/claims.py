@@ -111,15 +111,17 @@ def greater(
     paper_gap: float | None = None,
     size: float = 0.0,
     judge: bool = True,
+    same_networks: bool = False,
 ) -> Claim:
     """Judge that accuracy a lies above accuracy b, by the interval of the difference.
 
     With size > 0 the claim is about how far as well: a gap in the right direction that is smaller
-    than this share of the paper's is 'partly'.
+    than this share of the paper's is 'partly'. same_networks says that both accuracies are of the
+    same networks, used in two ways.
     """
     if size and not (paper_gap or 0) > 0:
         raise UserError(f"Claim {id} is about the size of a gap; give a paper_gap above 0.")
-    gap = difference(a, b)
+    gap = difference(a, b, same_networks)
     verdict, tolerance = _inside(gap, above=0.0), "interval above 0"
     if size:
         least = size * (paper_gap or 0)

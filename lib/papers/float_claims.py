@@ -132,7 +132,7 @@ def fig4_noise_rescaling(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFr
             line = [select(rows, method=label, lam=lam) for lam in lams]
             claim = f"{label}: {short} accuracy at λ_n = {high:g} is above that at {low:g}"
             above, below = (line[lams.index(lam)] for lam in (high, low))
-            found.append(greater(id, claim, above, below, judge=judge))
+            found.append(greater(id, claim, above, below, judge=judge, same_networks=True))
             steps = [(a, b) if high < low else (b, a) for a, b in pairwise(line)]
             kept = sum(difference(*step, same_networks=True).high >= 0 for step in steps)
             claim = f"{label}: no step of λ_n moves {short} accuracy the other way beyond noise"
@@ -225,6 +225,7 @@ def fig6_lambda_threshold(metrics: pd.DataFrame, judge: bool = True) -> pd.DataF
                     paper,
                     SIZE if paper else 0.0,
                     judge,
+                    same_networks=True,
                 )
             )
     return claims.table(found)
@@ -243,6 +244,7 @@ def fig7_oat_pgdat(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:
                 scores(rows, "FLOAT", "robust_acc", 0.2),
                 scores(rows, "FLOAT", "robust_acc", 0.0),
                 judge=judge,
+                same_networks=True,
             )
         )
     text = reference.text("float")
@@ -378,6 +380,7 @@ def fig10_other_attacks(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFra
                 scores(rows, "FLOAT", "robust_acc", 1.0),
                 scores(rows, "FLOAT", "robust_acc", 0.0),
                 judge=judge,
+                same_networks=True,
             )
         )
         for lam in lams:
