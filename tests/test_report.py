@@ -164,7 +164,16 @@ def test_an_empty_folder_has_a_page_too(tmp_path):
     assert "no results in this folder yet" in (tmp_path / "quick/index.html").read_text()
 
 
-def test_the_readme_changes_between_its_marks_only(folder, tmp_path):
+def test_the_readme_shows_highlights_and_all_results_where_there_are_none(folder, monkeypatch):
+    found = {"quick": report.collect(folder, "new")}
+    assert "Title of smart/table2_comparison" in readme.results(found)
+    assert "Title of smart/fig5_fgsm" not in readme.results(found)
+    monkeypatch.setattr(readme, "HIGHLIGHTS", ("dnr/nothing_yet",))
+    assert "Title of smart/fig5_fgsm" in readme.results(found)
+
+
+def test_the_readme_changes_between_its_marks_only(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(readme, "HIGHLIGHTS", ("smart/fig5_fgsm",))
     path = tmp_path / "README.md"
     regions = "".join(
         f"\n<!-- generated: {name} -->\noutdated\n<!-- end -->\n" for name in readme.REGIONS
