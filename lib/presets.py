@@ -73,7 +73,7 @@ class Preset(Part):
 _DIGITS = Attack(eps=0.25)
 _TINY = Train(epochs=1, batch=32)
 _SHORT = Train(epochs=20, batch=64)
-_BRIEF = Train(epochs=8, batch=64)
+_BRIEF = Train(epochs=7, batch=64)
 _BRIEFER = Train(epochs=5, batch=64)
 _FEW = Train(epochs=5, batch=64, schedule="onecycle", lr=0.1)
 
@@ -116,6 +116,7 @@ PRESETS: dict[str, Preset] = {
             ),
             images=0,
             strong=Strong(images=100, steps=20, eot=5, queries=200),
+            timing_rounds=10,
         ),
         # real 32x32 images, a narrow network, a third of the images and a few epochs
         Preset(
