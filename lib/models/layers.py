@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 ConvFactory = Callable[..., nn.Conv2d]
 NormFactory = Callable[..., nn.BatchNorm2d]
@@ -33,3 +33,20 @@ def norm(channels: int, *, site: str) -> nn.BatchNorm2d:
 def linear(in_features: int, out_features: int) -> nn.Linear:
     """The classifier layer."""
     return nn.Linear(in_features, out_features)
+
+
+class Shortcut(nn.Sequential):
+    """A 1x1 projection of every stride-th pixel, with its batch norm where it has one.
+
+    The pixels are taken before the convolution, whose own stride is 1: the same function as a
+    strided 1x1 convolution, which oneDNN (3.13.3 in torch 2.15, its issue 6035) gets wrong. On a
+    processor with AVX2 alone, float32, channels_last and fewer than 8 input channels, the backward
+    pass writes past a buffer: one thread crashes, several give a wrong gradient without a word.
+    """
+
+    def __init__(self, stride: int, *layers: nn.Module) -> None:
+        super().__init__(*layers)
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x[:, :, :: self.stride, :: self.stride])

@@ -80,12 +80,13 @@ def projection(
     stage: int,
     conv: ConvFactory,
     norm: NormFactory,
-) -> nn.Sequential | None:
+) -> layers.Shortcut | None:
     """The 1x1 shortcut where shapes change, None where the identity will do."""
     if stride == 1 and in_channels == out_channels:
         return None
-    return nn.Sequential(
-        conv(in_channels, out_channels, 1, stride=stride, stage=stage, site="shortcut"),
+    return layers.Shortcut(
+        stride,
+        conv(in_channels, out_channels, 1, stage=stage, site="shortcut"),
         norm(out_channels, site="shortcut"),
     )
 

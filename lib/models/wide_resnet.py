@@ -31,8 +31,8 @@ class PreActBlock(nn.Module):
         self.conv2 = conv(channels, channels, 3, padding=1, **branch)
         self.downsample = None
         if stride != 1 or in_channels != channels:
-            self.downsample = nn.Sequential(
-                conv(in_channels, channels, 1, stride=stride, stage=stage, site="shortcut")
+            self.downsample = layers.Shortcut(
+                stride, conv(in_channels, channels, 1, stage=stage, site="shortcut")
             )
 
     def forward(self, x: Tensor) -> Tensor:
