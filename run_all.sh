@@ -4,7 +4,7 @@
 set -u
 
 ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P) || exit 1
-STEPS="lint types stripped drift ignored unit notebooks"
+STEPS="lint types stripped drift ignored unit notebooks avx2"
 PYTHON=
 
 usage() {
@@ -17,7 +17,7 @@ Every figure and table of four papers, from one command.
   ./run_all.sh --list                     what there is; also --dry-run, --why ARTIFACT
   ./run_all.sh --fresh | --from-records   train again | draw from the recorded runs, train nothing
   ./run_all.sh --test [STEP...]           what CI runs; without names, all of:
-                                          lint types stripped drift ignored unit notebooks
+                                          lint types stripped drift ignored unit notebooks avx2
   ./run_all.sh --python ARGS...           the suite's own Python, e.g. -m jupyterlab notebooks
   ./run_all.sh --help                     this text
 
@@ -99,16 +99,26 @@ step_ignored() { # common .gitignore templates hide a folder called lib
   ! git check-ignore lib tests notebooks data/reference results
 }
 
-step_unit() {
-  OMP_NUM_THREADS=1 "$PYTHON" -m pytest -n 2 --timeout=300 --junitxml="$SCRATCH/unit.xml"
+check() { # check REPORT WHAT...: pytest, on one thread a worker, which is how results are made
+  local report=$1
+  shift
+  OMP_NUM_THREADS=1 "$PYTHON" -m pytest -n 2 --timeout=300 --junitxml="$report" "$@"
 }
 
-step_notebooks() { # nbval takes no parameters: it runs over copies with the ci preset
-  local copies=$SCRATCH/notebooks
-  "$PYTHON" -m lib prepare-notebooks --preset ci "$copies" &&
-    OMP_NUM_THREADS=1 "$PYTHON" -m pytest -c pyproject.toml -p no:cacheprovider \
-      --nbval-lax --nbval-current-env --nbval-cell-timeout=120 -n 2 --dist loadscope \
-      --junitxml="$SCRATCH/notebooks.xml" "$copies"
+copies() { # nbval takes no parameters: it runs over copies with the ci preset
+  "$PYTHON" -m lib prepare-notebooks --preset ci "$SCRATCH/notebooks"
+}
+
+nbval="-c pyproject.toml -p no:cacheprovider -p tests.notebook_kernels --dist loadscope
+  --nbval-lax --nbval-current-env --nbval-cell-timeout=120"
+
+step_unit() { check "$SCRATCH/unit.xml"; }
+
+step_notebooks() { copies && check "$SCRATCH/notebooks.xml" $nbval "$SCRATCH/notebooks"; }
+
+step_avx2() { # what most laptops have: other kernels of oneDNN, one of which was wrong
+  copies && ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 check "$SCRATCH/avx2.xml" $nbval \
+    tests/models tests/trainers "$SCRATCH/notebooks/float/table1_variants.ipynb"
 }
 
 count() { # count FILE ATTRIBUTE: of a pytest report
