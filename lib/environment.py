@@ -29,7 +29,7 @@ UNFINISHED = "unfinished\n"  # what it says until then
 PYTHON = VENV / "bin" / "python"
 PRIVATE = ROOT / ".uv"  # our own uv where there is none, and the lock of the setup
 
-UV = "0.13.8"  # installed where no uv of at least OLDEST_UV is found
+UV = ROOT / "lib" / "uv.txt"  # with hashes; installed where no uv of at least OLDEST_UV is found
 OLDEST_UV = (0, 5)
 OTHER_LOCK = 3  # the exit status of ready when .venv is whole but of another lock
 ONLY_FOR_CUDA = re.compile(r"(nvidia-|cuda-|triton$)")
@@ -198,15 +198,17 @@ def find_uv() -> str:
     for command in ("uv", own):
         if usable_uv(command):
             return str(command)
-    say(f"Installing uv {UV} into {folder}.")
-    install = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"uv=={UV}")
+    name = UV.read_text().split()[0]
+    say(f"Installing {name} into {folder}.")
+    install = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    install += ("--require-hashes", "--only-binary=:all:", "-r", str(UV))
     shutil.rmtree(folder, ignore_errors=True)
     if status(sys.executable, "-m", "venv", folder) or status(folder / "bin/python", *install):
         shutil.rmtree(folder, ignore_errors=True)  # a Python without ensurepip, as on Debian
         status(sys.executable, *install, "--target", folder)
     if not usable_uv(own):
         raise SystemExit(
-            f"Cannot install uv {UV}: check the network and pip's index, or install uv yourself, "
+            f"Cannot install {name}: check the network and pip's index, or install uv yourself, "
             "then run ./run_all.sh again."
         )
     return str(own)

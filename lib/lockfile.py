@@ -70,7 +70,7 @@ def drift() -> int:
         found.append(f"requirements.txt was not made by: {RELOCK}")
     if re.search(r"://|^\s*--[a-z-]*(?:index|links)", text, re.MULTILINE):
         found.append("requirements.txt names an index or an address; any mirror should do")
-    blocks = re.split(r"\n(?=[A-Za-z0-9])", text)[1:]
+    blocks = [*re.split(r"\n(?=[A-Za-z0-9])", text)[1:], environment.UV.read_text()]
     found += [f"{x.split()[0]} has no hash" for x in blocks if "--hash=sha256:" not in x]
     locked: dict[str, list[Any]] = {}
     for pin in environment.pins():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import tomllib
@@ -161,6 +162,20 @@ def test_only_a_uv_that_answers_and_is_new_enough_is_used(tmp_path, answer, usab
 
 def test_a_uv_that_is_not_there_is_not_used(tmp_path):
     assert not environment.usable_uv(tmp_path / "uv")
+
+
+def test_the_uv_that_we_install_is_pinned_by_hashes_like_everything_else(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(environment, "PRIVATE", tmp_path)
+    monkeypatch.setattr(environment, "status", lambda *words: calls.append(words) or 0)
+    monkeypatch.setattr(environment, "usable_uv", lambda command: False)
+    with pytest.raises(SystemExit, match="Cannot install uv==") as refused:
+        environment.find_uv()
+    installs = [words for words in calls if "install" in words]
+    assert installs and all("--require-hashes" in words for words in installs)
+    pins = Path(installs[0][installs[0].index("-r") + 1]).read_text()
+    assert str(refused.value).split()[2].rstrip(":") == pins.split()[0]
+    assert len(re.findall(r"^\S", pins, re.MULTILINE)) == 1  # nothing but uv, which needs nothing
 
 
 def pip_says(monkeypatch, *lines: str) -> None:

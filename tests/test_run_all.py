@@ -64,7 +64,7 @@ class Suite:
         (self.root / "lib").mkdir(parents=True)
         self.bin.mkdir()
         shutil.copy(ROOT / "run_all.sh", self.root)
-        for name in ("environment.py", "lockfile.py"):
+        for name in ("environment.py", "lockfile.py", "uv.txt"):
             shutil.copy(ROOT / "lib" / name, self.root / "lib")
         (self.root / "lib/__init__.py").touch()
         (self.root / "lib/__main__.py").write_text(MAIN)
