@@ -105,7 +105,8 @@ check() { # check REPORT WHAT...: pytest, on one thread a worker, which is how r
   OMP_NUM_THREADS=1 "$PYTHON" -m pytest -n 2 --timeout=300 --junitxml="$report" "$@"
 }
 
-copies() { # nbval takes no parameters: it runs over copies with the ci preset
+copies() { # nbval takes no parameters: it runs over copies with the ci preset, warnings are errors
+  export PYTHONWARNINGS=error::DeprecationWarning:__main__,error::FutureWarning:__main__
   "$PYTHON" -m lib prepare-notebooks --preset ci "$SCRATCH/notebooks"
 }
 
