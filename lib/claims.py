@@ -26,6 +26,7 @@ __all__ = [
     "counts",
     "difference",
     "greater",
+    "larger",
     "no_worse",
     "ratio",
     "read",
@@ -163,6 +164,21 @@ def no_worse(
     verdict, tolerance = _inside(gap, above=-margin), f"interval above {0 - margin:g}"
     paper = "not below 0" if paper_gap is None else paper_gap
     return _compared(id, claim, paper, a, b, gap, tolerance, verdict, judge)
+
+
+def larger(id: str, claim: str, gap: Estimate, other: Estimate, judge: bool = True) -> Claim:
+    """Judge that one difference is larger than another, between networks trained independently."""
+    more = gap - other
+    return Claim(
+        id,
+        claim,
+        "measured",
+        "> 0",
+        f"{gap.value:+.1f} vs {other.value:+.1f}",
+        more.signed,
+        "interval above 0",
+        _inside(more, above=0.0) if judge else NOT_JUDGED,
+    )
 
 
 def close_to(

@@ -39,6 +39,13 @@ class Estimate:
         """Return it as a difference, '+41.2 [38.0, 44.1]'."""
         return f"{self.value:+.1f} [{self.low:.1f}, {self.high:.1f}]"
 
+    def __sub__(self, other: Estimate) -> Estimate:
+        """Return how far it is above an independent one, as the half-widths say together."""
+        value = self.value - other.value
+        below = math.hypot(self.value - self.low, other.high - other.value)
+        above = math.hypot(self.high - self.value, other.value - other.low)
+        return Estimate(value, value - below, value + above)
+
 
 def wilson(successes: float, n: int, z: float = Z95) -> tuple[float, float]:
     """Return Wilson's score interval of a proportion, in percent.

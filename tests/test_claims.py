@@ -92,6 +92,19 @@ def test_not_worse_looks_at_one_side_only():
     assert verdict(80.0, 85.0) == "not reproduced"
 
 
+def test_a_difference_is_larger_than_another_if_all_of_the_interval_between_them_says_so():
+    def verdict(gap, other, **options):
+        return claims.larger("id", "gap above other", gap, other, **options).verdict
+
+    wide, narrow = claims.Estimate(20.0, 12.0, 28.0), claims.Estimate(2.0, -4.0, 8.0)
+    assert verdict(wide, narrow) == "reproduced"  # 18, half-width 10 of 8 and 6
+    assert verdict(narrow, wide) == "not reproduced"
+    assert verdict(wide, claims.Estimate(11.0, 5.0, 17.0)) == "not judged"
+    assert verdict(wide, narrow, judge=False) == "not judged"
+    claim = claims.larger("id", "gap above other", wide, narrow)
+    assert (claim.our_value, claim.difference) == ("+20.0 vs +2.0", "+18.0 [8.0, 28.0]")
+
+
 def test_a_value_is_close_if_its_interval_is():
     def verdict(value, n):
         return claims.close_to("id", "a", rows(value, n=n), 89.04, 1.5).verdict

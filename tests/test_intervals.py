@@ -163,6 +163,37 @@ def test_seed_intervals_cover_in_a_simulation_of_seeds_and_images():
     assert 0.93 <= hits / trials <= 0.995
 
 
+def test_a_difference_of_differences_covers_in_a_simulation_of_seeds_and_images():
+    rng, n, hits, trials = np.random.default_rng(5), 600, 0, 300
+    means, spreads = (0.5, 0.45, 0.45, 0.2), (0.02, 0.06, 0.03, 0.05)
+    truth = 100 * ((0.45 - 0.2) - (0.5 - 0.45))
+    for _ in range(trials):
+        a, b, c, d = (
+            rows(100 * rng.binomial(n, p + sd * rng.standard_normal(3)) / n, n)
+            for p, sd in zip(means, spreads, strict=True)
+        )
+        between = difference(c, d) - difference(a, b)
+        hits += between.low <= truth <= between.high
+    assert hits / trials >= 0.94
+
+
+def test_many_images_leave_the_textbook_interval_of_a_difference_of_differences():
+    n, shares = 10**6, (0.5, 0.3, 0.6, 0.1)
+    a, b, c, d = (rows([100 * p], n) for p in shares)
+    between = difference(a, b) - difference(c, d)
+    half = 1.959964 * 100 * math.sqrt(sum(p * (1 - p) for p in shares) / n)
+    assert between.value == pytest.approx(20 - 50)
+    assert between.high - between.value == pytest.approx(half, rel=1e-3)
+    assert between.value - between.low == pytest.approx(half, rel=1e-3)
+
+
+def test_a_difference_of_differences_turns_round_when_its_sides_do():
+    one, other = difference(share(9, 10), share(3, 10)), difference(share(5, 56), share(0, 29))
+    there, back = one - other, other - one
+    assert (there.value, there.low, there.high) == (-back.value, -back.high, -back.low)
+    assert there.value - there.low != pytest.approx(there.high - there.value)
+
+
 def test_accuracies_without_images_or_with_two_rows_for_a_seed_are_refused():
     with pytest.raises(UserError, match="number of images"):
         accuracy(rows([50.0], float("nan")))
