@@ -47,6 +47,10 @@ def length(cell):
     return len(cell.source.splitlines())
 
 
+def draws(cell):
+    return "figure" in cell.metadata.get("tags", [])
+
+
 def test_notebooks_and_artifacts_are_the_same_set():
     found = {f"{p.parent.name}/{p.stem}" for p in NOTEBOOKS}
     assert found == set(ARTIFACTS)
@@ -85,7 +89,7 @@ def test_it_is_short_and_mostly_prose(path):
     assert 10 <= len(code(notebook)) <= 20
     assert len(prose(notebook)) >= len(code(notebook)) - 1
     assert sum(length(cell) for cell in code(notebook)) <= 150
-    assert max(length(cell) for cell in code(notebook)) <= 20
+    assert all(length(cell) <= (45 if draws(cell) else 20) for cell in code(notebook))
     assert max(length(cell) for cell in prose(notebook)) <= 18
 
 
@@ -128,7 +132,7 @@ def test_it_leaves_machinery_to_lib(path):
             assert not re.search(pattern, cell.source, re.MULTILINE), f"{cell.id}: {what}"
         for node in ast.walk(ast.parse(cell.source)):
             assert not isinstance(node, ast.ClassDef), f"{cell.id} defines a class"
-            if isinstance(node, ast.FunctionDef):
+            if isinstance(node, ast.FunctionDef) and not draws(cell):
                 assert node.end_lineno - node.lineno < 8, f"{cell.id}: {node.name} is long"
 
 
