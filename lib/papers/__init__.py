@@ -30,6 +30,7 @@ ARTIFACTS: dict[str, Callable[..., Study]] = {
     "float/fig9_slimmable": float_.fig9_slimmable,
     "float/fig10_other_attacks": float_.fig10_other_attacks,
     "audit/published_numbers": audit.published_numbers,
+    "audit/observations": audit.observations,
 }
 
 
