@@ -27,20 +27,38 @@ def interactive() -> bool:
 
 @contextmanager
 def task(label: str) -> Iterator[Report]:
-    """Show the progress of one piece of work with the time left."""
+    """Show the progress of one piece of work with the time left.
+
+    The bar is made by the first share below 1: a notebook shows a bar from the moment there is one,
+    and work whose result is in the store has none.
+    """
     if os.environ.get("SUITE_PROGRESS") == "lines":
         yield _lines
     elif interactive():
-        from tqdm.auto import tqdm
+        bar: Any = None
 
-        bar: Any = tqdm(total=1000, desc=label, leave=False, bar_format="{desc} {percentage:3.0f}%"
-                        " |{bar}| {elapsed} < {remaining}")  # fmt: skip
+        def report(done: float) -> None:
+            nonlocal bar
+            if bar is not None:
+                bar.update(round(1000 * done) - bar.n)
+            elif done < 1:
+                bar = _bar(label, done)
+
         try:
-            yield lambda done: bar.update(round(1000 * done) - bar.n)
+            yield report
         finally:
-            bar.close()
+            if bar is not None:
+                bar.close()
     else:
         yield lambda done: None
+
+
+def _bar(label: str, done: float) -> Any:
+    from tqdm.auto import tqdm
+
+    form = "{desc} {percentage:3.0f}% |{bar}| {elapsed} < {remaining}"
+    start = round(1000 * done)
+    return tqdm(total=1000, initial=start, desc=label, leave=False, bar_format=form)
 
 
 def _lines(done: float) -> None:

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import sys
+from types import ModuleType
 
 import pytest
 import torch
 from torch import nn
 
-from lib import data, evaluate, metrics, paths, runs, store
+from lib import data, evaluate, metrics, paths, progress, runs, store
 from lib.batch.plan import evaluated
 from lib.claims import wilson
 from lib.data import Images
@@ -163,6 +165,58 @@ def test_measure_gives_a_row_for_every_protocol_with_its_interval():
     first = rows.iloc[0]
     low, high = wilson(round(first["value"] * 20 / 100), 20)
     assert (first["ci_low"], first["ci_high"]) == pytest.approx((low, high))
+
+
+@pytest.fixture
+def bars(monkeypatch):
+    """Return every bar that a notebook opened by hand would show; one stands where it is made."""
+    made = []
+
+    class Bar:
+        def __init__(self, total, initial=0, **rest):
+            self.n, self.total, self.open = initial, total, True
+            made.append(self)
+
+        def update(self, more):
+            self.n += more
+
+        def close(self):
+            self.open = False
+
+    module = ModuleType("tqdm.auto")
+    module.tqdm = Bar
+    monkeypatch.setitem(sys.modules, "tqdm.auto", module)
+    monkeypatch.setattr(progress, "interactive", lambda: True)
+    monkeypatch.delenv("SUITE_PROGRESS", raising=False)
+    return made
+
+
+def test_a_filled_store_leaves_no_bar_and_each_run_is_loaded_once(bars, monkeypatch):
+    changes = {"train.epochs": 1, "evaluation.images": 200, "attack.steps": 1}
+    study = smart.table1_mask_density("ci", [0], changes)
+    first = metrics.measure(study)
+    assert bars and not any(bar.open for bar in bars)
+    assert all(bar.n == bar.total for bar in bars)
+    bars.clear()
+    loaded, load = [], runs.load
+    monkeypatch.setattr(runs, "load", lambda recipe: loaded.append(recipe.key) or load(recipe))
+    fitted = metrics.fit(study)
+    again = metrics.measure(study, fitted)
+    assert not bars
+    assert sorted(loaded) == sorted(study.recipes)
+    assert again.equals(first)
+
+
+def test_a_bar_starts_at_the_first_share_of_work_and_closes_after_a_failure(bars):
+    with progress.task("all at once") as report:
+        report(1.0)
+    assert not bars
+    with pytest.raises(KeyboardInterrupt), progress.task("slow") as report:
+        report(0.25)
+        assert [bar.n for bar in bars] == [250]
+        report(0.5)
+        raise KeyboardInterrupt
+    assert [(bar.n, bar.open) for bar in bars] == [(500, False)]
 
 
 def test_pgd_at_rows_carry_the_trade_off_they_were_trained_with():
