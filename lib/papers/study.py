@@ -64,6 +64,20 @@ class Study:
         return paths.artifact(self.results, self.artifact)
 
     @property
+    def altered(self) -> tuple[str, ...]:
+        """Return the overridden fields that make the numbers those of no preset any more.
+
+        Other methods and densities are what a reader compares; a verdict on them stands.
+        """
+        parts = ("method.", "sparsity.")
+        return tuple(sorted(name for name in self.overrides if not name.startswith(parts)))
+
+    @property
+    def judged(self) -> bool:
+        """Return whether what was measured is judged: by a preset that can, at its own sizes."""
+        return self.preset.judge and not self.altered
+
+    @property
     def recipes(self) -> dict[str, Recipe]:
         """Return the distinct recipes by key."""
         return {job.recipe.key: job.recipe for job in self.jobs}

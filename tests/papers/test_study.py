@@ -3,11 +3,12 @@
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
 from lib import papers, paths
 from lib.errors import UserError
-from lib.papers import smart
+from lib.papers import float_claims, float_cost_claims, smart, smart_claims
 from lib.presets import PRESETS
 from lib.recipe import Smart
 
@@ -81,6 +82,47 @@ def test_a_method_field_reaches_only_the_methods_that_have_it():
 def test_a_wrong_plan_is_refused(arguments, words):
     with pytest.raises(UserError, match=words):
         smart.table1_mask_density(*arguments)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"train.epochs": 1},
+        {"data.train_images": 64},
+        {"model.width": 4},
+        {"evaluation.images": 50},
+        {"attack.eps": 0.1},
+        {"method.density": 0.4, "train.lr": 0.1},
+    ],
+)
+def test_what_is_not_the_presets_size_is_not_judged(overrides):
+    study = smart.table2_comparison("quick", [0], overrides)
+    assert not study.judged
+    assert study.altered == tuple(name for name in overrides if "method" not in name)
+
+
+def test_the_presets_own_sizes_and_other_methods_are_judged():
+    assert smart.table2_comparison("quick", [0, 1]).judged
+    assert smart.table2_comparison("quick", [0], {"method.density": 0.4}).judged
+    assert smart.fig2_layer_sensitivity("quick", [0], {"sparsity.density": 0.3}).judged
+    assert not smart.table2_comparison("ci").judged
+
+
+JUDGES = {
+    **{f"smart/{name}": judge for name, judge in vars(smart_claims).items()},
+    **{f"float/{name}": judge for name, judge in vars(float_claims).items()},
+    "float/fig8_cost": float_cost_claims.fig8_cost,
+}
+
+
+@pytest.mark.parametrize("name", [n for n in papers.ARTIFACTS if not n.startswith("audit/")])
+def test_without_judging_only_counts_have_verdicts_and_keep_them(name):
+    rows = pd.read_csv(paths.ROOT / "results" / "quick" / name / "metrics.csv")
+    on, off = (JUDGES[name](rows, judge) for judge in (True, False))
+    measured = on["kind"] == "measured"
+    assert measured.any() and set(off.loc[measured, "verdict"]) == {"not judged"}
+    assert off[~measured].equals(on[~measured])
+    assert off.drop(columns="verdict").equals(on.drop(columns="verdict"))
 
 
 def test_patterns_select_papers_names_and_globs():
