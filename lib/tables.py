@@ -1,18 +1,23 @@
-"""Tables of a study: what was trained, how it was attacked, the paper's numbers and ours."""
+"""Tables of a study: what was trained, how it was attacked, the paper's numbers, ours, verdicts."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import permutations
 from typing import Any
 
 import pandas as pd
 
+from lib.claims import NOT_JUDGED, counts, to_markdown
 from lib.intervals import Estimate, accuracy
 from lib.papers.study import Study
 from lib.protocol import Protocol
 
 Where = Mapping[str, Any]
 FROM_255 = 255  # pixels are in [0, 1]; papers give radii in 1/255
+ATTACKS = {"fgsm": "FGSM", "aa": "AutoAttack", "aa-rand": "AutoAttack"}
 RARE = ("AutoAttack", "queries", "slimming factor")  # columns of protocols, left out where empty
 
 
@@ -148,3 +153,59 @@ def outline(metrics: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         index=list(columns), columns="score", values="value", sort=False
     )
     return wide.round(1)
+
+
+def attack_name(attack: str) -> str:
+    """Return an attack as papers write it: 'PGD-7' for 'pgd7', 'AutoAttack' for 'aa-rand'.
+
+    A step is in pixels of [0, 1]: 'PGD-20, step 0.5/255' for 'pgd20-step0.5'.
+    """
+    spelt = re.sub(r"-step([\d.]+)", r", step \1/255", attack.replace("pgd", "PGD-"))
+    return ATTACKS.get(attack, spelt)
+
+
+def weaker(metrics: pd.DataFrame) -> str:
+    """Say where an attack of more steps leaves more images right than one of fewer, or nowhere.
+
+    metrics are of one data set and network; accuracies are means over seeds.
+    """
+    rows = metrics[metrics["metric"] == "robust_acc"]
+    cases = []
+    for (method, lam), group in rows.groupby(["method", "lam"], sort=False):
+        left = group.groupby("attack", sort=False).agg({"value": "mean", "n": "min"})
+        for more, fewer in permutations(left.index, 2):
+            if _steps(more) > _steps(fewer) and left["value"][more] > left["value"][fewer]:
+                one, other = (
+                    f"{left['value'][a]:.1f} % of {left['n'][a]:.0f} images under {attack_name(a)}"
+                    for a in (more, fewer)
+                )
+                cases.append(f"- {method} at λ = {lam:g}: {one}, {other}")
+    if not cases:
+        return "No attack of more steps leaves more images right than one of fewer."
+    return (
+        "More steps leave **more** images right here than fewer do. That is a sign of an attack "
+        "that is stuck in masked gradients or takes steps of an unsuitable length, not of "
+        "robustness:\n\n" + "\n".join(cases)
+    )
+
+
+def _steps(attack: str) -> float:
+    """Return how often an attack looks at the gradient; AutoAttack more often than all others."""
+    steps = re.match(r"pgd(\d+)", attack)
+    return float(steps[1]) if steps else 1 if attack == "fgsm" else math.inf
+
+
+def verdicts(study: Study, claims: pd.DataFrame) -> str:
+    """Return claims as Markdown: how many got each verdict, why some got none, and all of them."""
+    found = counts(claims)
+    said = ", ".join(f"{number} {verdict}" for verdict, number in found.items() if number)
+    why = ""
+    if study.altered:
+        fields = ", ".join(f"`{name}`" for name in study.altered)
+        why = f" Nothing measured is judged, because these settings are not the preset's: {fields}."
+    elif not study.preset.judge:
+        why = f" Nothing measured is judged: the preset {study.preset.name} is too small for it."
+    elif found[NOT_JUDGED]:
+        why = " *Not judged* is what the interval, or the paper, leaves open."
+    columns = ["claim", "paper_value", "our_value", "difference", "verdict"]
+    return f"{len(claims)} claims: {said}.{why}\n\n{to_markdown(claims, columns)}"

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from lib import tables
+from lib import claims, tables
 from lib.intervals import wilson
 from lib.papers import smart
 from lib.protocol import Protocol
@@ -105,3 +105,57 @@ def test_protocols_say_how_autoattack_tried_and_at_which_width():
     assert found["queries"].tolist() == [200, "", ""]
     assert found["slimming factor"].tolist() == ["", "", 0.5]
     assert "AutoAttack" not in tables.protocols(smart.table2_comparison("cifar"))
+
+
+def robust_rows(**accuracies):
+    rows = [
+        {"method": "A", "lam": 0.2, "attack": attack.replace("_", "-"), "value": value, "n": 500}
+        for attack, value in accuracies.items()
+    ]
+    return pd.DataFrame(rows).assign(metric="robust_acc", seed=0)
+
+
+def test_an_attack_of_more_steps_that_does_less_is_said_to_be_a_warning():
+    good = robust_rows(fgsm=50.0, pgd7=45.0, pgd20=45.0, aa_rand=30.0)
+    assert tables.weaker(good).startswith("No attack of more steps")
+    stuck = tables.weaker(robust_rows(fgsm=50.0, pgd7=45.0, pgd20=51.0))
+    assert "not of robustness" in stuck and stuck.count("- A at λ = 0.2:") == 2
+    assert "51.0 % of 500 images under PGD-20, 50.0 % of 500 images under FGSM" in stuck
+    assert "51.0 % of 500 images under PGD-20, 45.0 % of 500 images under PGD-7" in stuck
+    assert "AutoAttack" in tables.weaker(robust_rows(pgd20=5.0, aa=6.0))
+
+
+def test_attacks_of_as_many_steps_and_clean_images_are_not_compared():
+    rows = pd.concat([robust_rows(pgd20=40.0), robust_rows(**{"pgd20-step3.4": 60.0})])
+    clean = rows.assign(metric="clean_acc", attack="fgsm", value=1.0)
+    assert tables.weaker(pd.concat([rows, clean])).startswith("No attack of more steps")
+
+
+def test_seeds_are_averaged_before_attacks_are_compared():
+    one = robust_rows(fgsm=50.0, pgd7=60.0)
+    two = robust_rows(fgsm=50.0, pgd7=30.0).assign(seed=1)
+    assert "**more**" in tables.weaker(one)
+    assert "**more**" not in tables.weaker(pd.concat([one, two]))
+
+
+def judged(preset="quick", **overrides):
+    overrides = {name.replace("_", "."): value for name, value in overrides.items()}
+    study = smart.table1_mask_density(preset, [0], overrides)
+    rows = [accuracy_rows().iloc[[0]], accuracy_rows().iloc[[2]]]
+    found = [claims.greater("a", "A above B", *rows, judge=study.judged)]
+    found.append(claims.analytic("n", "a count", 1.0, 1.0, 0.1))
+    return tables.verdicts(study, claims.table(found))
+
+
+def test_verdicts_open_with_how_many_there_are_of_each():
+    text = judged()
+    assert text.startswith("2 claims: 1 reproduced, 1 not judged. *Not judged* is what")
+    assert "| claim | paper value | our value | difference | verdict |" in text
+    assert text.count("\n|") == 4
+
+
+def test_overrides_and_small_presets_say_once_why_nothing_measured_is_judged():
+    text = judged(train_epochs=1, evaluation_images=50, method_density=0.4)
+    assert text.count("`evaluation.images`, `train.epochs`") == 1
+    assert "method.density" not in text and "1 reproduced, 1 not judged" in text
+    assert "the preset ci is too small" in judged("ci")

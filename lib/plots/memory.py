@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from lib.errors import UserError, choose
 from lib.plots import style
-from lib.plots.tradeoff import attack_name
+from lib.tables import attack_name
 
 # what is scored, at which end of the trade-off, and how much white its marker is filled with
 FOCUS = (("clean_acc", 0.0, 0.0), ("robust_acc", 1.0, 0.7))

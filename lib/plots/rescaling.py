@@ -9,8 +9,7 @@ from matplotlib.lines import Line2D
 
 from lib.errors import UserError
 from lib.plots import style
-from lib.plots.tradeoff import attack_name
-from lib.tables import shown
+from lib.tables import attack_name, shown
 
 # of lines under no attack, and under the attacks in order of occurrence
 CLEAN = style.Face(style.PATHS["clean"], "o", "-", style.PATHS["clean"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,9 +15,8 @@ from lib.errors import UserError, choose
 from lib.intervals import Estimate
 from lib.plots import style
 from lib.plots.labels import Labels
-from lib.tables import shown
+from lib.tables import attack_name, shown
 
-ATTACKS = {"fgsm": "FGSM", "aa": "AutoAttack"}
 PANELS = ("network", "attack")
 SCORES = ("clean_acc", "robust_acc")
 NEAR = 5.0  # points in the plane, in pt, that share one label
@@ -118,15 +116,6 @@ def trade_off(
     for place, series, paper in zip(axes, measured, published, strict=False):
         _write_lambdas(place, series, paper, faces)
     return figure
-
-
-def attack_name(attack: str) -> str:
-    """Return an attack as papers write it: 'PGD-7' for 'pgd7', 'AutoAttack' for 'aa-rand'.
-
-    A step is in pixels of [0, 1]: 'PGD-20, step 0.5/255' for 'pgd20-step0.5'.
-    """
-    spelt = re.sub(r"-step([\d.]+)", r", step \1/255", attack.replace("pgd", "PGD-"))
-    return ATTACKS.get(_family(attack), spelt)
 
 
 def _family(attack: str) -> str:
