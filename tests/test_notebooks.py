@@ -26,6 +26,7 @@ FORBIDDEN = {
 }
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*/*.ipynb"))
+RECORDED = sorted((paths.ROOT / "results").glob("*/*/*/*.ipynb"))
 each = pytest.mark.parametrize(
     "path", NOTEBOOKS, ids=[f"{p.parent.name}/{p.stem}" for p in NOTEBOOKS]
 )
@@ -141,6 +142,29 @@ def test_it_asserts_and_saves(path):
     by_tag = {tag: c.source for c in code(load(path)) for tag in c.metadata.get("tags", [])}
     assert by_tag["check"].count("assert ") >= 3
     assert sum("artifacts.save(" in cell.source for cell in code(load(path))) == 1
+
+
+@each
+def test_its_claims_are_judged_as_far_as_the_study_allows(path):
+    text = "\n".join(cell.source for cell in code(load(path)))
+    assert "preset.judge" not in text
+    if path.parent.name != "audit":
+        assert "study.judged" in text and "tables.verdicts(study, claims)" in text
+
+
+@each
+def test_its_prose_tells_no_findings_which_may_not_hold_for_the_next_preset(path):
+    for cell in prose(load(path)):
+        assert not re.search(r"\b[Ff]ound here\b|\bHere we (find|found)\b", cell.source), cell.id
+
+
+@pytest.mark.parametrize(
+    "path", RECORDED, ids=[p.relative_to(paths.ROOT / "results").as_posix() for p in RECORDED]
+)
+def test_a_recorded_notebook_shows_no_warning(path):
+    for cell in code(load(path)):
+        said = [o.text for o in cell.outputs if o.get("name") == "stderr"]
+        assert not said, f"{cell.id}: {said[0]}"
 
 
 @each
