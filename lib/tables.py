@@ -170,23 +170,28 @@ def weaker(metrics: pd.DataFrame) -> str:
     metrics are of one data set and network; accuracies are means over seeds.
     """
     rows = metrics[metrics["metric"] == "robust_acc"]
-    cases = []
+    cases: dict[str, list[str]] = {}
+    unequal = False
     for (method, lam), group in rows.groupby(["method", "lam"], sort=False):
         left = group.groupby("attack", sort=False).agg({"value": "mean", "n": "min"})
-        for more, fewer in permutations(left.index, 2):
-            if _steps(more) > _steps(fewer) and left["value"][more] > left["value"][fewer]:
-                one, other = (
-                    f"{left['value'][a]:.1f} % of {left['n'][a]:.0f} images under {attack_name(a)}"
-                    for a in (more, fewer)
-                )
-                cases.append(f"- {method} at λ = {lam:g}: {one}, {other}")
+        for more, fewer in permutations(left.itertuples(), 2):
+            if _steps(more.Index) > _steps(fewer.Index) and more.value > fewer.value:
+                pair = f"{method} under {attack_name(more.Index)} and {attack_name(fewer.Index)}"
+                if more.n != fewer.n:
+                    pair += f" (on {more.n:.0f} and {fewer.n:.0f} images)"
+                    unequal = True
+                found = f"{more.value:.1f} and {fewer.value:.1f} % at λ = {lam:g}"
+                cases.setdefault(pair, []).append(found)
     if not cases:
         return "No attack of more steps leaves more images right than one of fewer."
-    return (
+    text = (
         "More steps leave **more** images right here than fewer do. That is a sign of an attack "
         "that is stuck in masked gradients or takes steps of an unsuitable length, not of "
-        "robustness:\n\n" + "\n".join(cases)
+        "robustness."
     )
+    if unequal:
+        text += " Where one attack was tried on fewer images, these may be the reason."
+    return "\n".join((text, "", *(f"- {pair}: {'; '.join(of)}" for pair, of in cases.items())))
 
 
 def _steps(attack: str) -> float:

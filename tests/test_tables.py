@@ -119,10 +119,17 @@ def test_an_attack_of_more_steps_that_does_less_is_said_to_be_a_warning():
     good = robust_rows(fgsm=50.0, pgd7=45.0, pgd20=45.0, aa_rand=30.0)
     assert tables.weaker(good).startswith("No attack of more steps")
     stuck = tables.weaker(robust_rows(fgsm=50.0, pgd7=45.0, pgd20=51.0))
-    assert "not of robustness" in stuck and stuck.count("- A at λ = 0.2:") == 2
-    assert "51.0 % of 500 images under PGD-20, 50.0 % of 500 images under FGSM" in stuck
-    assert "51.0 % of 500 images under PGD-20, 45.0 % of 500 images under PGD-7" in stuck
+    assert "not of robustness" in stuck and stuck.count("\n- A under ") == 2
+    assert "- A under PGD-20 and FGSM: 51.0 and 50.0 % at λ = 0.2" in stuck
+    assert "- A under PGD-20 and PGD-7: 51.0 and 45.0 % at λ = 0.2" in stuck
     assert "AutoAttack" in tables.weaker(robust_rows(pgd20=5.0, aa=6.0))
+
+
+def test_attacks_on_other_numbers_of_images_are_compared_with_a_reservation():
+    rows = robust_rows(fgsm=50.0, pgd20=51.0)
+    assert "may be the reason" not in tables.weaker(rows)
+    few = tables.weaker(rows.assign(n=rows["attack"].map({"fgsm": 2000, "pgd20": 500})))
+    assert "(on 500 and 2000 images)" in few and "these may be the reason" in few
 
 
 def test_attacks_of_as_many_steps_and_clean_images_are_not_compared():
