@@ -7,7 +7,7 @@ import json
 import math
 from dataclasses import dataclass
 
-from lib.errors import UserError, check_range, choose
+from lib.errors import UserError, check_radius, check_range, choose
 from lib.recipe import EPS_DEFAULT, Part
 
 
@@ -52,7 +52,7 @@ class Protocol(Part):
         choose("split", self.split, ("train", "val", "test"))
         choose("weights", self.weights, ("last", "best"))
         check_range("lam", self.lam, 0, 1)
-        check_range("eps", self.eps, 0)
+        check_radius("eps", self.eps, self.norm)
         check_range("step", self.step, 0)
         check_range("steps", self.steps, 1)
         check_range("restarts", self.restarts, 1)

@@ -12,13 +12,15 @@ import hashlib
 import json
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from typing import Any, ClassVar
 
-from lib.errors import UserError, check_range, check_set, choose
+from lib.errors import UserError, check_radius, check_range, check_set, choose
 
 EPS_DEFAULT = 8 / 255
+LARGEST = 2**31 - 1
 
 
 @cache
@@ -36,6 +38,8 @@ def _coerce(name: str, kind: Any, value: Any) -> Any:
     options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     if value is None and type(None) in options:
         return None
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise UserError(f"{name} must be a number between -{LARGEST} and {LARGEST}.")
     for option in options:
         if isinstance(value, option) and not (isinstance(value, bool) and option is not bool):
             return value
@@ -120,11 +124,11 @@ class Attack(Part):
     random_start: bool = True
 
     def check(self) -> None:
-        """Refuse a negative radius, step or number of steps."""
-        check_range("attack.eps", self.eps, 0)
+        """Refuse a radius outside the image range, and a negative step or number of steps."""
+        choose("norm", self.norm, ("linf", "l2", "l1"))
+        check_radius("attack.eps", self.eps, self.norm)
         check_range("attack.step", self.step, 0)
         check_range("attack.steps", self.steps, 0)
-        choose("norm", self.norm, ("linf", "l2", "l1"))
 
 
 @dataclass(frozen=True)
@@ -364,12 +368,9 @@ class Recipe(Part):
         """Return the recipe of a tree as `to_dict` makes it; unknown fields are refused."""
         return _build(cls, tree, "recipe")
 
-    def override(self, changes: dict[str, Any]) -> Recipe:
+    def override(self, changes: Mapping[str, Any]) -> Recipe:
         """Return a copy with dotted fields replaced, as in {'train.epochs': 3}."""
-        recipe = self
-        for path, value in changes.items():
-            recipe = replace_field(recipe, path, value)
-        return recipe
+        return replace_fields(self, changes)
 
 
 def _build(cls: type, tree: Any, where: str) -> Any:
@@ -393,13 +394,23 @@ def _build(cls: type, tree: Any, where: str) -> Any:
     return cls(**tree)
 
 
-def replace_field(part: Any, path: str, value: Any) -> Any:
-    """Return a copy of a tree of dataclasses with the field at a dotted path replaced."""
-    name, _, rest = path.partition(".")
-    choose(f"field of {type(part).__name__.lower()}", name, [f.name for f in fields(part)])
-    old = getattr(part, name)
-    if rest and not dataclasses.is_dataclass(old):
-        raise UserError(f"'{path}' goes deeper than the field '{name}', which holds {old!r}.")
-    if not rest and dataclasses.is_dataclass(old):
-        raise UserError(f"'{name}' has fields of its own; set one of them, as in '{name}.FIELD'.")
-    return dataclasses.replace(part, **{name: replace_field(old, rest, value) if rest else value})
+def replace_fields(part: Any, changes: Mapping[str, Any]) -> Any:
+    """Return a copy of a tree of dataclasses with fields at dotted paths replaced, all at once.
+
+    What is checked is the result, so that the order of the changes does not matter.
+    """
+    tree: dict[str, dict[str, Any]] = {}
+    for path, value in changes.items():
+        name, _, rest = path.partition(".")
+        choose(f"field of {type(part).__name__.lower()}", name, [f.name for f in fields(part)])
+        old = getattr(part, name)
+        if rest and not dataclasses.is_dataclass(old):
+            raise UserError(f"'{path}' goes deeper than the field '{name}', which holds {old!r}.")
+        if not rest and dataclasses.is_dataclass(old):
+            raise UserError(f"'{name}' has fields of its own; set one of them, as '{name}.FIELD'.")
+        tree.setdefault(name, {})[rest] = value
+    new = {
+        name: inner[""] if "" in inner else replace_fields(getattr(part, name), inner)
+        for name, inner in tree.items()
+    }
+    return dataclasses.replace(part, **new)

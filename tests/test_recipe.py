@@ -108,6 +108,10 @@ def test_key_does_not_depend_on_the_process():
         ("train.epochs.x", 3, "goes deeper"),
         ("attack.eps", -0.1, "at least 0"),
         ("attack.eps", float("nan"), "at least 0"),
+        ("attack.eps", 8, "attack.eps is 8 but pixels span 0 to 1 .* are 8/255"),
+        ("train.epochs", 2**31, "train.epochs must be a number between"),
+        ("train.lr", 10**400, "train.lr must be a number between"),
+        ("seed", -(2**31), "recipe.seed must be a number between"),
         ("method.overlap", 0.6, "between 0 and 0.5"),
         ("method.density", 1.5, "between 0 and 1"),
         ("method.lam", 0.5, "Unknown field"),
@@ -117,6 +121,20 @@ def test_a_wrong_override_is_refused_in_one_sentence(path, value, words):
     with pytest.raises(UserError, match=words) as caught:
         BASE.override({path: value})
     assert "\n" not in str(caught.value)
+
+
+def test_overrides_are_judged_together_in_any_order():
+    for changes in (
+        {"attack.eps": 3.0, "attack.norm": "l2"},
+        {"method.overlap": 0.1, "method.density": 0.2},
+        {"method.density": 0.9, "method.overlap": 0.85},
+    ):
+        backwards = dict(reversed(changes.items()))
+        made = BASE.override(changes)
+        assert made == BASE.override(backwards)
+        for path, value in changes.items():
+            part, name = path.split(".")
+            assert getattr(getattr(made, part), name) == value
 
 
 def test_impossible_methods_are_refused():

@@ -28,7 +28,7 @@ from lib.attacks.loss import (
     check_logits,
 )
 from lib.attacks.norms import NORMS
-from lib.errors import UserError, check_range, choose
+from lib.errors import UserError, check_radius, check_range, choose
 
 VERSIONS = {
     "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
@@ -71,7 +71,7 @@ def autoattack(
     """
     choose("version of AutoAttack", version, VERSIONS)
     choose("norm", norm, NORMS)
-    check_range("eps", eps, 0)
+    check_radius("eps", eps, norm, x.shape[1:].numel())
     for name, count in (("steps", steps), ("eot", eot), ("queries", queries)):
         check_count(name, count, 1)
     check_images(x, y)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lib.attacks.loss import Classifier, Worst, check_count, check_images, input_gradient
 from lib.attacks.norms import L1, L2, NORMS, Linf
-from lib.errors import UserError, check_range, choose
+from lib.errors import UserError, check_radius, check_range, choose
 
 
 def fgsm(
@@ -53,7 +53,7 @@ def pgd(
     have no such scale. top is the fraction of coordinates that an L1 step moves.
     """
     ball = _ball(norm, top)
-    _check(x, y, eps, step, steps, restarts, eot, generator)
+    _check(x, y, eps, norm, step, steps, restarts, eot, generator)
     if eps == 0 or len(x) == 0:
         return x.detach().clone()
     if step is None:
@@ -112,6 +112,7 @@ def _check(
     x: Tensor,
     y: Tensor,
     eps: float,
+    norm: str,
     step: float | None,
     steps: int,
     restarts: int,
@@ -119,7 +120,7 @@ def _check(
     generator: torch.Generator | None,
 ) -> None:
     """Refuse what would give a silently wrong attack; one look at the pixels per call."""
-    check_range("eps", eps, 0)
+    check_radius("eps", eps, norm, x.shape[1:].numel())
     check_range("step", 0 if step is None else step, 0)
     for name, count, least in (("steps", steps, 0), ("restarts", restarts, 1), ("eot", eot, 1)):
         check_count(name, count, least)

@@ -14,7 +14,7 @@ from lib import paths
 from lib.errors import UserError, check_range
 from lib.presets import MAIN, Preset, Setting, preset
 from lib.protocol import Protocol
-from lib.recipe import Method, Momentum, Recipe, replace_field
+from lib.recipe import Method, Momentum, Recipe, replace_fields
 
 ONLY_PGD = ("steps", "step", "restarts", "random_start")
 CONDITIONAL = ("pni", "oat", "float", "smart", "oat_slim", "float_slim")
@@ -141,6 +141,7 @@ class Builder:
         if backbone:
             model = dataclasses.replace(model, backbone=backbone)
         recipe = Recipe(setting.data, model, method, setting.train, setting.attack, sparsity, seed)
+        changes = {}
         for path, value in (self.overrides or {}).items():
             top, _, rest = path.partition(".")
             if top == "evaluation":
@@ -150,9 +151,9 @@ class Builder:
             part = getattr(recipe, top, None)
             if top in ("method", "sparsity") and not hasattr(part, rest):
                 continue  # a field of some methods only; `study` refuses it if none has it
-            recipe = replace_field(recipe, path, value)
-            self.used.add(path)
-        return recipe
+            changes[path] = value
+        self.used |= changes.keys()
+        return recipe.override(changes)
 
     def add(
         self,
@@ -208,6 +209,7 @@ class Builder:
         self.timed[label] = recipe
 
     def _overridden(self, protocol: Protocol) -> Protocol:
+        changes = {}
         for path, value in (self.overrides or {}).items():
             top, _, rest = path.partition(".")
             if top == "evaluation":
@@ -215,9 +217,9 @@ class Builder:
                     raise UserError(f"'{path}' is what the artifact compares and cannot be set.")
                 if rest in ONLY_PGD and protocol.attack != "pgd":
                     continue
-                protocol = replace_field(protocol, rest, value)
+                changes[rest] = value
                 self.used.add(path)
-        return protocol
+        return replace_fields(protocol, changes)
 
     def study(self) -> Study:
         """Return the finished study; an override that nothing could take is refused."""

@@ -265,6 +265,8 @@ def test_no_images_and_no_radius_are_no_work(net, images, labels):
     ("change", "words"),
     [
         ({"eps": -0.1}, "eps"),
+        ({"eps": 8}, "eps is 8 but pixels span 0 to 1 .* 8/255"),
+        ({"eps": 14, "norm": "l2"}, "away in l2"),
         ({"version": "plus"}, "choose one of: rand, standard"),
         ({"norm": "linff"}, "did you mean 'linf'"),
         ({"steps": 0}, "steps"),

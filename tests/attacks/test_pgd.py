@@ -232,11 +232,25 @@ def test_the_classifier_is_called_as_often_as_needed(net, images, labels):
     assert len(calls) == 2 * (4 + 1)
 
 
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 1.0), ("l2", 192**0.5), ("l1", 192.0)])
+def test_a_radius_may_reach_every_image(net, images, labels, norm, eps):
+    assert pgd(net, images, labels, eps, None, 1, norm).shape == images.shape
+
+
+def test_a_step_of_one_is_the_widest_of_fgsm(net, images, labels):
+    fgsm(net, images, labels, 1.0)
+    with pytest.raises(UserError, match=r"eps is 1\.01 but pixels span 0 to 1"):
+        fgsm(net, images, labels, 1.01)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"eps": -0.1}, "eps"),
         ({"eps": float("nan")}, "eps"),
+        ({"eps": 8}, "eps is 8 but pixels span 0 to 1 .* 8/255"),
+        ({"eps": 13.9, "norm": "l2"}, r"farther than 13\.8564 away in l2"),
+        ({"eps": 192.1, "norm": "l1"}, "farther than 192 away in l1"),
         ({"step": -1.0}, "step"),
         ({"steps": -1}, "steps"),
         ({"steps": 2.5}, "whole number"),
