@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import logging
 import math
 import os
@@ -61,7 +60,7 @@ class Run:
     @property
     def info(self) -> dict[str, Any]:
         """Return the provenance: commit, versions, device, seconds, data fingerprint."""
-        return json.loads((self.folder / "run.json").read_text())
+        return store.read_json(self.folder / "run.json")
 
     @property
     def has_weights(self) -> bool:
@@ -169,8 +168,8 @@ def damage(recipe: Recipe) -> str:
     if wrong := store.damage(home, may_lack=lambda name: name in WEIGHTS.values()):
         return wrong
     try:
-        same = Recipe.from_dict(json.loads((home / "recipe.json").read_text())) == recipe
-    except (OSError, ValueError, UserError):
+        same = Recipe.from_dict(store.parse(home / "recipe.json")) == recipe
+    except (ValueError, UserError):
         same = False
     if not same:
         return "recipe.json is of another recipe"
@@ -295,14 +294,11 @@ def _resume(home: Path, trainer: Trainer, marks: dict[str, Any]) -> float:
 
 
 def _seal(recipe: Recipe, home: Path, trainer: Trainer, info: dict[str, Any]) -> Run:
-    def text(content: Any) -> bytes:
-        return (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
-
     files = {
         WEIGHTS["last"]: _packed(trainer.model),
         "history.csv": pd.DataFrame(trainer.history).to_csv(index=False).encode(),
-        "recipe.json": text(recipe.to_dict()),
-        "run.json": text(info),
+        "recipe.json": store.encode(recipe.to_dict()),
+        "run.json": store.encode(info),
     }
     for name, content in files.items():  # all on disk before an older run is touched
         store.write_bytes(home / f"{name}.next", content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,18 +49,37 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
+def encode(content: Any) -> bytes:
+    """Return content as indented JSON with sorted keys."""
+    return (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write indented JSON with sorted keys, whole or not at all."""
-    write_text(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    write_bytes(path, encode(content))
+
+
+def parse(path: Path, shape: type = dict) -> Any:
+    """Return the JSON of a file; whatever is wrong with it is a ValueError of a few words."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"it is not JSON: {error}") from error
+    if not isinstance(content, shape):
+        raise ValueError(f"it holds a {type(content).__name__} in place of a {shape.__name__}")
+    return content
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return a JSON object, empty if the file is absent or damaged."""
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
+        return parse(path)
+    except ValueError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def sha256(path: Path) -> str:
@@ -84,9 +104,8 @@ def is_sealed(folder: Path) -> bool:
 def damage(folder: Path, may_lack: Callable[[str], bool] = lambda name: False) -> str:
     """Return what is wrong with a sealed folder in a few words, '' if every hash agrees."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        listed = {str(name): str(digest) for name, digest in manifest.items()}
-    except (OSError, ValueError, AttributeError):
+        listed = {name: str(digest) for name, digest in parse(folder / MANIFEST).items()}
+    except ValueError:
         return f"{MANIFEST} is unreadable"
     if not listed:
         return f"{MANIFEST} is empty"
@@ -101,6 +120,14 @@ def damage(folder: Path, may_lack: Callable[[str], bool] = lambda name: False) -
         if sha256(path) != digest:
             return f"{name} differs from its recorded hash"
     return ""
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link or a folder with all that is in it, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def quarantine(path: Path) -> Path:
@@ -130,15 +157,13 @@ def signed(content: dict[str, Any]) -> dict[str, Any]:
 def read_signed(path: Path) -> dict[str, Any] | None:
     """Return the content of a signed file, None if it is absent; a damaged one is set aside."""
     try:
-        content = json.loads(path.read_text())
-        claimed = content.pop("sha256")
-        if claimed == _digest(content):
+        content = parse(path)
+        if content.pop("sha256", None) == _digest(content):
             return content
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, RecursionError):
         pass
-    quarantine(path)
+    if os.path.lexists(path):
+        quarantine(path)
     return None
 
 

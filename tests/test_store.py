@@ -37,6 +37,30 @@ def test_an_exception_in_the_block_leaves_the_old_file(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+NESTED = '{"a":' * 200_000
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"{", "not JSON"),
+        (b'{"a": "\xff"}', "not JSON"),
+        (NESTED.encode(), "nested too deeply"),
+        (b"[1]", "holds a list in place of a dict"),
+        (None, "No such file"),
+    ],
+)
+def test_whatever_is_wrong_with_a_json_file_is_one_outcome(tmp_path, content, words):
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=words):
+        store.parse(path)
+    assert store.read_json(path) == {}
+    assert store.read_signed(path) is None and not path.exists()
+    assert path.with_name("a.json.damaged-1").exists() == (content is not None)
+
+
 def sealed(folder: Path) -> Path:
     store.write_text(folder / "a.txt", "content of a")
     store.write_text(folder / "b.txt", "content of b")
@@ -56,6 +80,8 @@ def test_an_untouched_folder_is_whole(tmp_path):
         (lambda f: (f / "b.txt").write_text("content"), "b.txt differs"),
         (lambda f: (f / "b.txt").unlink(), "b.txt is missing"),
         (lambda f: (f / store.MANIFEST).write_text("{"), "unreadable"),
+        (lambda f: (f / store.MANIFEST).write_text(NESTED), "unreadable"),
+        (lambda f: (f / store.MANIFEST).write_bytes(b'{"a.txt": "\xff"}'), "unreadable"),
         (lambda f: (f / store.MANIFEST).write_text("[]"), "unreadable"),
         (lambda f: (f / store.MANIFEST).write_text("{}"), "is empty"),
         (lambda f: store.write_json(f / store.MANIFEST, {"../a": "0"}), "outside the folder"),

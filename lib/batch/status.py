@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -55,8 +54,8 @@ def _one(folder: Path, asked: Recipe | None) -> Held:
     files = [f for f in folder.rglob("*") if f.is_file()] if folder.is_dir() else []
     size = sum(f.stat().st_size for f in files) / 1e6
     try:
-        recipe = asked or Recipe.from_dict(json.loads((folder / "recipe.json").read_text()))
-    except (OSError, ValueError, UserError):
+        recipe = asked or Recipe.from_dict(store.parse(folder / "recipe.json"))
+    except (ValueError, UserError):
         recipe = None
     if ".damaged-" in folder.name:
         return Held(folder.name, _what(recipe), "damaged: set aside", size)
@@ -84,22 +83,22 @@ def recipe_of(word: str) -> Recipe:
         if not path.is_file() and word in (asked := known()):
             return asked[word]
     try:
-        return Recipe.from_dict(json.loads(path.read_text()))
-    except OSError as error:
-        raise UserError(f"Cannot read the recipe {path} ({error.strerror}).") from error
+        return Recipe.from_dict(store.parse(path))
     except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}); copy the recipe.json of a run.") from error
+        raise UserError(
+            f"Cannot read the recipe {path} ({error}); copy the recipe.json of a run."
+        ) from error
 
 
 def protocols_of(path: Path) -> tuple[Protocol, ...]:
     """Return the protocols of a file that holds them as a list."""
     try:
-        rows = json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(f"Cannot read the protocols {path} ({error.strerror}).") from error
+        rows = store.parse(path, list)
     except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}); write a list of protocols.") from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UserError(
+            f"Cannot read the protocols {path} ({error}); write a list of them."
+        ) from error
+    if not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{path} must hold a list of protocols, each a table of fields.")
     known_fields = [f.name for f in fields(Protocol)]
     for row in rows:
