@@ -207,11 +207,16 @@ def _train(recipe: Recipe, home: Path, on_progress: OnProgress, fresh: bool) -> 
     )
     spec = data.spec(recipe.data.dataset)
     precision = device.precision(recipe.train.precision, spec.size)
-    trainer = Trainer(build(recipe), recipe, images, precision)
+    _clear(home)
+
+    def start() -> Trainer:
+        return Trainer(build(recipe), recipe, images, precision)
+
     marks = {"recipe": recipe.to_dict(), "code": code_fingerprint()}
     marks |= {"data": data.fingerprint(images), "precision": precision}
     origin = _git()  # the code that trains, even if it is committed meanwhile
-    seconds = 0.0 if fresh else _resume(home, trainer, marks)
+    resumed = None if fresh else _resume(home, start, marks)
+    trainer, seconds = resumed or (start(), 0.0)
     saved = time.monotonic()
     best = _Best(recipe)
     total = recipe.train.epochs
@@ -272,25 +277,48 @@ def _save_resume(home: Path, trainer: Trainer, marks: dict[str, Any], seconds: f
     store.write_bytes(home / "resume.pt", digest + content)
 
 
-def _resume(home: Path, trainer: Trainer, marks: dict[str, Any]) -> float:
-    """Restore an unfinished run; return the seconds it has taken. A damaged state is set aside."""
+def _clear(home: Path) -> None:
+    """Set aside a folder in the place of a file, or the reverse, before any work is lost to it."""
+    inside = home.iterdir() if home.is_dir() else ()
+    blocking = [p for p in inside if p.is_dir() != (p.name == "evaluations")]
+    for path in [p for p in blocking if ".damaged-" not in p.name] or [home] * home.is_file():
+        log.warning("%s was in the way; set aside as %s.", path, store.quarantine(path).name)
+
+
+def _resume(
+    home: Path, start: Callable[[], Trainer], marks: dict[str, Any]
+) -> tuple[Trainer, float] | None:
+    """Return a trainer in the state of an unfinished run and the seconds it took, if there is one.
+
+    What is damaged or cannot be continued is set aside, and the run starts over.
+    """
     path = home / "resume.pt"
     if not path.is_file():
-        return 0.0
+        return None
     raw = path.read_bytes()
-    if hashlib.sha256(raw[32:]).digest() != raw[:32]:
+    try:
+        if hashlib.sha256(raw[32:]).digest() != raw[:32]:
+            raise ValueError
+        state = torch.load(io.BytesIO(raw[32:]), map_location=device.device(), weights_only=True)
+        then = state["marks"]
+        then["recipe"] = Recipe.from_dict(then["recipe"]).to_dict()  # fields added since
+        if changed := [name for name in marks if then.get(name) != marks[name]]:
+            path.replace(path.with_name("resume.pt.superseded"))
+            log.warning("%s of %s changed since; it starts over.", changed[0].title(), home.name)
+            return None
+        trainer = start()
+        trainer.restore(state)
+        if [row["epoch"] for row in trainer.history] != [*range(1, trainer.epochs_done + 1)]:
+            raise ValueError
+        buffers = ((p, s.get("momentum_buffer", p)) for p, s in trainer.optimiser.state.items())
+        if any(p.shape != b.shape for p, b in buffers) or not 0 <= state["seconds"] < math.inf:
+            raise ValueError
+        return trainer, float(state["seconds"])
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception:  # whatever a state can hold in place of what `_save_resume` wrote
         log.warning("%s is damaged and set aside; the run starts over.", store.quarantine(path))
-        return 0.0
-    state = torch.load(io.BytesIO(raw[32:]), map_location=device.device(), weights_only=True)
-    then = state["marks"]
-    then["recipe"] = Recipe.from_dict(then["recipe"]).to_dict()  # fields added since
-    if changed := [name for name in marks if then.get(name) != marks[name]]:
-        aside = path.with_name("resume.pt.superseded")
-        path.replace(aside)
-        log.warning("%s of %s changed since; it starts over.", changed[0].title(), home.name)
-        return 0.0
-    trainer.restore(state)
-    return float(state["seconds"])
+        return None
 
 
 def _seal(recipe: Recipe, home: Path, trainer: Trainer, info: dict[str, Any]) -> Run:
@@ -303,7 +331,7 @@ def _seal(recipe: Recipe, home: Path, trainer: Trainer, info: dict[str, Any]) ->
     for name, content in files.items():  # all on disk before an older run is touched
         store.write_bytes(home / f"{name}.next", content)
     for name in (store.MANIFEST, "evaluations", "verified.json", *WEIGHTS.values()):
-        _remove(home / name)
+        store.remove(home / name)
     for name in files:
         (home / f"{name}.next").replace(home / name)
     names = list(files)
@@ -312,17 +340,8 @@ def _seal(recipe: Recipe, home: Path, trainer: Trainer, info: dict[str, Any]) ->
         names.append(WEIGHTS["best"])
     store.seal(home, names)
     for name in ("resume.pt", "resume.pt.superseded"):
-        _remove(home / name)
+        store.remove(home / name)
     return Run(recipe, home)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        for child in path.iterdir():
-            child.unlink()
-        path.rmdir()
-    else:
-        path.unlink(missing_ok=True)
 
 
 @cache

@@ -1,5 +1,7 @@
 """The job store: trained once, resumed bit for bit, damage never loaded."""
 
+import hashlib
+import io
 import json
 import os
 import signal
@@ -122,6 +124,77 @@ def test_a_damaged_resume_state_is_set_aside_and_the_run_starts_over():
     runs.fit(RECIPE, seen.append)
     assert min(seen) <= 0.25
     assert path.with_name("resume.pt.damaged-1").exists()
+
+
+def without(state, *names):
+    return {name: value for name, value in state.items() if name not in names}
+
+
+def strange_buffers(state):
+    for values in state["optimiser"]["state"].values():
+        values["momentum_buffer"] = torch.zeros(1, 2, 3)
+    return state
+
+
+ODD = {
+    "a list": lambda state: [state],
+    "no marks": lambda state: without(state, "marks"),
+    "marks of another shape": lambda state: state | {"marks": 3},
+    "a recipe of another shape": lambda state: state | {"marks": {"recipe": []}},
+    "no network": lambda state: without(state, "model"),
+    "another network": lambda state: state | {"model": {"weight": torch.zeros(3)}},
+    "no optimiser": lambda state: state | {"optimiser": {}},
+    "strange buffers": strange_buffers,
+    "a history of words": lambda state: state | {"history": "abc"},
+    "a history that begins late": lambda state: state | {"history": [{"epoch": 2}]},
+    "seconds that are none": lambda state: state | {"seconds": float("nan")},
+}
+
+
+@pytest.mark.parametrize("change", ODD.values(), ids=ODD)
+def test_a_whole_resume_state_of_odd_content_is_set_aside(change, caplog):
+    unfinished()
+    path = runs.folder(RECIPE) / "resume.pt"
+    buffer = io.BytesIO()
+    state = torch.load(io.BytesIO(path.read_bytes()[32:]), weights_only=True)
+    torch.save(change(state), buffer)
+    content = buffer.getvalue()
+    path.write_bytes(hashlib.sha256(content).digest() + content)
+    resumed = weights(runs.fit(RECIPE))
+    assert "damaged and set aside; the run starts over" in caplog.text
+    assert path.with_name("resume.pt.damaged-1").exists()
+    assert same(resumed, weights(runs.fit(RECIPE, fresh=True)))  # nothing of it was kept
+
+
+NAMES = [
+    *("weights.safetensors", "manifest.json", "history.csv", "recipe.json", "run.json.next"),
+    *("resume.pt", "verified.json"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_folder_in_the_place_of_a_file_costs_no_training(name, finished):
+    """Once a run is trained it is sealed, whatever stood in the way; nothing is deleted."""
+    if finished:
+        store.remove(runs.fit(RECIPE).folder / name)
+    folder = runs.folder(RECIPE) / name
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "mine.txt").write_text("mine")
+    run = runs.fit(RECIPE, fresh=finished)
+    assert runs.load(RECIPE) == run
+    found = [*run.folder.parent.rglob("mine.txt")]
+    assert [path.read_text() for path in found] == ["mine"]
+
+
+def test_a_file_in_the_place_of_a_folder_costs_no_training():
+    store.write_text(runs.folder(RECIPE), "a file")
+    assert runs.load(RECIPE) is None
+    run = runs.fit(RECIPE)
+    store.write_text(run.folder / "evaluations", "a file")
+    assert runs.fit(RECIPE, fresh=True) == runs.load(RECIPE)
+    (run.folder / "evaluations" / "deep").mkdir(parents=True)
+    assert runs.fit(RECIPE, fresh=True) == runs.load(RECIPE)
 
 
 def test_a_resume_state_of_other_code_is_not_continued(monkeypatch):
