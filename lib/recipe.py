@@ -17,6 +17,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from typing import Any, ClassVar
 
+from lib.data.specs import absolute
 from lib.errors import UserError, check_radius, check_range, check_set, choose
 
 EPS_DEFAULT = 8 / 255
@@ -81,14 +82,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Data(Part):
-    """Which images; 0 images means all of the split."""
+    """Which images; 0 images means all of the split.
+
+    The path of an image folder may be relative when a recipe is made and is absolute in it.
+    """
 
     dataset: str
     train_images: int = 0
     augment: bool = True
 
     def check(self) -> None:
-        """Refuse a negative number of images."""
+        """Refuse a negative number of images; make the path of a folder absolute."""
+        object.__setattr__(self, "dataset", absolute(self.dataset))
         check_range("data.train_images", self.train_images, 0)
 
 

@@ -88,6 +88,7 @@ CALLS = [  # words of the command line, what the sentence says
     ("run smart/fig5_fgsm --set evaluation.eps=8", "eps is 8 but pixels .* 8/255"),
     ("run smart/fig5_fgsm --set train.epochs=99999999999999999999", "train.epochs must be a numb"),
     ("run smart/fig5_fgsm --set train.lr=1" + "0" * 400, "train.lr must be a number between"),
+    ("run smart/fig5_fgsm --set data.dataset=imagefolder:x@\u00b2", "must end in a size"),
     ("run smart/fig5_fgsm --set evaluation.lam=1", "cannot be set"),
     ("run smart/fig5_fgsm --set method.overlap=0.9", "method.overlap is 0.9 but must be between"),
     ("run smart/fig5_fgsm --set data.dataset=cifar12", "Unknown data set 'cifar12'"),

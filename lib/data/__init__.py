@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lib.data.specs import SPLITS, Spec, names, spec
+from lib.data.specs import SPLITS, Spec, absolute, names, spec
 
 if TYPE_CHECKING:
     from lib.data.batching import batches, in_order
     from lib.data.images import Images, fingerprint
-    from lib.data.loading import load, prepare
+    from lib.data.loading import folder_fingerprint, load, prepare
 
 __all__ = [
     "SPLITS",
     "Images",
     "Spec",
+    "absolute",
     "batches",
     "fingerprint",
+    "folder_fingerprint",
     "in_order",
     "load",
     "names",
@@ -28,6 +30,7 @@ _HOMES = {
     "Images": "images",
     "batches": "batching",
     "fingerprint": "images",
+    "folder_fingerprint": "loading",
     "in_order": "batching",
     "load": "loading",
     "prepare": "loading",

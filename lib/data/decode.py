@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,16 +14,19 @@ from lib.data.store import CHUNK
 from lib.errors import UserError
 
 RESIZED = 256 / 224  # shorter side over crop, as usual for ImageNet
+PIXELS = 80_000_000  # of one image, also when it is scaled; below where Pillow begins to warn
 
 
 def decode(
     items: Sequence[str], read: Callable[[str], bytes], size: int, title: str
 ) -> Iterator[np.ndarray]:
     """Decode items, whose bytes read returns, to chunks (<= CHUNK, 3, size, size), in order."""
+    from PIL import Image
     from tqdm.auto import tqdm
 
     # Pillow frees the interpreter lock while it decodes
     with (
+        warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
         ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool,
         tqdm(total=len(items), desc=title, unit="image", leave=False) as bar,
     ):
@@ -41,6 +45,10 @@ def pixels(item: str, read: Callable[[str], bytes], size: int) -> np.ndarray:
 
     try:
         with Image.open(io.BytesIO(read(item))) as opened:
+            needed = opened.width * opened.height * max(1, _scale(opened.size, size)) ** 2
+            if needed > PIXELS:
+                sides = f"{opened.width} x {opened.height}"
+                raise ValueError(f"{sides} pixels, or what they are scaled to, exceed {PIXELS:,}")
             image = opened.convert("RGB")
     except (OSError, SyntaxError, ValueError, KeyError, Image.DecompressionBombError) as error:
         reason = str(error) or type(error).__name__
@@ -52,9 +60,14 @@ def pixels(item: str, read: Callable[[str], bytes], size: int) -> np.ndarray:
     return np.asarray(image).transpose(2, 0, 1)
 
 
+def _scale(sides: tuple[int, int], size: int) -> float:
+    """Return the factor that makes the shorter side RESIZED times the crop."""
+    return size * RESIZED / min(sides)
+
+
 def _centre(image, size: int):  # type: ignore[no-untyped-def]  # Pillow is imported lazily
     """Scale the shorter side to size * RESIZED, keep the central square of size."""
-    scale = size * RESIZED / min(image.size)
+    scale = _scale(image.size, size)
     width, height = (max(size, round(side * scale)) for side in image.size)
     left, top = (width - size) // 2, (height - size) // 2
     resized = image.resize((width, height), resample=2)  # bilinear, antialiased

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 
 import numpy as np
 
+from lib import paths
 from lib.data import store
 from lib.data.decode import decode
-from lib.data.specs import Spec, class_names
+from lib.data.specs import Spec, check_name, class_names
 from lib.errors import UserError, choose
 
 SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -51,8 +53,10 @@ def _has_classes(folder: Path) -> bool:
 
 
 def _kept(found: Spec) -> Path:
+    """Return where decoded images are kept: never in the folder, which may be read-only."""
     assert found.folder is not None
-    return found.folder / f".decoded-{found.size}px"
+    digest = hashlib.sha256(f"{found.folder}@{found.size}".encode()).hexdigest()[:8]
+    return paths.DATA / "decoded" / f"{found.folder.name[:40]}-{digest}"
 
 
 def _decoded(found: Spec, part: str) -> store.Arrays:
@@ -71,7 +75,8 @@ def _decoded(found: Spec, part: str) -> store.Arrays:
         gigabytes = np.prod(shape) / 1e9
         raise UserError(
             f"The decoded images of {root} cannot be written to {_kept(found)} "
-            f"({error.strerror}); make that folder writable with {gigabytes:.1f} GB free."
+            f"({error.strerror}); make that folder writable with {gigabytes:.1f} GB free, or point "
+            "SUITE_DATA to another one."
         ) from error
     arrays = store.fetch(_kept(found), part, found.name, origin)
     assert arrays is not None
@@ -87,14 +92,22 @@ def _listing(found: Spec, root: Path) -> tuple[list[str], np.ndarray, str]:
     labels: list[int] = []
     for folder in class_names(root):
         label = known.index(choose("class folder", folder, known))
-        files = sorted(f for f in (root / folder).rglob("*") if f.suffix.lower() in SUFFIXES)
-        if not files:
-            raise UserError(f"{root / folder} holds no images; remove it or fill it.")
-        for file in files:
-            stat = file.stat()
+        files = [f for f in (root / folder).rglob("*") if f.suffix.lower() in SUFFIXES]
+        for file in sorted(files):
+            check_name(file)
+            try:
+                stat = file.stat()
+            except OSError as error:
+                raise UserError(f"{file} leads nowhere ({error.strerror}); remove it.") from None
+            if S_ISDIR(stat.st_mode):
+                continue
+            if not S_ISREG(stat.st_mode):  # reading a pipe would wait for ever
+                raise UserError(f"{file} is no ordinary file; replace or remove it.")
             digest.update(
                 f"{file.relative_to(root).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode()
             )
-        names += [str(file) for file in files]
-        labels += [label] * len(files)
+            names.append(str(file))
+            labels.append(label)
+        if label not in labels[-1:]:
+            raise UserError(f"{root / folder} holds no images; remove it or fill it.")
     return names, np.array(labels, dtype=np.int64), digest.hexdigest()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 
 import numpy as np
 import torch
 
 from lib.data import digits, folder, official, tiny_imagenet
-from lib.data.images import Images, subset
+from lib.data.images import Images, fingerprint, subset
 from lib.data.specs import SPLITS, Spec, spec
 from lib.data.store import Part
 from lib.errors import UserError, choose
@@ -33,6 +34,24 @@ def load(name: str, split: str, limit: int = 0, device: str | torch.device = "cp
         torch.from_numpy(np.ascontiguousarray(images[index])).to(device),
         torch.from_numpy(labels[index].astype(np.int64)).to(device),
     )
+
+
+def folder_fingerprint(name: str, split: str, limit: int = 0) -> str:
+    """Return the fingerprint of images that may change under their name, '' for all others.
+
+    Only a folder of images may.
+    """
+    found = spec(name)
+    if not found.folder:
+        return ""
+    decoded = os.stat(_read(found, split)[0].filename)  # type: ignore[attr-defined]  # a mapped file
+    return _fingerprint(name, split, limit, decoded.st_ino, decoded.st_mtime_ns)
+
+
+@cache
+def _fingerprint(name: str, split: str, limit: int, *decoded: int) -> str:
+    """Hash once per process; decoded tells one decoding of the folder from the next."""
+    return fingerprint(load(name, split, limit))
 
 
 def prepare(name: str) -> dict[str, int]:

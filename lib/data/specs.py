@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,30 +123,35 @@ def names() -> list[str]:
 def spec(name: str) -> Spec:
     """Return the spec of a named data set or of 'imagefolder:PATH' or 'imagefolder:PATH@SIZE'.
 
-    PATH is absolute, so that a recipe means the same everywhere, and holds train/CLASS/* and
-    val/CLASS/* (the layout of ImageNet); SIZE is in pixels, 64 if absent.
+    PATH holds train/CLASS/* and val/CLASS/* (the layout of ImageNet); SIZE is in pixels, 64 if
+    absent.
     """
     if name.startswith(_FOLDER):
-        return _folder_spec(name)
+        return _folder_spec(absolute(name))
     return _SPECS[choose("data set", name, [*_SPECS, f"{_FOLDER}PATH"])]
 
 
+def absolute(name: str) -> str:
+    """Return the name of a data set that means the same in every folder and process."""
+    path = name.removeprefix(_FOLDER)
+    if not name.startswith(_FOLDER) or path.startswith(("/", "@")) or not path:
+        return name
+    return f"{_FOLDER}{os.path.abspath(os.path.expanduser(path))}"
+
+
 def _folder_spec(name: str) -> Spec:
-    path, at, digits = name.removeprefix(_FOLDER).rpartition("@")
-    if not at:
-        path, digits = digits, "64"
-    if not digits.isdigit() or not 8 <= int(digits) <= 1024:
+    whole = name.removeprefix(_FOLDER)
+    path, at, digits = whole.rpartition("@")
+    if not at or "/" in digits:
+        path, digits = whole, "64"
+    if not re.fullmatch("[0-9]{1,4}", digits) or not 8 <= int(digits) <= 1024:
         raise UserError(f"'{name}' must end in a size from 8 to 1024 pixels, as in '{path}@64'.")
-    folder = Path(path).expanduser()
-    if not folder.is_absolute():
-        raise UserError(
-            f"'{name}' must hold an absolute path, as in 'imagefolder:{Path.cwd() / path}'."
-        )
+    if not path:
+        raise UserError(f"'{name}' names no folder; write 'imagefolder:PATH@{digits}'.")
+    folder = Path(path).resolve()
     classes = class_names(folder / "train")
     size = int(digits)
-    return Spec(
-        name, len(classes), 3, size, (0, 0, 0), pad=size // 8, flip=True, folder=folder.resolve()
-    )
+    return Spec(name, len(classes), 3, size, (0, 0, 0), pad=size // 8, flip=True, folder=folder)
 
 
 def class_names(folder: Path) -> list[str]:
@@ -153,9 +160,19 @@ def class_names(folder: Path) -> list[str]:
         found = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
     except OSError:
         found = []
+    for name in found:
+        check_name(folder / name)
     if len(found) < 2:
         raise UserError(
             f"{folder} must hold one folder of images per class, two or more of them; "
             "point imagefolder:PATH at the folder that contains train/ and val/."
         )
     return found
+
+
+def check_name(path: Path) -> None:
+    """Refuse a path that is not UTF-8, which no record could name."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"The name {ascii(str(path))} is not UTF-8; rename it.") from None

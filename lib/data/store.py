@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.errors import UserError
+from lib.store import parse, remove
 
 ARRAYS = ("images", "labels")
 CHUNK = 512  # images written at a time
@@ -29,13 +30,12 @@ def fetch(folder: Path, part: str, name: str, origin: str | None = "") -> Arrays
     """
     manifest = folder / f"{part}.json"
     try:
-        record = json.loads(manifest.read_text())
-        same = record["origin"] == origin or origin is None
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, KeyError):
+        record = parse(manifest)
+    except ValueError:
+        if not os.path.lexists(manifest):
+            return None
         raise _damaged(manifest, name) from None
-    if not same:
+    if record.get("origin") != origin and origin is not None:
         return None
     images, labels = (_checked(folder / f"{part}.{kind}.npy", record, name) for kind in ARRAYS)
     return images, labels
@@ -97,7 +97,7 @@ def repair(folder: Path, part: str, name: str) -> None:
         fetch(folder, part, name, origin=None)
     except UserError:
         for file in folder.glob(f"{part}.*"):
-            file.unlink(missing_ok=True)
+            remove(file)
 
 
 @contextmanager

@@ -99,6 +99,8 @@ def _from(part: str, source: Callable[[str], bytes], where: Path) -> store.Array
         store.write(_decoded(), part, shape, chunks, labels, origin="")
     except KeyError as missing:
         raise _layout(where, f"{missing.args[0]}") from None
+    except UnicodeDecodeError:
+        raise _layout(where, "its lists are not UTF-8") from None
     except FileNotFoundError as missing:
         raise _layout(where, f"{missing.filename} is missing") from None
     except OSError as error:

@@ -1,13 +1,26 @@
 """Any folder of images: splits, decoding, the kept copy, and bad folders."""
 
+import os
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from lib.data import fingerprint, load, prepare, spec
+from lib import paths
+from lib.data import absolute, fingerprint, folder_fingerprint, load, prepare, spec
 from lib.data import folder as image_folder
 from lib.errors import UserError
+from lib.recipe import Data
+
+
+@pytest.fixture(autouse=True)
+def kept(tmp_path_factory, monkeypatch):
+    """Where decoded images are kept."""
+    monkeypatch.setattr(paths, "DATA", tmp_path_factory.mktemp("data"))
+    return paths.DATA / "decoded"
 
 
 def build(root, parts=("train", "val"), classes=("ant", "bee"), count=20, size=(16, 16)):
@@ -87,13 +100,35 @@ def test_a_subset_is_the_same_in_every_load(tmp_path):
         load(name, "test", 41)
 
 
-def test_a_corrupted_kept_copy_is_refused_and_prepare_mends_it(tmp_path):
-    name = build(tmp_path, count=3)
-    good = fingerprint(load(name, "train"))
-    file = tmp_path / ".decoded-16px" / "train.images.npy"
+def changed(file):
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
+
+
+def nested(file):
+    file.write_text("[" * 200_000)
+
+
+def a_full_folder(file):
+    file.unlink()
+    (file / "full").mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    ("file", "harm"),
+    [
+        ("images.npy", changed),
+        ("json", nested),
+        ("images.npy", a_full_folder),
+        ("json", a_full_folder),
+    ],
+)
+def test_a_corrupted_kept_copy_is_refused_and_prepare_mends_it(tmp_path, kept, file, harm):
+    name = build(tmp_path, count=3)
+    good = fingerprint(load(name, "train"))
+    (home,) = kept.iterdir()
+    harm(home / f"train.{file}")
     with pytest.raises(UserError, match="is damaged; run `python -m lib data imagefolder:"):
         load(name, "train")
     prepare(name)
@@ -110,7 +145,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_fragments(tmp_path, monkeypat
     with pytest.raises(UserError, match="No space left") as caught:
         load(name, "train")
     assert "\n" not in str(caught.value)
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(paths.DATA.rglob("*.tmp"))
     monkeypatch.undo()
     assert len(load(name, "train")) == 4
 
@@ -144,6 +179,50 @@ def no_val(root):
     (root / "val").rename(root / "valid")
 
 
+def pipe(root):
+    os.mkfifo(root / "train" / "ant" / "x.png")
+
+
+def dangling_link(root):
+    (root / "train" / "ant" / "x.png").symlink_to(root / "nowhere.png")
+
+
+def link_loop(root):
+    (root / "train" / "ant" / "x.png").symlink_to(root / "train" / "ant" / "x.png")
+
+
+def strange_bytes(root):
+    file = root / "train" / "ant" / "000.png"
+    file.rename(file.with_name(os.fsdecode(b"\xff.png")))
+
+
+def strange_class_bytes(root):
+    (root / "train" / os.fsdecode(b"\xfe")).mkdir()
+
+
+def flat(width, height):
+    """Return the bytes of a black PNG without making the pixels at once."""
+    row = bytes(1 + (width + 7) // 8)
+    squeeze = zlib.compressobj(9)
+    body = b"".join(squeeze.compress(row) for _ in range(height)) + squeeze.flush()
+    head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", body), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+def huge(root):
+    content = flat(13_000, 13_000)
+    assert len(content) < 30_000
+    (root / "train" / "ant" / "000.png").write_bytes(content)
+
+
+def narrow(root):
+    (root / "train" / "ant" / "000.png").write_bytes(flat(1_000_000, 1))
+
+
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
@@ -152,6 +231,13 @@ def no_val(root):
         (empty_class, "cat holds no images"),
         (strange_class, "did you mean 'bee'"),
         (no_val, "must hold one folder of images per class"),
+        (pipe, "x.png is no ordinary file; replace or remove it"),
+        (dangling_link, "x.png leads nowhere .No such file or directory.; remove it"),
+        (link_loop, "x.png leads nowhere"),
+        (strange_bytes, r"ant/.udcff.png' is not UTF-8; rename it"),
+        (strange_class_bytes, r"train/.udcfe' is not UTF-8; rename it"),
+        (huge, "13000 x 13000 pixels, or what they are scaled to, exceed 80,000,000"),
+        (narrow, "1000000 x 1 pixels, or what they are scaled to, exceed 80,000,000"),
     ],
 )
 def test_bad_folders_are_refused_in_one_sentence(tmp_path, harm, words):
@@ -159,15 +245,85 @@ def test_bad_folders_are_refused_in_one_sentence(tmp_path, harm, words):
     harm(tmp_path)
     with pytest.raises(UserError, match=words) as caught:
         prepare(name)
-    assert "\n" not in str(caught.value)
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert "\n" not in str(caught.value) and str(caught.value).isprintable()
+    assert not list(paths.DATA.rglob("*.tmp"))
+
+
+def test_of_an_image_that_is_too_large_only_the_header_is_read(tmp_path, monkeypatch):
+    name = build(tmp_path, count=1)
+    for folder in ("ant", "bee"):
+        (tmp_path / "train" / folder / "000.png").write_bytes(flat(13_000, 13_000))
+    monkeypatch.setattr(Image.Image, "load", None)
+    with pytest.raises(UserError, match="13000 x 13000"):
+        load(name, "train")
+
+
+def test_a_folder_inside_a_class_is_looked_into_whatever_its_name(tmp_path):
+    name = build(tmp_path, count=3)
+    inner = tmp_path / "train" / "ant" / "more.png"
+    inner.mkdir()
+    (tmp_path / "train" / "ant" / "002.png").rename(inner / "2.png")
+    assert sorted(levels(name, "train") + levels(name, "val")) == [0, 1, 2, 40, 41, 42]
+
+
+def test_nothing_is_written_into_a_folder_of_images(tmp_path, kept):
+    name = build(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    (tmp_path / ".decoded-16px").mkdir()  # as earlier versions made it
+    (tmp_path / ".decoded-16px" / "train.json").write_text("{")
+    prepare(name)
+    load(f"imagefolder:{tmp_path}@8", "test")
+    assert sorted(set(tmp_path.rglob("*")) - set((tmp_path / ".decoded-16px").rglob("*"))) == [
+        tmp_path / ".decoded-16px",
+        *before,
+    ]
+    assert len(list(kept.iterdir())) == 2  # one for each size
+    assert {p.name.rpartition("-")[0] for p in kept.iterdir()} == {tmp_path.name[:40]}
+
+
+def test_folders_of_one_name_do_not_share_decoded_images(tmp_path):
+    first = build(tmp_path / "a" / "mine", count=3)
+    second = build(tmp_path / "b" / "mine", count=4)
+    assert (len(load(first, "test")), len(load(second, "test"))) == (6, 8)
+
+
+def test_a_relative_folder_is_made_absolute_once(tmp_path, monkeypatch):
+    name = build(tmp_path / "mine", count=3)
+    monkeypatch.chdir(tmp_path)
+    assert absolute("imagefolder:mine@16") == name
+    assert absolute("imagefolder:./x/../mine@16") == name
+    assert Data("imagefolder:mine@16") == Data(name)
+    assert spec("imagefolder:mine@16").name == name
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert absolute("imagefolder:~/mine@16") == name
+    for same in (name, "digits", "cifar10", "imagefolder:", "imagefolder:/a/../b@32"):
+        assert absolute(same) == same
+
+
+def test_an_at_sign_in_the_path_is_no_size(tmp_path):
+    build(tmp_path / "me@home" / "mine", count=3)
+    assert spec(f"imagefolder:{tmp_path}/me@home/mine").size == 64
+
+
+def test_the_fingerprint_of_a_folder_follows_its_images(tmp_path):
+    name = build(tmp_path, count=3)
+    before = folder_fingerprint(name, "test", 4)
+    assert before == fingerprint(load(name, "test", 4)) != folder_fingerprint(name, "test")
+    (tmp_path / "val" / "ant").rename(tmp_path / "val" / "cat")
+    (tmp_path / "val" / "bee").rename(tmp_path / "val" / "ant")
+    (tmp_path / "val" / "cat").rename(tmp_path / "val" / "bee")
+    assert folder_fingerprint(name, "test", 4) == fingerprint(load(name, "test", 4)) != before
+    assert folder_fingerprint("cifar10", "test") == ""  # and no data are needed to say so
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
         ("imagefolder:/nowhere/at/all", "point imagefolder:PATH at the folder"),
-        ("imagefolder:somewhere@16", "must hold an absolute path"),
+        ("imagefolder:somewhere@16", "point imagefolder:PATH at the folder"),
+        ("imagefolder:@16", "names no folder"),
+        ("imagefolder:somewhere@\u00b2", "must end in a size"),
+        ("imagefolder:somewhere@" + "9" * 5000, "must end in a size"),
         ("imagefolder:somewhere@big", "must end in a size"),
         ("imagefolder:somewhere@4", "must end in a size"),
         ("imagefolder", "did you mean 'imagefolder:PATH'"),

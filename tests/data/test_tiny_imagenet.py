@@ -163,6 +163,14 @@ def test_an_incomplete_layout_is_refused(folder, publish, missing):
     assert not list(folder.rglob("*.tmp"))
 
 
+@pytest.mark.parametrize("name", ["wnids.txt", "val/val_annotations.txt"])
+def test_a_list_that_is_not_utf8_is_refused(folder, publish, name):
+    publish(members() | {name: b"\xff\xfe"})
+    with pytest.raises(UserError, match="its lists are not UTF-8"):
+        prepare("tiny_imagenet")
+        load("tiny_imagenet", "test")
+
+
 def test_missing_data_names_the_command(folder):
     with pytest.raises(UserError, match="python -m lib data tiny_imagenet"):
         load("tiny_imagenet", "train")
