@@ -94,7 +94,7 @@ def status(words: argparse.Namespace) -> int:
     rows = [(run.key, run.what, run.state, f"{run.megabytes:.1f}") for run in found]
     print(display.table(("run", "what", "state", "MB"), rows))
     total = sum(run.megabytes for run in found)
-    print(f"\n{len(found)} runs, {total:.1f} MB")
+    print(f"\n{len(found)} runs, {total:.1f} MB; {shelf.records()} more are kept as records")
     return int(any(run.damaged for run in found))
 
 
@@ -104,9 +104,8 @@ def verify(words: argparse.Namespace) -> int:
     from lib import verify as checking
     from lib.batch import status as shelf
 
-    keys = words.key or [held.key for held in shelf.held("", (0,)) if "stale" in held.state]
     differing = 0
-    for key in keys:
+    for key in words.key or shelf.stale():
         recipe = shelf.recipe_of(key)
         run = runs.load(recipe, records=True)
         if run is None:

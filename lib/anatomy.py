@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from lib import cost, data, runs, store
+from lib import cost, data, evaluate, runs, store
 from lib.errors import UserError
 from lib.models import effective_weights
 from lib.models.compaction import standing
@@ -201,12 +201,11 @@ def second_norms(model: nn.Module, block: int) -> dict[str, Any]:
 def recorded(
     run: runs.Run, name: str, look: Callable[[nn.Module], dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return what was seen in a trained network: from the run's folder, or looked up and kept."""
-    path = run.folder / "evaluations" / f"{name}.json"
-    if record := store.read_signed(path):
+    """Return what was seen in a trained network: kept beside the run, or looked up and kept."""
+    if record := evaluate.kept(run, name):
         return record
-    record = look(run.model())
-    store.write_json(path, store.signed(record))
+    record = look(run.model()) | evaluate.marks(run)
+    store.write_json(store.evaluations(run.recipe.key, name)[0], store.signed(record))
     return record
 
 

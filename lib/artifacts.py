@@ -99,7 +99,7 @@ def command(study: Study) -> str:
 
 
 def _run_info(key: str) -> dict[str, Any]:
-    folder = paths.runs() / key
+    folder = next(iter(store.homes(key)), paths.runs() / key)
     info = store.read_json(folder / "run.json")
     kept = ("commit", "dirty", "code", "device", "threads", "precision", "torch", "seconds")
     out = {name: info[name] for name in (*kept, "finished", "data_fingerprint") if name in info}

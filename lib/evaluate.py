@@ -18,7 +18,7 @@ from typing import Protocol as Interface
 import torch
 from torch import Tensor, nn
 
-from lib import data, device, source, store
+from lib import data, device, paths, source, store
 from lib.attacks import autoattack, fgsm, pgd
 from lib.errors import UserError
 from lib.models import Conditional, classifier
@@ -149,18 +149,17 @@ def correct(
 def evaluate(
     run: Trained, protocol: Protocol, on_progress: Callable[[float], None] = lambda done: None
 ) -> dict[str, Any]:
-    """Return the record of one evaluation of a run: from the run's folder, or measured now.
+    """Return the record of one evaluation of a run: the one that is kept, or measured now.
 
     The record holds the protocol, n, the number of correct images, and per image whether it is
-    correct (`bits`, hexadecimal, first image in the highest bit). What other code measured is
-    measured anew, except where SUITE_FROM_RECORDS asks for records. A long evaluation that was
-    stopped goes on at the batch where it was.
+    correct (`bits`, hexadecimal, first image in the highest bit), and `marks`. What other code
+    measured is measured anew, except where SUITE_FROM_RECORDS asks for records. A long evaluation
+    that was stopped goes on at the batch where it was.
     """
-    path = run.folder / "evaluations" / f"{protocol.key}.json"
-    if record := _recorded(path, protocol):
+    if record := find(run, protocol):
         return record
-    with store.one_writer(run.folder):
-        if record := _recorded(path, protocol):
+    with store.one_writer(paths.runs() / run.recipe.key):
+        if record := find(run, protocol):
             return record
         images = data.load(
             run.recipe.data.dataset,
@@ -168,39 +167,101 @@ def evaluate(
             limit=protocol.images,
             device=device.device(),
         )
-        with _Partial(path, protocol, images) as partial:
+        known = {
+            "protocol": protocol.to_dict(),
+            "code": code_fingerprint(),
+            "data_fingerprint": data.fingerprint(images),
+            **marks(run, protocol.weights),
+        }
+        path = store.evaluations(run.recipe.key, protocol.key)[0]
+        with _Partial(path, known) as partial:
             model = run.model(protocol.weights)
             hits = correct(model, images, protocol, on_progress, partial.found, partial.keep)
             record = {
-                "protocol": protocol.to_dict(),
                 "n": len(hits),
                 "correct": int(hits.sum()),
                 "bits": pack(hits),
                 "seconds": partial.seconds(),
                 "precision": "fp32",
-                "code": code_fingerprint(),
-                "data_fingerprint": data.fingerprint(images),
+                **known,
                 **device.describe(),
             }
             store.write_json(path, store.signed(record))
         return record
 
 
+def marks(run: Trained, weights: str = "last") -> dict[str, str]:
+    """Return what every record of a run carries: which run, and which weights of it."""
+    digest = store.read_json(run.folder / store.MANIFEST).get(store.WEIGHTS[weights], "")
+    return {"recipe_key": run.recipe.key, "weights_sha256": digest}
+
+
+def kept(
+    run: Trained, name: str, weights: str = "last", suits: Callable[[Any], bool] = bool
+) -> dict[str, Any] | None:
+    """Return the record of a name that was measured on exactly these weights, None without."""
+    own = marks(run, weights)
+    for path in store.evaluations(run.recipe.key, name):
+        record = store.read_signed(path)
+        if record and own.items() <= record.items() and suits(record):
+            return record
+    return None
+
+
+def counting(run: Trained, records: bool | None = None) -> dict[str, dict[str, Any]]:
+    """Return by name every record of a run that counts."""
+
+    def suits(record: dict[str, Any]) -> bool:
+        return "protocol" not in record or counts(record, run, records=records)
+
+    homes = [path.parent for path in store.evaluations(run.recipe.key, "any")]
+    found = {}
+    for name in sorted({path.stem for home in homes for path in home.glob("*.json")}):
+        looks = (kept(run, name, weights, suits) for weights in store.WEIGHTS)
+        if not name.endswith(".partial") and (record := next(filter(None, looks), None)):
+            found[name] = record
+    return found
+
+
+def find(run: Trained, protocol: Protocol, records: bool | None = None) -> dict[str, Any] | None:
+    """Return the record of an evaluation if there is one that counts."""
+    return kept(run, protocol.key, protocol.weights, lambda r: counts(r, run, protocol, records))
+
+
+def counts(
+    record: dict[str, Any],
+    run: Trained,
+    protocol: Protocol | None = None,
+    records: bool | None = None,
+) -> bool:
+    """Return whether a record is of this protocol (None: any), today's code and today's images.
+
+    Where records are wanted, the code does not matter. Only a folder of images can change under
+    its name; other data sets are not looked at, as records are drawn without data.
+    """
+    if records is None:
+        records = bool(os.environ.get("SUITE_FROM_RECORDS"))
+    try:
+        made = Protocol(**record["protocol"])
+    except (KeyError, TypeError, UserError):
+        return False
+    if protocol not in (None, made) or not (records or record.get("code") == code_fingerprint()):
+        return False
+    now = data.folder_fingerprint(run.recipe.data.dataset, made.split, made.images)
+    return not now or record.get("data_fingerprint") == now
+
+
 class _Partial:
     """What an unfinished evaluation has found, kept beside the record that it will be.
 
-    It counts only for the same protocol, code, images and device. As a context manager it writes
-    what an interruption would lose, and removes the file after a block that ended well.
+    It counts only for what is known of it: protocol, code, images, weights; and the same device. As
+    a context manager it writes what an interruption would lose, and removes the file after a block
+    that ended well.
     """
 
-    def __init__(self, record: Path, protocol: Protocol, images: data.Images) -> None:
+    def __init__(self, record: Path, known: dict[str, Any]) -> None:
         self.path = record.with_suffix(".partial.json")
-        self.marks = {
-            "protocol": protocol.to_dict(),
-            "code": code_fingerprint(),
-            "data_fingerprint": data.fingerprint(images),
-            "device": device.describe(),
-        }
+        self.marks = known | {"device": device.describe()}
         self.started = self.saved = time.perf_counter()
         self.found: list[bool] = []
         self.earlier = 0.0
@@ -233,22 +294,6 @@ class _Partial:
         self.saved = time.perf_counter()
         bits = {"bits": pack(torch.tensor(self.found)), "n": len(self.found)}
         store.write_json(self.path, store.signed(self.marks | bits | {"seconds": self.seconds()}))
-
-
-def _recorded(path: Path, protocol: Protocol) -> dict[str, Any] | None:
-    record = store.read_signed(path)
-    return record if record and counts(record, protocol) else None
-
-
-def counts(record: dict[str, Any], protocol: Protocol, records: bool | None = None) -> bool:
-    """Return whether a record is of this protocol and of today's code (or records are wanted)."""
-    if records is None:
-        records = bool(os.environ.get("SUITE_FROM_RECORDS"))
-    try:
-        same = Protocol(**record["protocol"]) == protocol
-    except (KeyError, TypeError, UserError):
-        return False
-    return same and (records or record.get("code") == code_fingerprint())
 
 
 def pack(hits: Tensor) -> str:

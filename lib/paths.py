@@ -17,6 +17,11 @@ def runs() -> Path:
     return RESULTS / "runs"
 
 
+def records() -> Path:
+    """Return the folder of the finished runs that the repository keeps."""
+    return RESULTS / "records"
+
+
 def artifact(preset: str, name: str) -> Path:
     """Return the folder of one figure or table, name as in 'smart/table1_mask_density'."""
     return RESULTS / preset / name

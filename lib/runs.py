@@ -2,7 +2,8 @@
 
 results/runs/<key>/ holds recipe.json, history.csv, weights.safetensors, run.json (provenance),
 evaluations/ and manifest.json (SHA-256 of the files, written last). A folder without a manifest is
-unfinished; resume.pt (plain containers and tensors) carries it on.
+unfinished; resume.pt (plain containers and tensors) carries it on. results/records/<key>/ is what
+the repository keeps of a run: the same files, mostly without weights; only `record` writes there.
 """
 
 from __future__ import annotations
@@ -37,7 +38,6 @@ log = logging.getLogger("lib")
 OnProgress = Callable[[float], None]
 SAVE_EVERY = 15.0  # seconds between resume states; short epochs do not each write one
 NEXT_BEST = "best.safetensors.next"  # until the run is sealed
-WEIGHTS = {"last": "weights.safetensors", "best": "best.safetensors"}
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,11 @@ class Run:
     @property
     def has_weights(self) -> bool:
         """Return whether the weights are here, or only the record of the run."""
-        return (self.folder / WEIGHTS["last"]).is_file()
+        return (self.folder / store.WEIGHTS["last"]).is_file()
 
     def model(self, which: str = "last") -> nn.Module:
         """Return the trained network in evaluation mode on the current device."""
-        path = self.folder / WEIGHTS[choose("weights", which, WEIGHTS)]
+        path = self.folder / store.WEIGHTS[choose("weights", which, store.WEIGHTS)]
         if not path.is_file():
             why = "made without validation" if self.has_weights else "a record without weights"
             raise UserError(f"Run {self.key} is {why}; train it anew with --fresh to get {path}.")
@@ -135,49 +135,83 @@ def build(recipe: Recipe) -> nn.Module:
 
 
 def folder(recipe: Recipe) -> Path:
-    """Return where the run of a recipe is kept."""
+    """Return where the run of a recipe is trained and its evaluations are kept."""
     return paths.runs() / recipe.key
 
 
-def load(recipe: Recipe, records: bool | None = None) -> Run | None:
-    """Return the finished run of a recipe, None if there is none.
+def find(recipe: Recipe, records: bool | None = None) -> Run | None:
+    """Return the finished, undamaged run of a recipe, None if there is none; change nothing.
 
-    A damaged folder is set aside, never loaded. Without its weights a run counts only where
-    records are asked for (by default: where SUITE_FROM_RECORDS is set).
+    Without its weights a run counts only where records are asked for (by default: where
+    SUITE_FROM_RECORDS is set).
     """
-    home = folder(recipe)
-    if not store.is_sealed(home):
-        return None
-    if damage(recipe):
-        with store.one_writer(home):  # it may look damaged while another process replaces it
-            if not store.is_sealed(home):
-                return None
-            if wrong := damage(recipe):
-                aside = store.quarantine(home)
-                log.warning("Run %s is damaged (%s); set aside as %s.", home.name, wrong, aside)
-                return None
-    run = Run(recipe, home)
     if records is None:
         records = bool(os.environ.get("SUITE_FROM_RECORDS"))
-    return run if run.has_weights or records else None
+    for run in (Run(recipe, home) for home in store.homes(recipe.key)):
+        if (run.has_weights or records) and not damage(run):
+            return run
+    return None
 
 
-def damage(recipe: Recipe) -> str:
-    """Return what is wrong with the sealed run of a recipe in a few words, '' if nothing is."""
-    home = folder(recipe)
-    if wrong := store.damage(home, may_lack=lambda name: name in WEIGHTS.values()):
+def load(recipe: Recipe, records: bool | None = None) -> Run | None:
+    """Return what `find` returns; a damaged folder of the job store is set aside."""
+    run, home = find(recipe, records), folder(recipe)
+    own = Run(recipe, home)
+    if (run == own) or not store.is_sealed(home) or not damage(own):
+        return run
+    with store.one_writer(home):  # it may look damaged while another process replaces it
+        if store.is_sealed(home) and (wrong := damage(own)):
+            aside = store.quarantine(home)
+            log.warning("Run %s is damaged (%s); set aside as %s.", home.name, wrong, aside)
+        return find(recipe, records)
+
+
+def damage(run: Run) -> str:
+    """Return what is wrong with a sealed run in a few words, '' if nothing is."""
+    if wrong := store.damage(run.folder, may_lack=lambda name: name in store.WEIGHTS.values()):
         return wrong
     try:
-        same = Recipe.from_dict(store.parse(home / "recipe.json")) == recipe
+        same = Recipe.from_dict(store.parse(run.folder / "recipe.json")) == run.recipe
     except (ValueError, UserError):
         same = False
     if not same:
         return "recipe.json is of another recipe"
-    if recipe.data.dataset.startswith("imagefolder:"):  # only a folder can change under its name
-        images = data.load(recipe.data.dataset, "train", limit=recipe.data.train_images)
-        if data.fingerprint(images) != store.read_json(home / "run.json").get("data_fingerprint"):
-            return "it was trained on other images than the folder holds now"
+    wanted = run.recipe.data
+    now = data.folder_fingerprint(wanted.dataset, "train", wanted.train_images)
+    if now and now != run.info.get("data_fingerprint"):
+        return "it was trained on other images than the folder holds now"
     return ""
+
+
+def record(recipe: Recipe, records: bool | None = None) -> Path:
+    """Copy a finished run to where the repository keeps it, and return that folder.
+
+    All that counts (with records: also without weights, and measured by other code) is copied but
+    the weights, and what was there before is gone, except weights that are the run's.
+    """
+    run = find(recipe, records)
+    if run is None:
+        raise UserError(f"Run {recipe.key} is not finished; there is nothing to record.")
+    target = paths.records() / run.key
+    listed = store.read_json(run.folder / store.MANIFEST)
+    light = [name for name in listed if name not in store.WEIGHTS.values()]
+    files = {name: (run.folder / name).read_bytes() for name in light}
+    for name, content in evaluate.counting(run, records).items():
+        files[f"evaluations/{name}.json"] = store.encode(store.signed(content))
+    if proof := store.verified(run.key, run.info.get("code"), code_fingerprint()):
+        files[store.VERIFIED] = store.encode(store.signed(proof))
+    files[store.MANIFEST] = store.encode(listed)
+    try:
+        (target / store.MANIFEST).unlink(missing_ok=True)  # unfinished until all files are written
+        for path in [p for p in target.rglob("*") if p.is_file()]:
+            name = path.relative_to(target).as_posix()
+            if name not in files and listed.get(name) != store.sha256(path):
+                path.unlink()
+    except OSError as error:
+        raise UserError(f"Cannot change {target} ({error.strerror}); make it writable.") from error
+    for name, raw in files.items():
+        store.write_bytes(target / name, raw)
+    return target
 
 
 def fit(recipe: Recipe, on_progress: OnProgress = lambda done: None, fresh: bool = False) -> Run:
@@ -323,21 +357,21 @@ def _resume(
 
 def _seal(recipe: Recipe, home: Path, trainer: Trainer, info: dict[str, Any]) -> Run:
     files = {
-        WEIGHTS["last"]: _packed(trainer.model),
+        store.WEIGHTS["last"]: _packed(trainer.model),
         "history.csv": pd.DataFrame(trainer.history).to_csv(index=False).encode(),
         "recipe.json": store.encode(recipe.to_dict()),
         "run.json": store.encode(info),
     }
     for name, content in files.items():  # all on disk before an older run is touched
         store.write_bytes(home / f"{name}.next", content)
-    for name in (store.MANIFEST, "evaluations", "verified.json", *WEIGHTS.values()):
+    for name in (store.MANIFEST, "evaluations", store.VERIFIED, *store.WEIGHTS.values()):
         store.remove(home / name)
     for name in files:
         (home / f"{name}.next").replace(home / name)
     names = list(files)
     if (home / NEXT_BEST).is_file():
-        (home / NEXT_BEST).replace(home / WEIGHTS["best"])
-        names.append(WEIGHTS["best"])
+        (home / NEXT_BEST).replace(home / store.WEIGHTS["best"])
+        names.append(store.WEIGHTS["best"])
     store.seal(home, names)
     for name in ("resume.pt", "resume.pt.superseded"):
         store.remove(home / name)

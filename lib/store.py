@@ -13,9 +13,12 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
+from lib import paths
 from lib.errors import UserError
 
 MANIFEST = "manifest.json"
+VERIFIED = "verified.json"
+WEIGHTS = {"last": "weights.safetensors", "best": "best.safetensors"}
 
 
 @contextmanager
@@ -101,6 +104,33 @@ def is_sealed(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
+def homes(key: str) -> list[Path]:
+    """Return the folders that hold the finished run of a key, the one that counts first.
+
+    The job store comes before the records that the repository keeps, and either before what lacks
+    the weights.
+    """
+    found = [folder for home in (paths.runs(), paths.records()) if is_sealed(folder := home / key)]
+    return sorted(found, key=lambda folder: not (folder / WEIGHTS["last"]).is_file())
+
+
+def evaluations(key: str, name: str) -> list[Path]:
+    """Return where a record of what was measured on a run may be: job store, then records.
+
+    New ones are written to the first.
+    """
+    return [home / key / "evaluations" / f"{name}.json" for home in (paths.runs(), paths.records())]
+
+
+def verified(key: str, made_by: Any, code: str) -> dict[str, Any] | None:
+    """Return the proof that code trains a run alike that other code made, None without."""
+    for home in (paths.runs(), paths.records()):
+        proof = read_signed(home / key / VERIFIED)
+        if proof and (proof.get("made_by"), proof.get("code")) == (made_by, code):
+            return proof
+    return None
+
+
 def damage(folder: Path, may_lack: Callable[[str], bool] = lambda name: False) -> str:
     """Return what is wrong with a sealed folder in a few words, '' if every hash agrees."""
     try:
@@ -155,14 +185,17 @@ def signed(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_signed(path: Path) -> dict[str, Any] | None:
-    """Return the content of a signed file, None if it is absent; a damaged one is set aside."""
+    """Return the content of a signed file, None if it is absent or damaged.
+
+    A damaged one is set aside, but in the records, which only `--record` changes.
+    """
     try:
         content = parse(path)
         if content.pop("sha256", None) == _digest(content):
             return content
     except (ValueError, RecursionError):
         pass
-    if os.path.lexists(path):
+    if os.path.lexists(path) and not path.is_relative_to(paths.records()):
         quarantine(path)
     return None
 

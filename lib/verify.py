@@ -23,16 +23,15 @@ from lib.errors import UserError
 from lib.recipe import Pni, Recipe
 from lib.trainers import Trainer, learning_rate
 
-VERIFIED = "verified.json"
 SAME = ("device", "instruction_set", "torch", "precision")
 
 
 def is_current(run: runs.Run) -> bool:
-    """Return whether today's code made a run, or has been shown to train its first epoch alike."""
+    """Return whether today's code made a run, or has been shown to train its first epochs alike."""
     today = runs.code_fingerprint()
     if run.info.get("code") == today:
         return True
-    return (store.read_signed(run.folder / VERIFIED) or {}).get("code") == today
+    return store.verified(run.key, run.info.get("code"), today) is not None
 
 
 def telling_epochs(recipe: Recipe) -> int:
@@ -60,7 +59,7 @@ def verify(run: runs.Run, on_progress: runs.OnProgress = lambda done: None) -> b
     """Return whether the first epochs, trained anew, have exactly the recorded losses and rates.
 
     Bits compare only on the same kind of processor and torch; elsewhere a UserError says so. As
-    many threads are used as then. A positive answer is kept beside the run.
+    many threads are used as then. A positive answer is kept in the job store.
     """
     recipe, info = run.recipe, run.info
     with (run.folder / "history.csv").open() as file:
@@ -101,5 +100,6 @@ def verify(run: runs.Run, on_progress: runs.OnProgress = lambda done: None) -> b
         "epochs": epochs,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    store.write_json(run.folder / VERIFIED, store.signed(record | runs.provenance()))
+    path = runs.folder(recipe) / store.VERIFIED
+    store.write_json(path, store.signed(record | runs.provenance()))
     return True

@@ -1,9 +1,11 @@
 """What is read from inside networks is what is inside, and is read once."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from lib import anatomy, cost, runs
+from lib import anatomy, cost, paths, runs, store
 from lib.errors import UserError
 from lib.models import channels, create, freeze
 from lib.papers import float_, smart
@@ -12,11 +14,18 @@ from lib.rows import frame
 from lib.trainers.sparse import SparseMomentum
 
 
+@pytest.fixture(autouse=True)
+def _results(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+
+
 class Run:
     """A run whose network was not trained; counts how often it is asked for."""
 
-    def __init__(self, model, folder):
-        self.network, self.folder, self.asked = model, folder, 0
+    def __init__(self, model, key="0" * 16):
+        self.network, self.recipe, self.asked = model, SimpleNamespace(key=key), 0
+        self.folder = paths.runs() / key
+        store.write_json(self.folder / store.MANIFEST, {"weights.safetensors": "1"})
 
     def model(self, which="last"):
         self.asked += 1
@@ -114,34 +123,37 @@ def test_a_block_that_is_not_there_or_has_one_norm_is_refused():
         anatomy.second_norms(create("pgd_at", "resnet18", in_channels=1, width=4), 1)
 
 
-def test_what_was_seen_is_kept_beside_the_run(tmp_path):
+def test_what_was_seen_is_kept_beside_the_run():
     model = create("pgd_at", "resnet18", in_channels=1, width=4, prunable=True)
-    run = Run(model, tmp_path)
+    run = Run(model)
     first = anatomy.kept_weights(run)
     assert anatomy.kept_weights(run).equals(first) and run.asked == 1
-    (kept,) = (tmp_path / "evaluations").iterdir()
+    (kept,) = (run.folder / "evaluations").iterdir()
     kept.write_text(kept.read_text().replace("36", "35"))  # a damaged record is not believed
     assert anatomy.kept_weights(run).equals(first) and run.asked == 2
+    other = Run(model, "1" * 16)  # nor is that of another run
+    store.write_bytes(other.folder / "evaluations" / kept.name, kept.read_bytes())
+    assert anatomy.kept_weights(other).equals(first) and other.asked == 1
 
 
-def test_rows_carry_the_label_the_seed_and_no_images(tmp_path):
+def test_rows_carry_the_label_the_seed_and_no_images():
     study = smart.fig2_layer_sensitivity("ci", seeds=(3,))
     model = create("pgd_at", "resnet18", in_channels=1, width=4, prunable=True)
-    runs = {key: Run(model, tmp_path / key) for key in study.recipes}
+    runs = {key: Run(model, key) for key in study.recipes}
     found = frame(anatomy.densities(study, runs))
     assert set(found["method"]) == {"d = 0.2", "d = 0.15", "d = 0.1"}
     assert set(found["seed"]) == {3} and found["n"].isna().all()
     assert (found["value"] == 100).all()
 
 
-def test_channels_and_reductions_are_of_the_width_that_is_scored(tmp_path):
+def test_channels_and_reductions_are_of_the_width_that_is_scored():
     study = float_.table1_variants("ci", seeds=(3,))
     fitted = {}
     for key, recipe in study.recipes.items():
         model = runs.build(recipe)
         if recipe.sparsity:
             SparseMomentum(model, recipe.sparsity, 1).init(torch.Generator().manual_seed(0))
-        fitted[key] = Run(model, tmp_path / key)
+        fitted[key] = Run(model, key)
     found = frame([*anatomy.live_channels(study, fitted), *anatomy.reductions(study, fitted)])
     values = found.set_index(["method", "metric"])["value"]
     assert values["FLOAT", "compression_ratio"] == values["FLOAT", "channel_reduction"] == 1

@@ -7,6 +7,8 @@ from types import ModuleType
 
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lib import data, evaluate, metrics, paths, progress, runs, store
@@ -17,7 +19,7 @@ from lib.errors import UserError
 from lib.models import create
 from lib.papers import smart
 from lib.protocol import Protocol
-from lib.recipe import Attack, Data, Model, PgdAt, Recipe, Smart, Train
+from lib.recipe import Attack, Data, Model, PgdAt, Plain, Recipe, Smart, Train
 from lib.rows import COLUMNS
 
 PGD = Protocol(attack="pgd", eps=0.1, steps=3)
@@ -137,6 +139,65 @@ def test_a_doctored_record_is_measured_anew():
     path.write_text(json.dumps(content))
     assert evaluate.evaluate(run, Protocol(images=40))["correct"] == record["correct"]
     assert len(list(path.parent.glob("*.damaged-1"))) == 1
+
+
+@pytest.mark.parametrize("records", ["", "1"])
+def test_a_record_of_another_run_is_not_believed(monkeypatch, records):
+    run, other = runs.fit(RECIPE), runs.fit(RECIPE.override({"seed": 1}))
+    protocol = Protocol(images=40)
+    good = evaluate.evaluate(run, protocol)
+    name = f"evaluations/{protocol.key}.json"
+    evaluate.evaluate(other, protocol)
+    (run.folder / name).write_bytes((other.folder / name).read_bytes())
+    monkeypatch.setenv("SUITE_FROM_RECORDS", records)
+    assert not evaluated(run, protocol, bool(records))
+    assert evaluate.evaluate(run, protocol)["bits"] == good["bits"]
+
+
+def test_a_record_of_other_weights_of_the_same_recipe_is_not_believed():
+    run, protocol = runs.fit(RECIPE), Protocol(images=40)
+    evaluate.evaluate(run, protocol)
+    path = run.folder / "weights.safetensors"
+    save_file({n: torch.zeros_like(t) for n, t in load_file(path).items()}, path)
+    store.seal(run.folder, list(store.read_json(run.folder / store.MANIFEST)))
+    assert not evaluated(run, protocol, records=True)
+    labels = data.load("digits", "test", limit=40).labels  # all logits are zero: class 0
+    assert evaluate.evaluate(run, protocol)["correct"] == int((labels == 0).sum())
+
+
+class Brightness(nn.Module):
+    """Says 0 for dark images and 1 for bright ones."""
+
+    def forward(self, x):
+        bright = x.flatten(1).mean(1, keepdim=True) - 0.5
+        return torch.cat([-bright, bright], 1)
+
+
+def test_images_that_changed_in_their_folder_are_measured_anew(results, monkeypatch):
+    monkeypatch.setattr(paths, "DATA", results / "data")
+    home = results / "mine"
+    for part, count in (("train", 8), ("val", 20)):
+        for name, level in (("a", 40), ("b", 200)):
+            (home / part / name).mkdir(parents=True)
+            for i in range(count):
+                Image.new("L", (16, 16), level + i).save(home / part / name / f"{i}.png")
+    folder = Data(f"imagefolder:{home}@16")
+    run = runs.fit(Recipe(folder, Model("resnet20", width=4), Plain(), Train(epochs=1, batch=4)))
+    monkeypatch.setattr(runs.Run, "model", lambda self, which="last": Brightness())
+    assert evaluate.evaluate(run, Protocol())["correct"] == 40
+    assert evaluated(run, Protocol())
+    for old, new in (("a", "c"), ("b", "a"), ("c", "b")):
+        (home / "val" / old).rename(home / "val" / new)
+    assert not evaluated(run, Protocol()) and not evaluated(run, Protocol(), records=True)
+    assert evaluate.evaluate(run, Protocol())["correct"] == 0
+
+
+def test_a_record_nested_without_end_is_measured_anew():
+    run = runs.fit(RECIPE)
+    record = evaluate.evaluate(run, Protocol(images=40))
+    path = run.folder / "evaluations" / f"{Protocol(images=40).key}.json"
+    path.write_text("[" * 200_000)
+    assert evaluate.evaluate(run, Protocol(images=40))["bits"] == record["bits"]
 
 
 def test_protocol_keys_differ_where_numbers_would():
@@ -379,11 +440,14 @@ def test_a_stopped_evaluation_loses_at_most_the_batch_in_progress(stopped, monke
 
 def test_a_partial_evaluation_is_no_record(stopped):
     run, _ = stopped
-    assert not evaluated(run.folder, NOISY)
+    assert not evaluated(run, NOISY)
     assert store.read_signed(partial_file(run, NOISY))["n"] == 10
 
 
-@pytest.mark.parametrize("mark", ["protocol", "code", "data_fingerprint", "device", "bits"])
+MARKS = ["protocol", "code", "data_fingerprint", "device", "bits", "recipe_key", "weights_sha256"]
+
+
+@pytest.mark.parametrize("mark", MARKS)
 def test_a_partial_evaluation_of_something_else_is_not_used(stopped, monkeypatch, mark):
     run, whole = stopped
     path = partial_file(run, NOISY)
@@ -461,7 +525,11 @@ def test_names_tell_attacks_apart(fields, name):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"slim": 0.0}, {"slim": 1.5}, {"queries": 0}, {"version": "plus"}, {"steps": 0}]
+    "fields",
+    [
+        *({"slim": 0.0}, {"slim": 1.5}, {"queries": 0}, {"version": "plus"}, {"steps": 0}),
+        *({"eps": 8}, {"images": 2**31}),
+    ],
 )
 def test_protocols_refuse_what_no_attack_can_do(fields):
     with pytest.raises(UserError, match=next(iter(fields))):

@@ -61,6 +61,28 @@ def test_whatever_is_wrong_with_a_json_file_is_one_outcome(tmp_path, content, wo
     assert path.with_name("a.json.damaged-1").exists() == (content is not None)
 
 
+def test_a_damaged_file_of_the_records_is_not_read_and_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    path = paths.records() / "0" / "a.json"
+    store.write_text(path, "{")
+    assert store.read_signed(path) is None and path.read_text() == "{"
+
+
+def test_own_runs_come_before_records_and_both_before_what_lacks_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    own, record = paths.runs() / "k", paths.records() / "k"
+    assert store.homes("k") == []
+    for home in (record, own):
+        store.write_json(home / store.MANIFEST, {})
+    assert store.homes("k") == [own, record]
+    store.write_text(record / "weights.safetensors", "")
+    assert store.homes("k") == [record, own]
+    store.write_text(own / "weights.safetensors", "")
+    assert store.homes("k") == [own, record]
+    (own / store.MANIFEST).unlink()
+    assert store.homes("k") == [record]
+
+
 def sealed(folder: Path) -> Path:
     store.write_text(folder / "a.txt", "content of a")
     store.write_text(folder / "b.txt", "content of b")

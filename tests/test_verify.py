@@ -52,7 +52,7 @@ def test_bits_are_not_compared_across_machines(run):
 
 def test_a_doctored_verification_does_not_count(run, monkeypatch):
     monkeypatch.setattr(runs, "code_fingerprint", lambda: "reworded")
-    store.write_json(run.folder / verify.VERIFIED, {"code": "reworded", "sha256": "0"})
+    store.write_json(run.folder / store.VERIFIED, {"code": "reworded", "sha256": "0"})
     assert not verify.is_current(run)
 
 

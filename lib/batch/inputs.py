@@ -19,7 +19,6 @@ from lib import paths, source, store
 from lib.batch.plan import Plan
 from lib.errors import UserError
 from lib.papers import Study
-from lib.runs import folder as run_folder
 
 FILE = "inputs.json"
 FAILURE = "failure.json"
@@ -77,13 +76,15 @@ def of(study: Study, plan: Plan) -> dict[str, str]:
         name = path.relative_to(paths.REFERENCE).as_posix()
         found[f"data/reference/{name}"] = _digest(path.read_bytes())
     for need in plan.of(study):
-        found[f"run {need.name}"] = _run(run_folder(need.recipe), sorted(need.protocols))
+        found[f"run {need.name}"] = _run(need.recipe.key, sorted(need.protocols))
     return found
 
 
-def _run(home: Path, protocols: list[str]) -> str:
-    files = [home / store.MANIFEST, *(home / "evaluations" / f"{p}.json" for p in protocols)]
-    return _digest([_digest(f.read_bytes()) if f.is_file() else "" for f in files])
+def _run(key: str, protocols: list[str]) -> str:
+    places = [[home / store.MANIFEST for home in store.homes(key)]]
+    places += [store.evaluations(key, protocol) for protocol in protocols]
+    found = (next((f for f in place if f.is_file()), None) for place in places)
+    return _digest([_digest(f.read_bytes()) if f else "" for f in found])
 
 
 def outputs(folder: Path) -> dict[str, str]:

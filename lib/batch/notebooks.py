@@ -70,7 +70,8 @@ class Execution:
         self.inputs = inputs.of(self.study, self.plan)
         stages().mkdir(parents=True, exist_ok=True)
         self.stage = Path(tempfile.mkdtemp(dir=stages(), prefix=f"{os.getpid()}-"))
-        (self.stage / "runs").symlink_to(paths.runs().resolve(), target_is_directory=True)
+        for shelf in (paths.runs(), paths.records()):
+            (self.stage / shelf.name).symlink_to(shelf.resolve(), target_is_directory=True)
         parameters = {
             "PRESET": self.study.preset.name,
             "SEEDS": list(self.study.seeds),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from lib import evaluate, papers, runs, store, verify
@@ -96,31 +95,36 @@ def make(
             need.protocols |= {p.key: p for p in job.protocols}
     for need in needs.values():
         runs.check(need.recipe, need.protocols.values())
-        need.state, need.stale = (MISSING, False) if fresh else state(need.recipe, records)
-        have = {} if fresh or not need.trained else need.protocols
-        home = runs.folder(need.recipe)
+        need.state, run = (MISSING, None) if fresh else look(need.recipe, records)
+        need.stale = run is not None and not verify.is_current(run)
         need.lacking = tuple(
             p
-            for key, p in need.protocols.items()
-            if key not in have or not evaluated(home, p, records)
+            for p in need.protocols.values()
+            if run is None or not need.trained or not evaluated(run, p, records)
         )
     return Plan(studies, needs)
 
 
+def look(recipe: Recipe, records: bool = False) -> tuple[str, runs.Run | None]:
+    """Return in a word what is there of a recipe, and its run, which counts if it is FINISHED."""
+    if run := runs.find(recipe, records):
+        return FINISHED, run
+    own, homes = runs.folder(recipe), store.homes(recipe.key)
+    if own not in homes and (own / "resume.pt").is_file():
+        return UNFINISHED, None
+    if not homes:
+        return MISSING, None
+    run = runs.Run(recipe, homes[0])
+    wrong = runs.damage(run)
+    return (f"damaged: {wrong}", None) if wrong else (RECORD, run)
+
+
 def state(recipe: Recipe, records: bool = False) -> tuple[str, bool]:
-    """Return what is in the store of a recipe, and whether other code than today's made it."""
-    home = runs.folder(recipe)
-    if not store.is_sealed(home):
-        return (UNFINISHED if (home / "resume.pt").is_file() else MISSING), False
-    wrong = runs.damage(recipe)
-    if wrong:
-        return f"damaged: {wrong}", False
-    stale = not verify.is_current(runs.Run(recipe, home))
-    whole = records or (home / runs.WEIGHTS["last"]).is_file()
-    return (FINISHED if whole else RECORD), stale
+    """Return what is there of a recipe, and whether other code than today's made it."""
+    word, run = look(recipe, records)
+    return word, run is not None and not verify.is_current(run)
 
 
-def evaluated(home: Path, protocol: Protocol, records: bool = False) -> bool:
+def evaluated(run: runs.Run, protocol: Protocol, records: bool = False) -> bool:
     """Return whether a whole record of an evaluation is there; without records, of today's code."""
-    record = store.read_signed(home / "evaluations" / f"{protocol.key}.json")
-    return record is not None and evaluate.counts(record, protocol, records)
+    return evaluate.find(run, protocol, records) is not None

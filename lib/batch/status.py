@@ -50,11 +50,25 @@ def held(preset: str = "", seeds: Iterable[int] = (0,)) -> list[Held]:
     return [_one(home / name, recipes.get(name)) for name in names]
 
 
+def records() -> int:
+    """Return how many finished runs the repository keeps."""
+    return sum(store.is_sealed(home) for home in paths.records().glob("*"))
+
+
+def stale() -> list[str]:
+    """Return the keys of the finished runs, own ones and records, that other code made."""
+    shelves = (paths.runs(), paths.records())
+    names = {home.name for shelf in shelves for home in shelf.glob("*") if store.is_sealed(home)}
+    return [n for n in sorted(names) if "stale" in _one(paths.runs() / n, None).state]
+
+
 def _one(folder: Path, asked: Recipe | None) -> Held:
     files = [f for f in folder.rglob("*") if f.is_file()] if folder.is_dir() else []
     size = sum(f.stat().st_size for f in files) / 1e6
+    homes = [folder, *store.homes(folder.name)]  # one with nothing but evaluations of a record
     try:
-        recipe = asked or Recipe.from_dict(store.parse(folder / "recipe.json"))
+        found = next((f for home in homes if (f := home / "recipe.json").is_file()), folder)
+        recipe = asked or Recipe.from_dict(store.parse(found))
     except (ValueError, UserError):
         recipe = None
     if ".damaged-" in folder.name:
@@ -79,7 +93,7 @@ def recipe_of(word: str) -> Recipe:
     """Return the recipe of a file, of the key of a run in the store or of one still to be made."""
     path = Path(word)
     if KEY.fullmatch(word) and not path.exists():
-        path = paths.runs() / word / "recipe.json"
+        path = next(iter(store.homes(word)), paths.runs() / word) / "recipe.json"
         if not path.is_file() and word in (asked := known()):
             return asked[word]
     try:

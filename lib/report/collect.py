@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from lib import claims, paths, store
+from lib import claims, store
 from lib.errors import UserError
 from lib.papers import ARTIFACTS
 from lib.recipe import Recipe
@@ -128,8 +128,7 @@ def _is_current(key: str, run: dict[str, Any], code: str) -> bool:
     """Return whether a run was made by today's code, or verified to be what that would make."""
     if run.get("code") in (None, code):
         return True
-    verified = store.read_signed(paths.runs() / key / "verified.json") or {}
-    return verified.get("code") == code
+    return store.verified(key, run["code"], code) is not None
 
 
 def _marks(runs: list[dict[str, Any]]) -> list[str]:

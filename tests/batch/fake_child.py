@@ -54,6 +54,8 @@ def evaluate(home: Path, protocols: list[dict]) -> None:
     for row in protocols:
         key = Protocol(**row).key
         record = {"protocol": row, "code": PLAN.with_suffix(".code").read_text()}
+        weights = store.sha256(home / "weights.safetensors")
+        record |= {"recipe_key": home.name, "weights_sha256": weights}
         store.write_json(home / "evaluations" / f"{key}.json", store.signed(record))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -9,6 +10,7 @@ import time
 import psutil
 import pytest
 
+from lib import runs
 from lib.batch import plan
 from lib.papers import ARTIFACTS
 
@@ -170,6 +172,20 @@ def test_from_records_redraws_without_weights_and_trains_nothing(suite):
     (suite.results / "ci/tiny/two/figure.png").unlink()
     suite.fault()
     assert suite("--from-records") == 0
+    assert suite.calls == ["tiny/two 1"]
+
+
+def test_records_alone_are_enough_and_change_no_result(suite, capsys):
+    suite("tiny/one", "tiny/two")
+    for need in plan.make(["tiny/one", "tiny/two"], "ci", (0,), {}).needs.values():
+        runs.record(need.recipe)
+    shutil.rmtree(suite.results / "runs")
+    suite.fault()
+    before = suite.files()
+    assert suite("tiny/one", "tiny/two", "--from-records") == 0
+    assert suite.calls == [] and suite.files() == before
+    (suite.results / "ci/tiny/two/figure.png").unlink()
+    assert suite("tiny/one", "tiny/two", "--from-records") == 0
     assert suite.calls == ["tiny/two 1"]
 
 

@@ -2,11 +2,13 @@
 
 import csv
 import json
+import shutil
 import time
 
 import pytest
 
-from lib.batch import execute
+from lib import runs
+from lib.batch import execute, plan
 from lib.errors import UserError
 
 STUDY = """
@@ -63,9 +65,15 @@ def test_a_batch_trains_executes_and_reports_then_has_nothing_to_do(real, capsys
     told = "".join(executed["cells"][-1]["outputs"][0]["text"])
     assert told.endswith("None ci [0] {}\n")
 
+    for need in plan.make(["tiny/two"], "ci", (0,), {}).needs.values():
+        runs.record(need.recipe)
+    shutil.rmtree(real.results / "runs")
+    (folder / "figure.png").unlink()
+    assert real("tiny/two", "--from-records") == 0 and (folder / "figure.png").is_file()
+
     real.write("tiny/none", "1 + 1")  # still not what a notebook has to write
     before, started = real.files(), time.monotonic()
-    assert real("tiny/two") == 0
+    assert real("tiny/two", "--from-records") == 0
     assert time.monotonic() - started < 5 and real.files() == before
 
 

@@ -31,7 +31,7 @@ def test_a_job_tells_one_rising_share_of_all_its_work(shelf, monkeypatch, capsys
     shares = [float(line.split()[1]) for line in lines]
     assert shares == sorted(shares) and shares[0] > 0 and shares[-1] == 1
     assert plan.state(RECIPE) == (plan.FINISHED, False)
-    assert all(plan.evaluated(run.folder, p) for p in PROTOCOLS)
+    assert all(plan.evaluated(run, p) for p in PROTOCOLS)
 
 
 def test_the_train_command_takes_a_recipe_a_key_and_an_artifact(shelf, tmp_path, capsys):
@@ -74,7 +74,7 @@ def test_a_damaged_evaluation_does_not_count(shelf):
     run = worker.work(RECIPE, PROTOCOLS[:1], "plain")
     path = next((run.folder / "evaluations").iterdir())
     path.write_text(path.read_text().replace('"n": 20', '"n": 21'))
-    assert not plan.evaluated(run.folder, PROTOCOLS[0])
+    assert not plan.evaluated(run, PROTOCOLS[0])
 
 
 def test_status_lists_finished_unfinished_and_damaged_runs(shelf, capsys):

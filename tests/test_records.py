@@ -1,0 +1,216 @@
+"""What the repository keeps of runs: as good as they are, never mixed up with others, unharmed.
+
+Own runs are in results/runs, the records of the repository in results/records.
+"""
+
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lib import evaluate, paths, runs, store, verify
+from lib.__main__ import main
+from lib.batch import plan, status
+from lib.errors import UserError
+from lib.protocol import Protocol
+from tests.test_runs import RECIPE
+
+CLEAN, ATTACKED = Protocol(images=40), Protocol(images=40, attack="fgsm", eps=0.1)
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    monkeypatch.setenv("SUITE_BATCH", "1")  # no bars
+    monkeypatch.delenv("SUITE_FROM_RECORDS", raising=False)
+    return tmp_path
+
+
+def files(folder):
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
+
+
+def recorded(*protocols, weights=False):
+    """Train and measure, record it, and forget the own run; return the record's folder."""
+    run = runs.fit(RECIPE)
+    for protocol in protocols:
+        evaluate.evaluate(run, protocol)
+    home = runs.record(RECIPE)
+    if weights:
+        shutil.copy(run.folder / "weights.safetensors", home)
+    shutil.rmtree(paths.runs())
+    return home
+
+
+def changed(folder):
+    """Make a run's weights zero, as if another training had come to them."""
+    path = folder / "weights.safetensors"
+    save_file({n: torch.zeros_like(t) for n, t in load_file(path).items()}, path)
+    store.seal(folder, list(store.read_json(folder / store.MANIFEST)))
+
+
+def test_all_that_counts_is_recorded_but_the_weights(monkeypatch):
+    run = runs.fit(RECIPE)
+    evaluate.evaluate(run, CLEAN)
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "code_fingerprint", lambda: "other")
+        evaluate.evaluate(run, ATTACKED)
+    store.write_json(run.folder / "evaluations" / "x.partial.json", store.signed({"n": 1}))
+    store.write_json(run.folder / "evaluations" / "y.json", store.signed({"n": 1}))  # of no run
+    for name in ("resume.pt", "resume.pt.damaged-1"):
+        store.write_text(run.folder / name, "state")
+    own = files(run.folder)
+    home = runs.record(RECIPE)
+    kept = ("history.csv", "manifest.json", "recipe.json", "run.json")
+    assert home == paths.records() / RECIPE.key
+    assert files(home) == {n: own[n] for n in (*kept, f"evaluations/{CLEAN.key}.json")}
+    assert files(run.folder) == own
+
+
+def test_recording_replaces_what_was_there_and_spares_the_weights_that_are_the_runs():
+    home = recorded(CLEAN, ATTACKED, weights=True)
+    before = files(home)
+    for name in ("history.csv.old", "evaluations/0123456789abcdef.json"):
+        store.write_text(home / name, "old")
+    assert runs.record(RECIPE) == home and files(home) == before  # from itself
+    run = runs.fit(RECIPE, fresh=True)
+    changed(run.folder)
+    evaluate.evaluate(run, CLEAN)
+    runs.record(RECIPE)
+    assert sorted(files(home)) == sorted(
+        set(before) - {"weights.safetensors", f"evaluations/{ATTACKED.key}.json"}
+    )
+    assert (home / store.MANIFEST).read_bytes() == (run.folder / store.MANIFEST).read_bytes()
+
+
+def test_recording_what_was_redrawn_from_records_changes_nothing(monkeypatch):
+    home = recorded(CLEAN, ATTACKED)
+    before = files(home)
+    monkeypatch.setattr(evaluate, "code_fingerprint", lambda: "other")
+    with pytest.raises(UserError, match="not finished"):
+        runs.record(RECIPE)
+    runs.record(RECIPE, records=True)
+    assert files(home) == before
+
+
+def test_what_is_not_finished_cannot_be_recorded():
+    with pytest.raises(UserError, match=f"Run {RECIPE.key} is not finished"):
+        runs.record(RECIPE)
+    assert not paths.records().exists()
+
+
+def test_a_record_counts_where_records_are_asked_for(monkeypatch):
+    home = recorded(CLEAN)
+    assert runs.load(RECIPE) is None
+    assert plan.state(RECIPE) == (plan.RECORD, False)
+    assert plan.state(RECIPE, records=True) == (plan.FINISHED, False)
+    run = runs.load(RECIPE, records=True)
+    assert run.folder == home and plan.evaluated(run, CLEAN)
+    assert not plan.evaluated(run, ATTACKED)
+    monkeypatch.setenv("SUITE_FROM_RECORDS", "1")
+    assert runs.fit(RECIPE) == run
+    assert evaluate.evaluate(run, CLEAN)["n"] == 40
+    with pytest.raises(UserError, match="a record without weights"):
+        evaluate.evaluate(run, ATTACKED)
+
+
+def test_a_record_with_weights_is_a_finished_run_that_is_measured_elsewhere(monkeypatch):
+    home = recorded(CLEAN, weights=True)
+    before = files(home)
+    monkeypatch.setattr(runs, "_train", None)
+    run = runs.fit(RECIPE)
+    assert run.folder == home and plan.state(RECIPE) == (plan.FINISHED, False)
+    measured = []
+    original = evaluate.correct
+    monkeypatch.setattr(evaluate, "correct", lambda *a: measured.append(1) or original(*a))
+    evaluate.evaluate(run, CLEAN)
+    assert not measured
+    for _ in range(2):
+        evaluate.evaluate(run, ATTACKED)
+    assert len(measured) == 1 and files(home) == before
+    own = files(paths.runs())
+    assert [n for n in own if ".lock" not in n] == [f"{RECIPE.key}/evaluations/{ATTACKED.key}.json"]
+    assert plan.evaluated(run, ATTACKED)
+    (held,) = status.held()  # a folder with no more than evaluations is what its record is
+    assert (held.state, held.what.split()[0]) == (plan.FINISHED, "smart")
+    runs.record(RECIPE)
+    assert {f"evaluations/{p.key}.json" for p in (CLEAN, ATTACKED)} < files(home).keys()
+
+
+def test_an_own_run_comes_first_and_is_not_mixed_up_with_the_record():
+    home = recorded(CLEAN, weights=True)
+    before = files(home)
+    run = runs.fit(RECIPE, fresh=True)
+    assert run.folder == runs.folder(RECIPE) == runs.load(RECIPE).folder
+    assert evaluate.find(run, CLEAN)  # the same weights, to the last bit
+    changed(run.folder)
+    assert not plan.evaluated(run, CLEAN, records=True)
+    logits = run.model()(evaluate.data.load("digits", "test", limit=40).float(), lam=0.0)
+    labels = evaluate.data.load("digits", "test", limit=40).labels
+    assert evaluate.evaluate(run, CLEAN)["correct"] == int((logits.argmax(1) == labels).sum())
+    assert files(home) == before
+    (run.folder / store.MANIFEST).unlink()  # only the record is left
+    record = runs.load(RECIPE)
+    assert record.folder == home
+    assert evaluate.evaluate(record, CLEAN) == store.read_signed(
+        home / "evaluations" / f"{CLEAN.key}.json"
+    )
+
+
+def test_a_damaged_own_run_is_set_aside_for_the_record_and_a_damaged_record_stays(caplog):
+    home = recorded(weights=True)
+    own = runs.fit(RECIPE, fresh=True).folder
+    (own / "history.csv").write_text("epoch\n")
+    assert plan.state(RECIPE) == (plan.FINISHED, False)
+    assert runs.load(RECIPE).folder == home
+    assert "set aside" in caplog.text and own.with_name(f"{own.name}.damaged-1").is_dir()
+    (home / "history.csv").write_text("epoch\n")
+    before = files(home)
+    assert plan.state(RECIPE) == ("damaged: history.csv differs from its recorded hash", False)
+    assert runs.load(RECIPE) is None and files(home) == before
+    assert runs.fit(RECIPE).folder == own and files(home) == before
+
+
+def test_an_unfinished_training_shows_beside_a_record():
+    recorded()
+    store.write_text(runs.folder(RECIPE) / "resume.pt", "state")
+    assert plan.state(RECIPE) == (plan.UNFINISHED, False)
+
+
+def test_a_record_is_verified_beside_the_own_runs_and_then_recorded(monkeypatch):
+    home = recorded()
+    before = files(home)
+    run = runs.load(RECIPE, records=True)
+    monkeypatch.setattr(runs, "code_fingerprint", lambda: "reworded")
+    assert not verify.is_current(run) and verify.verify(run)
+    assert verify.is_current(run) and files(home) == before
+    monkeypatch.setenv("SUITE_FROM_RECORDS", "1")
+    runs.record(RECIPE)
+    shutil.rmtree(paths.runs())
+    assert verify.is_current(run)
+    monkeypatch.setattr(runs.Run, "info", {"code": "of another training"})
+    assert not verify.is_current(run)
+
+
+def test_every_stale_run_is_verified_whether_own_or_recorded(capsys, monkeypatch):
+    recorded()
+    other = RECIPE.override({"seed": 1})
+    runs.fit(other)
+    assert main(["verify"]) == 0 and capsys.readouterr().out == ""
+    monkeypatch.setattr(runs, "code_fingerprint", lambda: "reworded")
+    for keys in ({RECIPE.key, other.key}, set()):
+        assert main(["verify"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert {line.split()[0] for line in lines if "the same" in line} == keys
+
+
+def test_status_shows_own_runs_and_counts_the_records(capsys):
+    recorded()
+    runs.fit(RECIPE.override({"seed": 1}))
+    assert main(["status"]) == 0
+    shown = capsys.readouterr().out
+    assert RECIPE.key not in shown and "\n1 runs, " in shown and "; 1 more are kept" in shown
+    assert status.recipe_of(RECIPE.key) == RECIPE
