@@ -164,13 +164,15 @@ def report(words: argparse.Namespace) -> int:
     from lib.report import readme
     from lib.runs import code_fingerprint
 
-    made = {p.parents[2] for p in paths.RESULTS.glob("*/*/*/run.json")} - {paths.runs()}
+    home = paths.home("")
+    stores = {paths.runs(), paths.records(), paths.RESULTS / "local"}
+    made = {p.parents[2] for p in home.glob("*/*/*/run.json")} - stores
     if words.preset:
         if "-custom-" not in words.preset:
             preset(words.preset)
-        made = {paths.RESULTS / words.preset} & made
+        made = {paths.home(words.preset)} & made
     if not made and not words.readme:
-        raise UserError(f"There are no such results in {paths.RESULTS}; ./run_all.sh makes them.")
+        raise UserError(f"There are no such results in {home}; ./run_all.sh makes them.")
     for folder in sorted(made):
         entries = reports.build(folder, code_fingerprint())
         print(f"{folder / 'index.html'}: {len(entries)} artifacts")
@@ -210,6 +212,8 @@ def dispatch(argv: Sequence[str]) -> int:
         return 2
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("lib").setLevel(logging.INFO)
+    if getattr(words, "record", False):
+        os.environ["SUITE_RECORD"] = "1"  # for children, too
     return COMMANDS[words.command](words)
 
 

@@ -54,6 +54,7 @@ def parser() -> Parser:
     p.add_argument("name", nargs="+", help="as in cifar10")
     p = command("report", "Write index.html, RESULTS.md and summary.csv from the results.")
     p.add_argument("--preset", help="one folder of results; without it, all of them")
+    _record_option(p)
     p.add_argument("--readme", action="store_true", help="fill the generated parts of README.md")
     p = command("prepare-notebooks", "Write copies of the notebooks with a preset filled in.")
     p.add_argument("--preset", default="ci")
@@ -68,9 +69,15 @@ def _run_options(p: Parser) -> None:
     p.add_argument("--timeout", type=float, help="seconds that a notebook may take")
     p.add_argument("--fresh", action="store_true", help="train and execute everything anew")
     p.add_argument("--from-records", action="store_true", help="only redraw recorded runs")
+    _record_option(p)
     p.add_argument("--list", action="store_true", help="show the artifacts there are")
     p.add_argument("--dry-run", action="store_true", help="show what would be done")
     p.add_argument("--why", metavar="ARTIFACT", help="show why something would be done")
+
+
+def _record_option(p: Parser) -> None:
+    text = "write the results that the repository keeps, not those of results/local"
+    p.add_argument("--record", action="store_true", help=text)
 
 
 def _study_options(p: Parser) -> None:

@@ -1,11 +1,17 @@
 """What every test shares: one thread, a fixed seed, tiny images."""
 
+import os
+import shutil
 import signal
+import subprocess
 
 import pytest
 import torch
 
+from lib import paths
+
 torch.set_num_threads(1)
+os.environ.pop("SUITE_RECORD", None)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job inherits that
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -25,3 +31,26 @@ def images() -> torch.Tensor:
 def labels() -> torch.Tensor:
     """Labels of the eight images, ten classes."""
     return torch.randint(0, 10, (8,), generator=torch.Generator().manual_seed(2))
+
+
+@pytest.fixture
+def changed(tmp_path, monkeypatch):
+    """Return what git says has changed in a repository whose results folder is the suite's."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+
+    def git(*words: str) -> str:
+        call = ["git", "-c", "user.name=x", "-c", "user.email=x", *words]
+        return subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
+    shutil.copy(paths.ROOT / ".gitignore", tmp_path)
+    for preset in ("ci", "quick"):
+        for name in ("summary.csv", "tiny/two/metrics.csv", "smart/fig5_fgsm/metrics.csv"):
+            path = tmp_path / "results" / preset / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("committed")
+    git("init", "-q")
+    git("add", "-f", ".gitignore", "results")
+    git("commit", "-qm", "Start")
+    return lambda: git("status", "--porcelain", "--untracked-files=all", "--", "results")

@@ -41,7 +41,7 @@ def results(tmp_path, monkeypatch, trained):
     run.mkdir(parents=True)
     for name, content in trained.items():
         (run / name).write_bytes(content)
-    folder = home / "ci/smart/fig5_fgsm"
+    folder = home / "local/ci/smart/fig5_fgsm"
     folder.mkdir(parents=True)
     (folder / "metrics.csv").write_text("precious\n")
     return home

@@ -100,16 +100,30 @@ def test_prepared_notebooks_run_under_the_asked_preset(tmp_path, monkeypatch, ca
 
 def test_report_rebuilds_every_folder_of_results(results, monkeypatch, capsys):
     for name in ("quick/smart/fig5_fgsm", "ci/smart/fig5_fgsm"):
-        (results / name).mkdir(parents=True)
-        (results / name / "run.json").write_text("{}")
+        (results / "local" / name).mkdir(parents=True)
+        (results / "local" / name / "run.json").write_text("{}")
     (results / "runs/0123456789abcdef/evaluations").mkdir(parents=True)
     asked = []
     monkeypatch.setattr(readme, "fill", lambda path, code: asked.append(path))
     assert main(["report", "--readme"]) == 0
     assert asked == [paths.ROOT / "README.md"]
     for preset in ("quick", "ci"):
-        assert (results / preset / "index.html").is_file()
+        assert (results / "local" / preset / "index.html").is_file()
     assert not (results / "runs/index.html").exists()
+
+
+def test_report_touches_what_the_repository_keeps_only_where_that_is_asked_for(
+    results, monkeypatch
+):
+    monkeypatch.setenv("SUITE_RECORD", "")
+    for name in ("local/quick/smart/x", "quick/smart/x", "records/0123/evaluations/x"):
+        (results / name).mkdir(parents=True)
+        (results / name / "run.json").write_text("{}")
+    assert main(["report"]) == 0
+    made = {results / "local/quick/index.html"}
+    assert set(results.rglob("index.html")) == made
+    assert main(["report", "--record"]) == 0
+    assert set(results.rglob("index.html")) == made | {results / "quick/index.html"}
 
 
 def test_errors_that_nobody_can_mend_keep_their_traceback(monkeypatch):

@@ -70,8 +70,8 @@ class Execution:
         self.inputs = inputs.of(self.study, self.plan)
         stages().mkdir(parents=True, exist_ok=True)
         self.stage = Path(tempfile.mkdtemp(dir=stages(), prefix=f"{os.getpid()}-"))
-        for shelf in (paths.runs(), paths.records()):
-            (self.stage / shelf.name).symlink_to(shelf.resolve(), target_is_directory=True)
+        for store_of in (paths.runs(), paths.records()):
+            (self.stage / store_of.name).symlink_to(store_of.resolve(), target_is_directory=True)
         parameters = {
             "PRESET": self.study.preset.name,
             "SEEDS": list(self.study.seeds),
@@ -103,7 +103,7 @@ class Execution:
 
     @property
     def _made(self) -> Path:
-        return self.stage / self.study.results / self.study.artifact
+        return self.stage / self.study.folder.relative_to(paths.RESULTS)
 
     def _incomplete(self) -> str:
         lacking = [name for name in REQUIRED if not (self._made / name).is_file()]

@@ -79,8 +79,9 @@ class Suite:
 
     def files(self) -> dict[str, bytes]:
         """Return every file of the results but the store's."""
-        found = (p for p in (self.results / "ci").rglob("*") if p.is_file())
-        return {p.relative_to(self.results).as_posix(): p.read_bytes() for p in found}
+        home = self.results / "local"
+        found = (p for p in (home / "ci").rglob("*") if p.is_file())
+        return {p.relative_to(home).as_posix(): p.read_bytes() for p in found}
 
 
 @pytest.fixture

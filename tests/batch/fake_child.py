@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from lib import store
+from lib import paths, store
 from lib.recipe import Recipe
 
 PLAN = Path(os.environ["FAKE"])
@@ -40,7 +40,7 @@ def train(recipe: Path, protocols: Path) -> None:
     made = Recipe.from_dict(json.loads(recipe.read_text()))
     print("progress 0.5", flush=True)
     behave(made.key)
-    home = Path(os.environ["SUITE_RESULTS"]) / "runs" / made.key
+    home = paths.runs() / made.key
     store.write_json(home / "recipe.json", made.to_dict())
     store.write_text(home / "weights.safetensors", "weights")
     store.write_json(home / "run.json", {"code": "0", "seconds": 1.0, "device": "fake"})
@@ -65,7 +65,7 @@ def execute(source: Path, output: Path, parameters: str) -> None:
     if given["OVERRIDES"]:
         text = json.dumps(given["OVERRIDES"], sort_keys=True)
         results += f"-custom-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
-    folder = Path(os.environ["SUITE_RESULTS"]) / results / artifact
+    folder = paths.home(results) / artifact
     output.write_text(source.read_text())
     store.write_text(folder / "metrics.csv", f"value\n{time.time()}\n")
     behave(artifact)

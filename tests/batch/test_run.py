@@ -27,7 +27,7 @@ def test_every_network_is_trained_once_and_every_notebook_executed(suite, capsys
     assert sorted(call.strip() for call in suite.calls) == sorted(expected)
     shown = capsys.readouterr().out
     assert shown.count("done") == 3
-    summary = (suite.results / "ci/summary.csv").read_text().splitlines()
+    summary = (suite.results / "local/ci/summary.csv").read_text().splitlines()
     assert summary[0] == (
         "artifact,status,seconds,claims,reproduced,partly,not_reproduced,not_judged"
     )
@@ -71,10 +71,10 @@ def test_a_changed_notebook_is_executed_again_and_its_outputs_do_not_count(suite
 def test_a_removed_result_is_made_again(suite):
     suite("tiny/two")
     for name in ("figure.png", "metrics.csv", "two.ipynb", "inputs.json"):
-        (suite.results / "ci/tiny/two" / name).unlink()
+        (suite.results / "local/ci/tiny/two" / name).unlink()
         suite.fault()
         assert suite("tiny/two") == 0 and suite.calls == ["tiny/two "]
-        assert (suite.results / "ci/tiny/two" / name).is_file()
+        assert (suite.results / "local/ci/tiny/two" / name).is_file()
 
 
 def test_a_removed_evaluation_is_made_again_without_training(suite):
@@ -120,7 +120,7 @@ def test_a_failing_notebook_is_isolated_and_good_results_stay(suite, capsys, fau
 def test_a_mended_notebook_takes_its_failure_away(suite):
     suite.fault(tiny__one="refuse")
     assert suite() == 1
-    assert "failed: cell [3]" in (suite.results / "ci/summary.csv").read_text()
+    assert "failed: cell [3]" in (suite.results / "local/ci/summary.csv").read_text()
     suite.fault()
     assert suite() == 0 and suite.calls == ["tiny/one "]
     assert not [name for name in suite.files() if "fail" in name]
@@ -146,7 +146,7 @@ def test_a_notebook_over_its_limit_is_killed_with_everything_it_started(suite):
     started = time.monotonic()
     assert suite("tiny/none", "--timeout", "1") == 1
     assert time.monotonic() - started < 20
-    failure = json.loads((suite.results / "ci/tiny/none/failure.json").read_text())
+    failure = json.loads((suite.results / "local/ci/tiny/none/failure.json").read_text())
     assert failure == {"reason": "timeout: not finished after 1 s"}
     left = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "1000"]]
     assert not left and {p.pid for p in psutil.Process().children(recursive=True)} <= before
@@ -169,7 +169,7 @@ def test_from_records_redraws_without_weights_and_trains_nothing(suite):
     suite()
     for weights in (suite.results / "runs").glob("*/weights.safetensors"):
         weights.unlink()
-    (suite.results / "ci/tiny/two/figure.png").unlink()
+    (suite.results / "local/ci/tiny/two/figure.png").unlink()
     suite.fault()
     assert suite("--from-records") == 0
     assert suite.calls == ["tiny/two 1"]
@@ -198,12 +198,32 @@ def test_from_records_fails_only_what_has_no_record(suite, capsys):
     assert suite.calls == ["tiny/none 1"]
 
 
+def test_a_users_batch_changes_nothing_that_git_keeps(changed, suite, capsys):
+    assert suite() == 0
+    assert changed() == ""
+    assert "results/local/ci/index.html" in capsys.readouterr().out
+    assert (suite.results / "local/ci/tiny/two/metrics.csv").is_file()
+
+
+def test_record_writes_what_the_repository_keeps(changed, suite, monkeypatch):
+    kept = []
+    monkeypatch.setenv("SUITE_RECORD", "")  # so that it is unset again afterwards
+    monkeypatch.setattr(runs, "record", lambda recipe: kept.append(recipe.key), raising=False)
+    suite.fault(tiny__none="fail")
+    assert suite("--record") == 1 and kept == []
+    suite.fault()
+    assert suite("--record") == 0
+    assert sorted(kept) == sorted(networks().values())
+    assert " M results/ci/tiny/two/metrics.csv\n" in changed()
+    assert not (suite.results / "local").exists()
+
+
 def test_overrides_get_a_folder_of_their_own(suite):
     suite("tiny/two")
     before = suite.files()
     assert suite("tiny/two", "--set", "train.epochs=2", "--set", "data.augment=false") == 0
     assert suite.files() == before
-    custom = [p for p in suite.results.iterdir() if p.name.startswith("ci-custom-")]
+    custom = [p for p in (suite.results / "local").iterdir() if p.name.startswith("ci-custom-")]
     assert len(custom) == 1
 
 
@@ -225,7 +245,7 @@ def test_why_explains_what_is_missing_then_current_then_changed(suite, capsys):
     shown = capsys.readouterr().out
     assert "finished, made by other code than today's" in shown  # the fake's fingerprint
     assert "so: nothing to do, everything is current" in shown
-    (suite.results / "ci/tiny/two/metrics.csv").write_text("edited")
+    (suite.results / "local/ci/tiny/two/metrics.csv").write_text("edited")
     path = suite.notebooks / "tiny/two.ipynb"
     path.write_text(path.read_text().replace("import claims", "import metrics"))
     suite("--why", "tiny/two")

@@ -42,13 +42,13 @@ def test_a_batch_trains_executes_and_reports_then_has_nothing_to_do(real, capsys
     assert "failed: cell [4]: RuntimeError: not today" in shown.out
     assert "1 reproduced" in shown.out
 
-    folder = real.results / "ci/tiny/two"
+    folder = real.results / "local/ci/tiny/two"
     made = {path.name for path in folder.iterdir()}
     assert made == {
         *("metrics.csv", "claims.csv", "run.json", "inputs.json"),
         *("figure.png", "figure.pdf", "two.ipynb"),
     }
-    assert {p.name for p in (real.results / "ci/tiny/none").iterdir()} == {
+    assert {p.name for p in (real.results / "local/ci/tiny/none").iterdir()} == {
         "failure.json",
         "none.failed.ipynb",
     }
