@@ -6,8 +6,10 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -227,14 +229,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         message, status = f"error: {' '.join(str(error).split())}", 2
     except KeyboardInterrupt:
         message, status = f"Interrupted. {CONTINUE}", 130
-    except Stopped:
-        message, status = f"Stopped. {CONTINUE}", 143
+    except Stopped as stopped:
+        name = signal.Signals(stopped.number).name
+        message, status = f"Stopped by {name}. {CONTINUE}", 128 + stopped.number
     except BrokenPipeError:  # the reader, as in `... | head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except SystemExit as asked:  # --help
         return asked.code if isinstance(asked.code, int) else 1
-    sys.stderr.write(f"{message}\n")
+    with suppress(OSError):  # the terminal may be gone
+        sys.stderr.write(f"{message}\n")
     return status
 
 

@@ -135,7 +135,10 @@ def test_errors_that_nobody_can_mend_keep_their_traceback(monkeypatch):
         main(["data", "digits"])
 
 
-@pytest.mark.parametrize(("raised", "status"), [(KeyboardInterrupt, 130), (cli.Stopped, 143)])
+@pytest.mark.parametrize(
+    ("raised", "status"),
+    [(KeyboardInterrupt(), 130), (cli.Stopped(15), 143), (cli.Stopped(1), 129)],
+)
 def test_an_interruption_is_one_line(monkeypatch, capsys, raised, status):
     def stop(words):
         raise raised

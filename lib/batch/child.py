@@ -12,27 +12,58 @@ from contextlib import contextmanager
 from typing import Any
 
 LEASH = "SUITE_LEASH"  # set by the parent, which holds our standard input open while it lives
+CRASH = (
+    "a library crashed; run it again, and if it then works under ONEDNN_MAX_CPU_ISA=SSE41 alone, "
+    "oneDNN's code for this processor is to blame"
+)
+ADVICE = {  # what a person can do about a process that a signal ended
+    "SIGKILL": "most likely for lack of memory; use fewer --jobs",
+    "SIGTERM": "something outside of the suite stopped it; run it again",
+    "SIGSEGV": CRASH,
+    "SIGABRT": CRASH,
+    "SIGBUS": "a file that it had open was cut short or the disk is full; free space, run it again",
+    "SIGILL": "a library uses instructions that this processor lacks; install another build of it",
+}
 
 
 class Stopped(BaseException):
-    """SIGTERM: the process is asked to stop."""
+    """The process is asked to stop by the signal of this number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Turn SIGTERM into an exception, so that locks and partial files are cleaned up."""
+    """Turn SIGTERM and SIGHUP into exceptions, so that locks and partial files are cleaned up."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number: int, frame: Any) -> None:
-        raise Stopped
+        raise Stopped(number)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def ending(code: int) -> str:
+    """Return how a process ended by its exit code, and what to do about it."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:  # a real-time signal
+        name = f"signal {-code}"
+    return f"ended by {name}" + (f": {ADVICE[name]}" if name in ADVICE else "")
 
 
 def follow_parent() -> None:

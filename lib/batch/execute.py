@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lib import paths
-from lib.batch.child import follow_parent
+from lib.batch.child import Stopped, ending, follow_parent, stoppable
 from lib.errors import UserError
 
 KERNEL = "python3"
@@ -31,7 +31,19 @@ def own_kernel() -> Iterator[dict[str, Any]]:
 
     Kernelspecs, start-up files and profiles of whoever runs this have no influence.
     """
+    from jupyter_client.manager import AsyncKernelManager
     from traitlets.config import Config
+
+    class Kernel(AsyncKernelManager):
+        """A kernel that leaves word of how it ended."""
+
+        code = 0
+
+        async def is_alive(self) -> bool:  # type: ignore[override]
+            """Return whether it runs."""
+            if self.provisioner is not None:
+                Kernel.code = await self.provisioner.poll() or Kernel.code
+            return await super().is_alive()
 
     with tempfile.TemporaryDirectory(prefix="nb-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
@@ -45,12 +57,18 @@ def own_kernel() -> Iterator[dict[str, Any]]:
         if os.name == "posix" and len(folder) < SOCKET_LENGTH:
             config.KernelManager.transport = "ipc"
             config.KernelManager.ip = str(home / "socket")
-        yield {"kernel_name": KERNEL, "config": config, "start_timeout": START}
+        yield {
+            "kernel_name": KERNEL,
+            "kernel_manager_class": Kernel,
+            "config": config,
+            "start_timeout": START,
+        }
 
 
 def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
     """Execute a notebook with parameters; the output file is whole only if this returns."""
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     with own_kernel() as arguments:
@@ -66,10 +84,22 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
         except PapermillExecutionError as error:
             detail = " ".join(f"{error.ename}: {error.evalue}".split())
             raise UserError(f"cell [{error.exec_count}]: {detail}") from error
+        except DeadKernelError as error:
+            cell, code = _reached(output), arguments["kernel_manager_class"].code
+            raise UserError(f"cell [{cell}]: the kernel {ending(code)}") from error
     for number, cell in enumerate(made.cells, 1):
         if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None:
             raise UserError(f"cell {number} of {len(made.cells)} was not executed")
     tidy(made, notebook, output)
+
+
+def _reached(output: Path) -> int:
+    """Return the number of the last cell that was started."""
+    import nbformat
+
+    made = nbformat.read(output, as_version=4)
+    code = [cell for cell in made.cells if cell.cell_type == "code" and cell.source.strip()]
+    return sum(bool(cell.metadata.get("papermill", {}).get("start_time")) for cell in code)
 
 
 def prepare(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
@@ -118,10 +148,13 @@ def main(words: list[str]) -> int:
     os.environ.pop("SUITE_PROGRESS", "")  # nothing of the kind inside a notebook
     follow_parent()
     try:
-        execute(Path(words[0]), Path(words[1]), json.loads(words[2]))
+        with stoppable():
+            execute(Path(words[0]), Path(words[1]), json.loads(words[2]))
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
+    except Stopped as stopped:
+        return 128 + stopped.number
     return 0
 
 

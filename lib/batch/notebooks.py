@@ -7,13 +7,15 @@ that fails, hangs or is killed leaves the results of the last good execution as 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
+from filelock import FileLock, Timeout
 
 from lib import paths, store
 from lib.batch import execute, inputs, pool
@@ -24,6 +26,7 @@ from lib.papers import Study
 GUESS = 12.0  # seconds of a notebook that has not been executed before
 REQUIRED = ("metrics.csv", "claims.csv", "run.json")
 EITHER = ("figure.png", "table.md")
+TEMPORARY = "tmp"
 
 
 def stages() -> Path:
@@ -31,12 +34,44 @@ def stages() -> Path:
     return paths.runs() / ".stage"
 
 
-def sweep() -> None:
-    """Remove the stages of batches that were killed."""
-    for stage in stages().glob("*-*"):
-        owner = stage.name.split("-")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(stage, ignore_errors=True)
+@contextmanager
+def staging() -> Iterator[Path]:
+    """Yield a folder for the stages of one batch; remove it in the end, and what dead ones left.
+
+    The operating system frees the lock inside when its owner dies; the number of a process tells
+    nothing, since in containers it comes back. TEMPORARY is a link to the temporary folder of the
+    notebooks, outside, where sockets have short names.
+    """
+    folder = stages() / uuid.uuid4().hex[:12]
+    lock = FileLock(folder / "lock")
+    try:
+        try:
+            with store.one_writer(stages()):
+                for left in stages().glob("*"):
+                    with suppress(Timeout, OSError), FileLock(left / "lock", timeout=0):
+                        _remove(left)
+                folder.mkdir(parents=True)
+                lock.acquire()
+            temporary = Path(tempfile.gettempdir()) / f"nb-{folder.name}"
+            (folder / TEMPORARY).symlink_to(temporary)  # first: whoever sweeps finds it by this
+            temporary.mkdir(mode=0o700)
+        except OSError as error:
+            raise UserError(
+                f"Cannot write {error.filename or folder} ({error.strerror}); free space or make "
+                "the folder writable; TMPDIR names another one for temporary files."
+            ) from error
+        yield folder
+    finally:
+        _remove(folder)
+        lock.release()
+
+
+def _remove(folder: Path) -> None:
+    """Remove the folder of a batch and the temporary folder that it names."""
+    link = folder / TEMPORARY
+    if link.is_symlink() and link.readlink().name == f"nb-{folder.name}":
+        shutil.rmtree(link.readlink(), ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass
@@ -45,6 +80,7 @@ class Execution:
 
     study: Study
     plan: Plan
+    home: Path  # of all stages of this batch
     stage: Path = Path()
     inputs: dict[str, str] = field(default_factory=dict)
 
@@ -68,8 +104,8 @@ class Execution:
     def begin(self, task: pool.Task, env: dict[str, str]) -> None:
         """Note the inputs and lay out the stage."""
         self.inputs = inputs.of(self.study, self.plan)
-        stages().mkdir(parents=True, exist_ok=True)
-        self.stage = Path(tempfile.mkdtemp(dir=stages(), prefix=f"{os.getpid()}-"))
+        self.stage = self.home / self.study.artifact.replace("/", ".")
+        self.stage.mkdir()
         for store_of in (paths.runs(), paths.records()):
             (self.stage / store_of.name).symlink_to(store_of.resolve(), target_is_directory=True)
         parameters = {
@@ -80,7 +116,8 @@ class Execution:
         source = paths.notebook(self.study.artifact)
         words = (str(source), str(self.stage / "partial.ipynb"), json.dumps(parameters))
         task.command = pool.python("lib.batch.execute", *words)
-        task.env = env | {"SUITE_RESULTS": str(self.stage)}
+        temporary = (self.home / TEMPORARY).readlink()
+        task.env = env | {"SUITE_RESULTS": str(self.stage), "TMPDIR": str(temporary)}
 
     def end(self, outcome: pool.Outcome) -> pool.Outcome:
         """Move a success into place, or keep a failure beside the last good results."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -21,7 +20,7 @@ from pathlib import Path
 import psutil
 
 from lib import paths, progress
-from lib.batch.child import LEASH
+from lib.batch.child import LEASH, ending
 from lib.errors import UserError
 
 GRACE = 5.0  # seconds between asking a process to stop and killing it
@@ -113,11 +112,8 @@ class Child:
         self.listener.join(timeout=2)
         if code == 0:
             return Outcome(self.seconds)
-        if code < 0:
-            name = signal.Signals(-code).name
-            hint = " (out of memory?)" if name == "SIGKILL" else ""
-            return Outcome(self.seconds, f"ended by {name}{hint}")
-        return Outcome(self.seconds, self.error or self.last or f"exit code {code}")
+        said = self.error or self.last if code > 0 else ""
+        return Outcome(self.seconds, said or ending(code))
 
 
 def environment() -> dict[str, str]:
@@ -127,6 +123,7 @@ def environment() -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, (str(paths.ROOT), env.get("PYTHONPATH")))),
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",
+        "PYTHONFAULTHANDLER": "1",  # the log says where a library crashed
         "SUITE_RESULTS": str(paths.RESULTS.resolve()),
         "SUITE_DATA": str(paths.DATA.resolve()),
         "SUITE_BATCH": "1",

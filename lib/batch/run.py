@@ -54,16 +54,16 @@ def execute(options: Options) -> int:
     jobs = {} if options.records else {k: n for k, n in made.needs.items() if not n.done}
     _require_writable(paths.runs())
     _require_data(jobs.values())
-    notebooks.sweep()
     slots = options.jobs or _slots()
-    tasks = _jobs(options, jobs) + _notebooks(options, made, due, jobs)
-    if tasks:
-        sys.stderr.write(f"{_announcement(options, made, jobs, due)}, {slots} at a time.\n")
-    meter = display.Meter(tasks, slots)
-    try:
-        ended |= pool.run(tasks, slots, meter)
-    finally:
-        meter.close()
+    with notebooks.staging() as stage:
+        tasks = _jobs(options, jobs) + _notebooks(options, made, due, jobs, stage)
+        if tasks:
+            sys.stderr.write(f"{_announcement(options, made, jobs, due)}, {slots} at a time.\n")
+        meter = display.Meter(tasks, slots)
+        try:
+            ended |= pool.run(tasks, slots, meter)
+        finally:
+            meter.close()
     status = _summarise(made, ended)
     if os.environ.get("SUITE_RECORD") and not status:
         for need in made.needs.values():
@@ -147,14 +147,18 @@ def _jobs(options: Options, needs: Mapping[str, plan.Need]) -> list[pool.Task]:
 
 
 def _notebooks(
-    options: Options, made: plan.Plan, due: list[str], jobs: Mapping[str, plan.Need]
+    options: Options,
+    made: plan.Plan,
+    due: list[str],
+    jobs: Mapping[str, plan.Need],
+    stage: Path,
 ) -> list[pool.Task]:
     env = {"SUITE_FROM_RECORDS": "1"} if options.records else {}
     tasks = []
     for name in due:
         study = made.studies[name]
         needs = frozenset(need.name for key, need in jobs.items() if key in study.recipes)
-        tasks.append(notebooks.Execution(study, made).task(needs, options.timeout, env))
+        tasks.append(notebooks.Execution(study, made, stage).task(needs, options.timeout, env))
     return tasks
 
 

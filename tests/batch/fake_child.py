@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def behave(word: str, so_far: str = "") -> None:
         case "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         case "hang":
+            tempfile.mkdtemp(prefix="nb-")
             subprocess.Popen(["sleep", "1000"], start_new_session=True)  # as kernels are
             time.sleep(1000)
 

@@ -50,7 +50,40 @@ def test_the_reason_is_the_last_error_of_all_that_was_said(tmp_path):
     code = "import sys; print('ok'); print('ValueError: a\\nb', file=sys.stderr); sys.exit(3)"
     assert run([task(tmp_path, "a", code)])["a"].reason == "ValueError: a"
     assert (tmp_path / "logs/a.log").read_text() == "ok\nValueError: a\nb\n"
-    assert run([task(tmp_path, "a", "raise SystemExit(4)")])["a"].reason == "exit code 4"
+    assert run([task(tmp_path, "a", "raise SystemExit(4)")])["a"].reason == "ended with exit code 4"
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("SIGKILL", "fewer --jobs"),
+        ("SIGTERM", "run it again"),
+        ("SIGSEGV", "ONEDNN_MAX_CPU_ISA=SSE41"),
+        ("SIGABRT", "ONEDNN_MAX_CPU_ISA=SSE41"),
+        ("SIGBUS", "free space"),
+        ("SIGILL", "another build"),
+    ],
+)
+def test_a_task_that_a_signal_ended_says_what_to_do(tmp_path, name, advice):
+    code = f"import os, signal; print('Error: x', flush=True); os.kill(os.getpid(), signal.{name})"
+    reason = run([task(tmp_path, "a", code)])["a"].reason
+    assert reason.startswith(f"ended by {name}: ") and advice in reason and "\n" not in reason
+
+
+def test_the_log_of_a_crash_says_where_it_happened(tmp_path):
+    code = "def unlucky():\n    import os\n    os.kill(os.getpid(), 11)\n\nunlucky()"
+    run([task(tmp_path, "a", code)])
+    assert "in unlucky" in (tmp_path / "logs/a.log").read_text()
+
+
+def test_a_hangup_that_nohup_lets_pass_is_let_pass():
+    code = (
+        "import os, signal; from lib.batch.child import stoppable\n"
+        "with stoppable(): os.kill(os.getpid(), signal.SIGHUP)"
+    )
+    call = ["nohup", sys.executable, "-c", code]
+    assert subprocess.run(call, cwd=paths.ROOT, capture_output=True).returncode == 0
+    assert subprocess.run(call[1:], cwd=paths.ROOT, capture_output=True).returncode == 1
 
 
 def test_progress_lines_are_heard_and_kept_out_of_the_log(tmp_path):

@@ -4,20 +4,28 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
-from lib import runs
-from lib.batch import plan
+from lib import paths, runs
+from lib.batch import notebooks, plan
 from lib.papers import ARTIFACTS
 
 
 def networks(*names):
     made = plan.make(names or list(ARTIFACTS), "ci", (0,), {})
     return {need.label: need.recipe.key for need in made.needs.values()}
+
+
+def stages(suite):
+    return list((suite.results / "runs/.stage").iterdir())
 
 
 def test_every_network_is_trained_once_and_every_notebook_executed(suite, capsys):
@@ -109,12 +117,12 @@ def test_a_failing_notebook_is_isolated_and_good_results_stay(suite, capsys, fau
     expected = {
         "fail": "ValueError: no luck",
         "refuse": "cell [3]: ValueError: no luck",
-        "killed": "ended by SIGKILL (out of memory?)",
+        "killed": "ended by SIGKILL: most likely for lack of memory; use fewer --jobs",
         "partial": "the notebook wrote no claims.csv, no run.json, no figure.png or table.md",
     }
     assert reason == expected[fault]
     assert "ci/tiny/none/none.failed.ipynb" in now
-    assert not list((suite.results / "runs/.stage").iterdir())
+    assert not stages(suite)
 
 
 def test_a_mended_notebook_takes_its_failure_away(suite):
@@ -152,17 +160,62 @@ def test_a_notebook_over_its_limit_is_killed_with_everything_it_started(suite):
     assert not left and {p.pid for p in psutil.Process().children(recursive=True)} <= before
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_stops_everything_and_the_next_run_continues(suite, capsys, number, status):
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
+def test_a_signal_stops_everything_and_the_next_run_continues(
+    suite, capsys, monkeypatch, tmp_path, number, status
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
     suite.fault(tiny__none="hang")
-    threading.Timer(1.5, os.kill, (os.getpid(), number)).start()
+    seen = []
+
+    def interrupt():
+        while not list(tmp_path.glob("tmp/nb-*/nb-*")):  # what a kernel would need
+            time.sleep(0.05)
+        seen.extend(stages(suite))
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=interrupt, daemon=True).start()
     assert suite("tiny/none") == status
     message = capsys.readouterr().err.splitlines()[-1]
     assert "run the same command again to continue" in message
+    assert seen and not stages(suite) and not list((tmp_path / "tmp").iterdir())
     left = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "1000"]]
     assert not left
     suite.fault()
     assert suite("tiny/none") == 0
+
+
+LIVES = """
+from pathlib import Path
+from lib.batch import notebooks
+with notebooks.staging() as folder:
+    (folder / "tmp/nb-kernel").mkdir()
+    print(folder, flush=True)
+    input()
+"""
+
+
+def test_a_batch_removes_what_a_killed_one_left_and_nothing_of_one_that_lives(suite, tmp_path):
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    env = os.environ | {"SUITE_RESULTS": str(suite.results), "TMPDIR": str(scratch)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    call = [sys.executable, "-c", LIVES]
+    batches = [subprocess.Popen(call, cwd=paths.ROOT, env=env, **pipes) for _ in range(2)]
+    folders = [Path(batch.stdout.readline().strip()) for batch in batches]
+    named = folders[0].with_name(f"{os.getpid()}-of-another-container")
+    named.mkdir()
+    batches[0].kill()
+    batches[0].wait()
+    assert len(list(scratch.glob("nb-*/nb-kernel"))) == 2
+    with notebooks.staging() as own:
+        assert set(stages(suite)) == {folders[1], own}
+        assert len(list(scratch.glob("nb-*/nb-kernel"))) == 1
+    batches[1].communicate("\n", timeout=30)
+    assert not stages(suite) and not list(scratch.iterdir())
 
 
 def test_from_records_redraws_without_weights_and_trains_nothing(suite):

@@ -3,12 +3,16 @@
 import csv
 import json
 import shutil
+import signal
+import subprocess
 import time
 
+import psutil
 import pytest
 
-from lib import runs
-from lib.batch import execute, plan
+from lib import paths, runs
+from lib.batch import execute, plan, pool
+from lib.batch.child import LEASH
 from lib.errors import UserError
 
 STUDY = """
@@ -75,6 +79,37 @@ def test_a_batch_trains_executes_and_reports_then_has_nothing_to_do(real, capsys
     before, started = real.files(), time.monotonic()
     assert real("tiny/two", "--from-records") == 0
     assert time.monotonic() - started < 5 and real.files() == before
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV"])
+def test_a_kernel_that_dies_fails_its_artifact_and_the_cell_is_named(real, name):
+    source = f"import os, signal; os.kill(os.getpid(), signal.{name})"
+    real.write("tiny/none", "1 + 1", source, "1 + 1")
+    assert real("tiny/none", "--timeout", "60") == 1
+    folder = real.results / "local/ci/tiny/none"
+    reason = json.loads((folder / "failure.json").read_text())["reason"]
+    assert reason.startswith(f"cell [4]: the kernel ended by {name}: ")
+    assert (folder / "none.failed.ipynb").is_file()
+
+
+def test_an_execution_that_is_stopped_leaves_neither_kernel_nor_temporary_files(real):
+    mark = real.home / "kernel"
+    real.write("tiny/none", f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid()))",
+               "time.sleep(100)")  # fmt: skip
+    temporary = real.home / "tmp"
+    temporary.mkdir()
+    source, output = real.notebooks / "tiny/none.ipynb", real.home / "out.ipynb"
+    call = pool.python("lib.batch.execute", str(source), str(output), "{}")
+    env = pool.environment() | {"TMPDIR": str(temporary), LEASH: ""}
+    process = subprocess.Popen(call, cwd=paths.ROOT, env=env, stderr=subprocess.PIPE, text=True)
+    while not (mark.is_file() and mark.read_text()) and process.poll() is None:
+        time.sleep(0.05)
+    assert list(temporary.glob("nb-*"))
+    process.terminate()
+    assert "Traceback" not in process.communicate(timeout=30)[1]
+    assert process.returncode == 128 + signal.SIGTERM
+    assert not list(temporary.iterdir())
+    assert not psutil.pid_exists(int(mark.read_text()))
 
 
 def test_a_notebook_that_ignores_a_parameter_is_refused(real):
