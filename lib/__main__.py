@@ -67,8 +67,9 @@ def train(words: argparse.Namespace) -> int:
     from lib.batch import status, worker
 
     worker.use_threads()
-    if words.what in ARTIFACTS or not _is_recipe(words.what):
-        jobs = [(j.recipe, j.protocols, j.label) for j in _plan_study(words, words.what).jobs]
+    if not _is_recipe(words.what):
+        studies = [_plan_study(words, name) for name in match([words.what])]
+        jobs = [(j.recipe, j.protocols, j.label) for study in studies for j in study.jobs]
     else:
         protocols = status.protocols_of(words.protocols) if words.protocols else ()
         recipe = status.recipe_of(words.what)
@@ -193,7 +194,13 @@ def prepare_notebooks(words: argparse.Namespace) -> int:
     for name in ARTIFACTS:
         execute.inspect(paths.notebook(name))
         target = words.folder / f"{name}.ipynb"
-        execute.prepare(paths.notebook(name), target, {"PRESET": words.preset})
+        try:
+            execute.prepare(paths.notebook(name), target, {"PRESET": words.preset})
+        except OSError as error:
+            raise UserError(
+                f"Cannot write {target} ({error.strerror}); name a folder that can be made or "
+                "written."
+            ) from error
     print(f"{len(ARTIFACTS)} notebooks with preset {words.preset} in {words.folder}")
     return 0
 

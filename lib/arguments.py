@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lib.errors import UserError
+from lib.data.specs import absolute
+from lib.errors import UserError, choose
 from lib.presets import PRESETS
 
+SEEDS = re.compile(r"[0-9]{1,10}(,[0-9]{1,10})*,?")
 DESCRIPTION = "Train, measure and report robust, efficient networks; --help on each command."
 
 
 class Parser(argparse.ArgumentParser):
     """A parser that complains in one sentence, like everything else here."""
+
+    commands: Any = None
+
+    def options(self, command: str | None) -> list[str]:
+        """Return the options of a command."""
+        chosen = self.commands.choices[command] if command else self
+        return list(chosen._option_string_actions)
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse has to say, without the usage."""
@@ -26,13 +36,14 @@ def parser() -> Parser:
     """Return the parser of all commands."""
     top = Parser(prog="python -m lib", description=DESCRIPTION, allow_abbrev=False)
     commands = top.add_subparsers(dest="command", parser_class=Parser, metavar="COMMAND")
+    top.commands = commands
 
     def command(name: str, text: str) -> Parser:
         return commands.add_parser(name, help=text, description=text, allow_abbrev=False)
 
     _run_options(command("run", "Train what is missing, execute notebooks, write the report."))
     p = command("train", "Train and evaluate the networks of artifacts, or one recipe, here.")
-    p.add_argument("what", help="an artifact, a recipe.json or the key of a run")
+    p.add_argument("what", help="an artifact, a paper, a recipe.json or the key of a run")
     p.add_argument("--protocols", type=Path, help="a JSON list of evaluations (for a recipe)")
     p.add_argument("--fresh", action="store_true", help="train even what is finished")
     _study_options(p)
@@ -99,7 +110,7 @@ def seeds_of(text: str) -> tuple[int, ...]:
 
 
 def overrides_of(words: Sequence[str]) -> dict[str, Any]:
-    """Return the fields of '--set a.b=value'; a value is JSON or else text."""
+    """Return the fields of '--set a.b=value'; a value is JSON, a quotient as 8/255, or text."""
     found: dict[str, Any] = {}
     for word in words:
         name, equals, text = word.partition("=")
@@ -110,16 +121,41 @@ def overrides_of(words: Sequence[str]) -> dict[str, Any]:
         try:
             found[name] = json.loads(text)
         except ValueError:
-            found[name] = text
+            found[name] = _quotient(text)
+        if name == "data.dataset":  # children run in other folders
+            found[name] = absolute(str(found[name]))
     return found
+
+
+def _quotient(text: str) -> float | str:
+    above, _, below = text.partition("/")
+    try:
+        return float(above) / float(below)
+    except (ValueError, ZeroDivisionError):
+        return text
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return the words of a call; artifacts may stand before, between and after the options."""
     top = parser()
-    words, more = top.parse_known_args(argv)
-    if more and words.command == "run" and not any(word.startswith("-") for word in more):
+    words, more = top.parse_known_args(_with_seeds(argv))
+    for word in more:
+        if word.startswith("-"):
+            choose("option", word.partition("=")[0], top.options(words.command))
+    if more and words.command == "run":
         words.artifacts += more
     elif more:
         top.error(f"unrecognized arguments: {' '.join(more)}")
+    return words
+
+
+def _with_seeds(argv: Sequence[str]) -> list[str]:
+    """Take '--seeds 0 1 2' for '--seeds 0,1,2': nothing else is a short number."""
+    words: list[str] = []
+    for word in argv:
+        begun = words[-2:-1] == ["--seeds"] or "".join(words[-1:]).startswith("--seeds=")
+        if begun and SEEDS.fullmatch(word):
+            words[-1] = f"{words[-1].rstrip(',')},{word}"
+        else:
+            words.append(word)
     return words

@@ -95,7 +95,13 @@ CALLS = [  # words of the command line, what the sentence says
     ("run smart/fig5_fgsm --set model.backbone=resnet17", "Unknown backbone 'resnet17'"),
     ("run smart/fig5_fgsm --fresh --from-records", "choose one"),
     ("run smart/fig5_fgsm --preset ci --from-records", "Nothing can be redrawn from records"),
-    ("run smart --prest ci", "Unrecognized arguments: --prest"),
+    ("run smart --prest ci", "Unknown option '--prest'; did you mean '--preset'"),
+    ("run --lst", "Unknown option '--lst'; did you mean '--list'"),
+    ("run --sed=3", "Unknown option '--sed'; did you mean '--se"),
+    ("run smart --seeds 0 1 x", "Unknown artifact 'x'"),
+    ("run smart/fig5_fgsm --set attack.eps=8/0", "attack.eps must be of type float"),
+    ("train smrt", "Unknown artifact 'smrt'; did you mean 'smart'"),
+    ("data digits cifar10 --josn", "Unknown option '--josn'"),
     ("train smart/fig6", "Unknown artifact 'smart/fig6'"),
     ("train nothing.json", r"Cannot read the recipe nothing.json \(No such file"),
     ("train 0123456789abcdef", r"Cannot read the recipe .*0123456789abcdef"),
@@ -117,6 +123,7 @@ CALLS = [  # words of the command line, what the sentence says
     ("report --preset cifra", "Unknown preset 'cifra'; did you mean 'cifar'"),
     ("report --preset cifar", "There are no such results"),
     ("prepare-notebooks --preset c copies", "Unknown preset 'c'"),
+    ("prepare-notebooks good.json/copies", r"Cannot write good.json/copies/.*\(Not a directory\)"),
 ]
 
 

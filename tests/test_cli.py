@@ -10,9 +10,11 @@ import pytest
 from lib import __main__ as cli
 from lib import paths
 from lib.__main__ import main
-from lib.arguments import overrides_of, seeds_of
-from lib.papers import ARTIFACTS
+from lib.arguments import overrides_of, parse, seeds_of
+from lib.batch import worker
+from lib.papers import ARTIFACTS, artifact
 from lib.report import readme
+from lib.runs import Run
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +41,7 @@ def test_help_and_list_need_no_torch(words):
         (["smart"], [name for name in ARTIFACTS if name.startswith("smart/")]),
         (["smart/fig[45]*"], ["smart/fig4_lambda_sweep", "smart/fig5_fgsm"]),
         (["*table2*", "audit"], ["smart/table2_comparison", "audit/published_numbers"]),
+        (["SMART/Fig5*"], ["smart/fig5_fgsm"]),
     ],
 )
 def test_artifacts_are_chosen_by_paper_name_or_glob(words, expected, capsys):
@@ -58,11 +61,47 @@ def test_artifacts_may_stand_around_the_options(capsys):
 
 def test_values_are_json_or_text():
     words = ["a.b=3", "a.c=0.5", "a.d=false", "a.e=cifar100", "a.f=[0, 0.2]", "a.g=x=y", "a.h="]
+    words += ["a.i=8/255", "a.j=-0.5/2", "a.k=1/0", "a.l=a/2"]
     assert overrides_of(words) == {
         **{"a.b": 3, "a.c": 0.5, "a.d": False, "a.e": "cifar100", "a.f": [0, 0.2]},
-        **{"a.g": "x=y", "a.h": ""},
+        **{"a.g": "x=y", "a.h": "", "a.i": 8 / 255, "a.j": -0.25, "a.k": "1/0", "a.l": "a/2"},
     }
     assert seeds_of("0,1, 2") == (0, 1, 2)
+
+
+def test_an_image_folder_is_of_the_folder_that_the_caller_is_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = overrides_of(["data.dataset=imagefolder:my/images@32"])
+    assert found == {"data.dataset": f"imagefolder:{tmp_path}/my/images@32"}
+    assert overrides_of(["data.dataset=cifar10"]) == {"data.dataset": "cifar10"}
+
+
+@pytest.mark.parametrize(
+    "words", ["--seeds 0 1 2", "--seeds 0,1 2", "--seeds 0, 1, 2", "--seeds=0 1 2", "--seeds 0,1,2"]
+)
+def test_seeds_may_stand_apart(words):
+    found = parse(["run", "smart/fig5_fgsm", *words.split(), "audit", "--preset", "ci"])
+    assert seeds_of(found.seeds) == (0, 1, 2)
+    assert found.artifacts == ["smart/fig5_fgsm", "audit"]
+
+
+def test_a_number_far_from_the_seeds_is_none_of_them():
+    key = "1234567890123456"
+    assert parse(["train", "--seeds", "0", key]).what == key
+    assert parse(["run", "--seeds", "0", "smart", "1"]).artifacts == ["smart", "1"]
+
+
+def test_a_paper_is_trained_as_all_its_artifacts(monkeypatch, capsys):
+    trained = []
+
+    def work(recipe, protocols, label, fresh):
+        trained.append(recipe.key)
+        return Run(recipe, paths.runs() / recipe.key)
+
+    monkeypatch.setattr(worker, "work", work)
+    assert main(["train", "smart", "--preset", "ci"]) == 0
+    every = [name for name in ARTIFACTS if name.startswith("smart/")]
+    assert set(trained) == {key for name in every for key in artifact(name)("ci").recipes}
 
 
 def test_cost_prints_json_or_a_table(capsys):
@@ -87,8 +126,10 @@ def test_prepared_notebooks_run_under_the_asked_preset(tmp_path, monkeypatch, ca
     kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "x"}}
     nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=kernel), source)
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
-    for name in set(ARTIFACTS) - {"smart/fig5_fgsm"}:
+    plan = ARTIFACTS["smart/fig5_fgsm"]
+    for name in reversed(list(ARTIFACTS)):  # put back in the order that they have
         monkeypatch.delitem(ARTIFACTS, name)
+    monkeypatch.setitem(ARTIFACTS, "smart/fig5_fgsm", plan)
     assert main(["prepare-notebooks", "--preset", "ci", str(tmp_path / "out")]) == 0
     made = nbformat.read(tmp_path / "out/smart/fig5_fgsm.ipynb", as_version=4)
     assert [c.source.splitlines()[-1] for c in made.cells] == [

@@ -40,10 +40,13 @@ def artifact(name: str) -> Callable[..., Study]:
 
 
 def match(patterns: Iterable[str]) -> list[str]:
-    """Return the artifacts that papers, names or globs select, in the suite's order; none: all."""
+    """Return the artifacts that papers, names or globs select, in the suite's order; none: all.
+
+    Upper case counts as lower case, which all names are.
+    """
     chosen: set[str] = set()
     papers = {name.split("/")[0] for name in ARTIFACTS}
-    for pattern in patterns:
+    for pattern in (word.lower() for word in patterns):
         found = {n for n in ARTIFACTS if fnmatch(n, pattern) or n.split("/")[0] == pattern}
         if not found:
             choose("artifact", pattern, {*ARTIFACTS, *papers})
