@@ -3,7 +3,12 @@
 # Works with bash 3.2 (macOS) and from any folder; everything beyond the shell is in lib/.
 set -u
 
-ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P) || exit 1
+SELF=${BASH_SOURCE[0]}
+while [ -L "$SELF" ]; do # macOS has had no readlink -f for long
+  LINK=$(readlink "$SELF")
+  case $LINK in /*) SELF=$LINK ;; *) SELF=$(dirname -- "$SELF")/$LINK ;; esac
+done
+ROOT=$(CDPATH='' cd -- "$(dirname -- "$SELF")" && pwd -P) || exit 1
 STEPS="lint types stripped drift ignored unit notebooks avx2"
 PYTHON=
 
@@ -12,10 +17,14 @@ usage() {
 Every figure and table of four papers, from one command.
 
   ./run_all.sh                            everything on small images (preset quick), offline
-  ./run_all.sh smart 'dnr/table2*'        papers, artifacts or globs
+  ./run_all.sh smart 'float/fig[67]*'     papers, artifacts or globs
   ./run_all.sh --preset cifar --seeds 0,1,2 --set data.dataset=cifar100 --jobs 2
-  ./run_all.sh --list                     what there is; also --dry-run, --why ARTIFACT
+  ./run_all.sh --preset ci --set attack.eps=8/255 --set data.dataset=imagefolder:my/images
+  ./run_all.sh --list                     what there is
+  ./run_all.sh --dry-run                  what would be done, how long and how large
+  ./run_all.sh --why smart/fig5_fgsm      why it would be done
   ./run_all.sh --fresh | --from-records   train again | draw from the recorded runs, train nothing
+  ./run_all.sh --record                   write results/PRESET, which git keeps
   ./run_all.sh --test [STEP...]           what CI runs; without names, all of:
                                           lint types stripped drift ignored unit notebooks avx2
   ./run_all.sh --python ARGS...           the suite's own Python, e.g. -m jupyterlab notebooks
@@ -23,7 +32,8 @@ Every figure and table of four papers, from one command.
 
 The environment is the active one (venv or conda) if it has the pinned packages, else .venv, made
 from requirements.txt at the first start. SUITE_PYTHON=... names a Python of your own, for which
-the ranges of pyproject.toml are enough. Results go to results/, or to SUITE_RESULTS.
+the ranges of pyproject.toml are enough. Results go to results/local/PRESET, which git ignores;
+SUITE_RESULTS names another folder than results, SUITE_DATA another one than data.
 END
 }
 
@@ -96,7 +106,12 @@ step_stripped() {
 step_drift() { "$PYTHON" -m lib.lockfile drift; }
 
 step_ignored() { # common .gitignore templates hide a folder called lib
-  ! git check-ignore lib tests notebooks data/reference results
+  if ! git rev-parse --git-dir >/dev/null 2>&1; then
+    say "Nothing to check: git is not installed, or this folder is no clone that it reads."
+    return
+  fi
+  git check-ignore lib tests notebooks data/reference results results/records
+  [ $? -eq 1 ]
 }
 
 check() { # check REPORT WHAT...: pytest, on one thread a worker, which is how results are made
@@ -159,7 +174,11 @@ run_steps() {
 }
 
 main() {
+  local name
   case $OSTYPE in msys* | cygwin*) refuse "Windows is served through WSL; start it there." ;; esac
+  for name in SUITE_RESULTS SUITE_DATA; do # of the caller's folder, whichever a step goes to
+    case ${!name:-/} in /*) ;; *) export "$name=$PWD/${!name}" ;; esac
+  done
   export PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH} # kernels start in the notebook's folder
   unset PYTHONDONTWRITEBYTECODE # a batch is many processes: each would compile PyTorch's modules anew
   case ${1:-} in
@@ -181,7 +200,7 @@ main() {
       ;;
     *)
       choose_python notebooks
-      cd "$ROOT" && exec "$PYTHON" -m lib run "$@"
+      exec "$PYTHON" -P -m lib run "$@" # in the caller's folder, of which relative paths are
       ;;
   esac
 }

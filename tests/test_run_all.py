@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -12,6 +14,10 @@ from pathlib import Path
 
 import packaging
 import pytest
+
+from lib.arguments import overrides_of, parse, seeds_of
+from lib.papers import match
+from lib.presets import preset
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL = getattr(sys, "_base_executable", sys.executable)
@@ -32,6 +38,7 @@ MAIN = """
 import json, os, sys, time
 try:
     said = {"argv": sys.argv[1:], "python": sys.prefix, "cwd": os.getcwd()}
+    said |= {"results": os.environ.get("SUITE_RESULTS"), "data": os.environ.get("SUITE_DATA")}
     print(json.dumps(said), flush=True)
     time.sleep(30 * ("sleep" in sys.argv))
 except KeyboardInterrupt:
@@ -72,7 +79,7 @@ class Suite:
             (self.root / f"{module}.py").write_text("raise SystemExit(1)\n")
         (self.root / "pyproject.toml").write_text(PYPROJECT)
         (self.root / "requirements.txt").write_text("tiny==1.0 \\\n    --hash=sha256:00\n")
-        for tool in ("bash", "dirname", "cat", "cp", "rm", "sleep", "mktemp", "sed"):
+        for tool in ("bash", "dirname", "cat", "cp", "rm", "sleep", "mktemp", "sed", "readlink"):
             (self.bin / tool).symlink_to(str(shutil.which(tool)))
         script(self.bin / "uv", UV)
         self.site(folder / "tiny", "1.0")
@@ -167,11 +174,63 @@ def test_a_python_known_only_to_uv_is_used(suite):
     assert told(suite())["python"] == str(suite.root / ".venv")
 
 
-def test_arguments_arrive_unchanged_and_the_suite_runs_in_its_own_folder(suite):
+def test_arguments_arrive_unchanged_and_relative_paths_are_of_the_callers_folder(suite):
     suite.python("python3")
-    answer = told(suite("--set", "a=b c", "dnr/table2*"))
+    (suite.root.parent / "lib").mkdir()  # the caller's, which is not the suite's
+    answer = told(suite("--set", "a=b c", "dnr/table2*", SUITE_RESULTS="my results"))
     assert answer["argv"] == ["run", "--set", "a=b c", "dnr/table2*"]
-    assert answer["cwd"] == str(suite.root)
+    assert answer["cwd"] == str(suite.root.parent)
+    assert answer["results"] == str(suite.root.parent / "my results")
+    assert answer["data"] is None
+    assert told(suite(SUITE_DATA="/data"))["data"] == "/data"
+
+
+def test_a_link_to_the_script_finds_the_suite(suite, tmp_path):
+    suite.python("python3")
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links/near").symlink_to("../a suite/run_all.sh")
+    (tmp_path / "far").symlink_to(tmp_path / "links/near")
+    for link in ("links/near", "far"):
+        call = [str(suite.bin / "bash"), link, "smart"]
+        done = subprocess.run(
+            call, cwd=tmp_path, env=suite.variables, capture_output=True, text=True
+        )
+        assert told(done)["argv"] == ["run", "smart"]
+
+
+def test_without_git_nothing_is_checked_and_that_is_said(suite):
+    suite.environment(suite.root / ".venv", "1.0")
+    suite.python("python3")
+    done = suite("--test", "ignored")
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[-2:] == [
+        "== ignored",
+        "Nothing to check: git is not installed, or this folder is no clone that it reads.",
+    ]
+
+
+def test_an_ignored_folder_fails_the_check(suite):
+    git = shutil.which("git")
+    if git is None:
+        pytest.skip("git is not installed")
+    (suite.bin / "git").symlink_to(git)
+    suite.environment(suite.root / ".venv", "1.0")
+    suite.python("python3")
+    subprocess.run([git, "init", "-q", str(suite.root)], check=True)
+    assert suite("--test", "ignored").returncode == 0
+    (suite.root / ".gitignore").write_text("lib/\n")
+    assert suite("--test", "ignored").returncode == 1
+
+
+def test_every_example_of_the_help_is_understood():
+    shown = subprocess.run([ROOT / "run_all.sh", "--help"], capture_output=True, text=True).stdout
+    lines = re.findall(r"^  \./run_all\.sh(?: (\S.*?))?(?:  .*)?$", shown, re.MULTILINE)
+    ours = [line for line in lines if not line.startswith(("--test", "--python", "--help"))]
+    assert len(ours) >= 9 and len(lines) == len(ours) + 3
+    for example in [one for line in ours for one in line.split(" | ")]:
+        words = parse(["run", *shlex.split(example)])
+        overrides_of(words.set), seeds_of(words.seeds), preset(words.preset)
+        assert match([words.why] if words.why else words.artifacts), example
 
 
 def test_too_little_disk_is_refused_before_uv_is_called(suite):
