@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,23 +49,23 @@ def execute(options: Options) -> int:
     due = _due(options, made)
     for name in due:
         notebooks.check(made.studies[name])
-    ended = _unrecorded(made, due) if options.records else {}
-    due = [name for name in due if name not in ended]
+    skipped = _unrecorded(made, due) if options.records else {}
+    due = [name for name in due if name not in skipped]
     jobs = {} if options.records else {k: n for k, n in made.needs.items() if not n.done}
     _require_writable(paths.runs())
     _require_data(jobs.values())
-    slots = options.jobs or _slots()
+    slots = _slots(options)
     with notebooks.staging() as stage:
         tasks = _jobs(options, jobs) + _notebooks(options, made, due, jobs, stage)
         if tasks:
             sys.stderr.write(f"{_announcement(options, made, jobs, due)}, {slots} at a time.\n")
         meter = display.Meter(tasks, slots)
         try:
-            ended |= pool.run(tasks, slots, meter)
+            ended = pool.run(tasks, slots, meter)
         finally:
             meter.close()
-    status = _summarise(made, ended)
-    if os.environ.get("SUITE_RECORD") and not status:
+    status = _summarise(made, tasks, ended, skipped)
+    if os.environ.get("SUITE_RECORD") and not status and not options.records:
         for need in made.needs.values():
             runs.record(need.recipe)
     return status
@@ -82,28 +82,36 @@ def _due(options: Options, made: plan.Plan) -> list[str]:
     ]
 
 
-def _unrecorded(made: plan.Plan, due: list[str]) -> dict[str, pool.Outcome]:
-    """Return the failure of every artifact that has no complete record to be redrawn from."""
-    ended = {}
+def _unrecorded(made: plan.Plan, due: list[str]) -> dict[str, str]:
+    """Return why artifacts cannot be redrawn, those that have no complete record."""
+    skipped = {}
     for name in due:
         lacking = [need for need in made.of(made.studies[name]) if not need.done]
         if lacking:
             need = lacking[0]
             what = need.state if not need.trained else "not evaluated as asked"
-            reason = f"{len(lacking)} of its runs have no record, the first is {need.name}: {what}"
-            ended[name] = pool.Outcome(0.0, reason)
-    if len(ended) == len(made.studies):
+            first = f"the first is {need.name}: {what}"
+            skipped[name] = f"{len(lacking)} of its runs have no record, {first}"
+    if len(skipped) == len(made.studies):
         raise UserError(
-            f"Nothing can be redrawn from records: {next(iter(ended.values())).reason}; "
+            f"Nothing can be redrawn from records: {next(iter(skipped.values()))}; "
             "run without --from-records to train."
         )
-    return ended
+    return skipped
 
 
-def _slots() -> int:
-    """Return how many jobs run at a time: one for each core, a few on a GPU."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(cores or 1, GPU_JOBS) if device.device().type == "cuda" else cores or 1
+def _slots(options: Options) -> int:
+    """Return how many jobs run at a time: as asked, else one for each core, a few on a GPU."""
+    affine = hasattr(os, "sched_getaffinity")
+    cores = (len(os.sched_getaffinity(0)) if affine else os.cpu_count()) or 1
+    if options.jobs is None:
+        return min(cores, GPU_JOBS) if device.device().type == "cuda" else cores
+    if options.jobs > cores:
+        sys.stderr.write(
+            f"--jobs {options.jobs} is more than the {cores} cores here: no faster, and as many "
+            "processes want memory.\n"
+        )
+    return options.jobs
 
 
 def _require_writable(folder: Path) -> None:
@@ -173,18 +181,24 @@ def _announcement(
     return f"Preset {options.preset}: {', '.join(parts)}"
 
 
-def _summarise(made: plan.Plan, ended: Mapping[str, pool.Outcome]) -> int:
+def _summarise(
+    made: plan.Plan,
+    tasks: Sequence[pool.Task],
+    ended: Mapping[str, pool.Outcome],
+    skipped: Mapping[str, str],
+) -> int:
     """Write the report, print the summary of the chosen artifacts, return the exit status."""
     home = paths.home(made.results)
     entries = {e.artifact: e for e in report.build(home)}
-    rows, failed = [], 0
+    rows = []
     for name in made.studies:
         outcome, entry = ended.get(name), entries.get(name)
         verdicts = entry.verdicts if entry else ""
-        if outcome is None:
+        if name in skipped:
+            rows.append((name, verdicts, "", f"skipped: {skipped[name]}"))
+        elif outcome is None:
             rows.append((name, verdicts, "", "current"))
         elif outcome.reason:
-            failed += 1
             rows.append((name, "", f"{outcome.seconds:.1f}", f"failed: {outcome.reason}"))
         else:
             rows.append((name, verdicts, f"{outcome.seconds:.1f}", "done"))
@@ -192,10 +206,11 @@ def _summarise(made: plan.Plan, ended: Mapping[str, pool.Outcome]) -> int:
     say(f"\nReport: {shown(home / 'index.html')}")
     if stale := sum(need.stale for need in made.needs.values()):
         say(f"Stale: {stale} networks were made by other code than today's, see --why and --fresh.")
-    lost = sum(bool(o.reason) for name, o in ended.items() if name not in made.studies)
-    if failed or lost:
-        say(f"Logs of what failed: {shown(paths.runs() / '.logs')}")
-    return int(bool(failed or lost))
+    failed = [task for task in tasks if ended[task.name].reason]
+    for task in failed:
+        if ended[task.name].seconds:  # it was started
+            say(f"Log of what failed: {shown(task.log)}")
+    return int(bool(failed))
 
 
 def say(text: str) -> None:
@@ -238,27 +253,30 @@ def why(options: Options) -> int:
         needs = made.of(study)
         seeds = ", ".join(map(str, study.seeds))
         say(f"{name}, preset {study.results}, seeds {seeds}")
-        for need in needs:
-            have = len(need.protocols) - len(need.lacking)
-            stale = ", made by other code than today's (--fresh trains it anew)"
-            say(
-                f"  run {need.name}: {need.state}{stale if need.stale else ''}, "
-                f"{have} of {len(need.protocols)} evaluations"
-            )
-        reasons = list(inputs.changes(study, made))
-        if options.fresh:
-            reasons.insert(0, "--fresh was asked for")
-        for reason in reasons:
-            say(f"  notebook: {reason}")
+        reasons = ["--fresh was asked for"] if options.fresh else []
+        reasons += inputs.changes(study, made)
+        if needs and not options.fresh and all(need.state == plan.MISSING for need in needs):
+            say(f"  none of its {len(needs)} networks has been trained here")  # all else follows
+        else:
+            for need in needs:
+                _show_state(need)
+            for reason in reasons:
+                say(f"  notebook: {reason}")
         say(f"  so: {_verdict(options, needs, bool(reasons))}")
     return 0
+
+
+def _show_state(need: plan.Need) -> None:
+    have = len(need.protocols) - len(need.lacking)
+    stale = ", made by other code than today's (--fresh trains it anew)" if need.stale else ""
+    say(f"  run {need.name}: {need.state}{stale}, {have} of {len(need.protocols)} evaluations")
 
 
 def _verdict(options: Options, needs: list[plan.Need], changed: bool) -> str:
     training = sum(not need.trained for need in needs)
     lacking = sum(len(need.lacking) for need in needs)
     if (training or lacking) and options.records:
-        return "it fails, as --from-records neither trains nor evaluates"
+        return "it is skipped, as --from-records neither trains nor evaluates"
     parts = [f"train {training} networks"] if training else []
     parts += [f"make {lacking} evaluations"] if lacking else []
     parts += ["execute the notebook"] if changed or parts else []

@@ -90,7 +90,7 @@ def real(tmp_path, monkeypatch):
     made = Suite(tmp_path)
     monkeypatch.setattr(paths, "RESULTS", made.results)
     monkeypatch.setattr(paths, "NOTEBOOKS", made.notebooks)
-    for name in list(ARTIFACTS):
+    for name in reversed(list(ARTIFACTS)):  # put back in the order that they have
         monkeypatch.delitem(ARTIFACTS, name)
     for name, labels in {"one": ["plain", "smart"], "two": ["plain"], "none": []}.items():
         monkeypatch.setitem(ARTIFACTS, f"tiny/{name}", tiny(f"tiny/{name}", *labels))

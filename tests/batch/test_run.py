@@ -24,6 +24,11 @@ def networks(*names):
     return {need.label: need.recipe.key for need in made.needs.values()}
 
 
+def alive(suite):
+    found = psutil.process_iter(["environ"])
+    return [p for p in found if (p.info["environ"] or {}).get("FAKE") == str(suite.faults)]
+
+
 def stages(suite):
     return list((suite.results / "runs/.stage").iterdir())
 
@@ -156,8 +161,7 @@ def test_a_notebook_over_its_limit_is_killed_with_everything_it_started(suite):
     assert time.monotonic() - started < 20
     failure = json.loads((suite.results / "local/ci/tiny/none/failure.json").read_text())
     assert failure == {"reason": "timeout: not finished after 1 s"}
-    left = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "1000"]]
-    assert not left and {p.pid for p in psutil.Process().children(recursive=True)} <= before
+    assert not alive(suite) and {p.pid for p in psutil.Process().children(recursive=True)} <= before
 
 
 @pytest.mark.parametrize(
@@ -182,8 +186,7 @@ def test_a_signal_stops_everything_and_the_next_run_continues(
     message = capsys.readouterr().err.splitlines()[-1]
     assert "run the same command again to continue" in message
     assert seen and not stages(suite) and not list((tmp_path / "tmp").iterdir())
-    left = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "1000"]]
-    assert not left
+    assert not alive(suite)
     suite.fault()
     assert suite("tiny/none") == 0
 
@@ -237,18 +240,35 @@ def test_records_alone_are_enough_and_change_no_result(suite, capsys):
     before = suite.files()
     assert suite("tiny/one", "tiny/two", "--from-records") == 0
     assert suite.calls == [] and suite.files() == before
-    (suite.results / "ci/tiny/two/figure.png").unlink()
+    (suite.results / "local/ci/tiny/two/figure.png").unlink()
     assert suite("tiny/one", "tiny/two", "--from-records") == 0
     assert suite.calls == ["tiny/two 1"]
 
 
-def test_from_records_fails_only_what_has_no_record(suite, capsys):
+def test_from_records_skips_what_has_no_record(suite, capsys):
     suite("tiny/two")
     suite.fault()
-    assert suite("--from-records") == 1
+    assert suite("--from-records") == 0
     shown = capsys.readouterr().out
-    assert "1 of its runs have no record, the first is smart, seed 0" in shown
-    assert suite.calls == ["tiny/none 1"]
+    assert "skipped: 1 of its runs have no record, the first is smart, seed 0" in shown
+    assert suite.calls == ["tiny/none 1"] and "Log" not in shown
+
+
+def test_only_logs_that_were_written_are_named(suite, capsys):
+    suite.fault(**{networks()["smart"]: "fail", "tiny__none": "refuse"})
+    assert suite() == 1
+    lines = capsys.readouterr().out.splitlines()
+    logs = [line.removeprefix("Log of what failed: ") for line in lines if line.startswith("Log")]
+    assert len(logs) == 2 and all(Path(log).is_file() for log in logs)
+    assert all("no luck" in Path(log).read_text() for log in logs)
+
+
+def test_more_jobs_than_cores_are_remarked_once_and_taken(suite, capsys):
+    assert suite("tiny/none", "--jobs", "9999") == 0
+    said = capsys.readouterr().err
+    assert said.count("--jobs 9999 is more than the") == 1 and "9999 at a time" in said
+    suite("tiny/none", "--jobs", "1")
+    assert "more than" not in capsys.readouterr().err
 
 
 def test_a_users_batch_changes_nothing_that_git_keeps(changed, suite, capsys):
@@ -290,7 +310,7 @@ def test_a_dry_run_tells_what_would_be_done_and_does_nothing(suite, capsys):
 def test_why_explains_what_is_missing_then_current_then_changed(suite, capsys):
     assert suite("--why", "tiny/one") == 0
     shown = capsys.readouterr().out
-    assert "run plain, seed 0" in shown and "missing, 0 of 2 evaluations" in shown
+    assert shown.splitlines()[1:-1] == ["  none of its 2 networks has been trained here"]
     assert "so: train 2 networks, make 4 evaluations, execute the notebook" in shown
     suite()
     capsys.readouterr()
