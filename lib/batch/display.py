@@ -15,10 +15,11 @@ TRUST = 10.0  # seconds measured that weigh as much as the first guess
 
 
 def span(seconds: float) -> str:
-    """Return a duration as people say it: 40 s, 3 min, 2.5 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    """Return a duration as people say it: 40 s, 3 min, 2.5 h, 4 days."""
+    for below, unit, digits, name in ((90, 1, 0, "s"), (5400, 60, 0, "min"), (2e5, 3600, 1, "h")):
+        if seconds < below:
+            return f"{seconds / unit:.{digits}f} {name}"
+    return f"{seconds / 86400:,.0f} days"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

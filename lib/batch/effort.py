@@ -1,27 +1,38 @@
-"""How much work a job is, in multiply-accumulates: for the order of jobs and the time left."""
+"""How much work a job is, and how large: for the order of jobs, the time left and a dry run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
 
-from lib import cost, data
+from lib import cost, data, device
 from lib.attacks.autoattack import forwards
 from lib.attacks.loss import BACKWARD
+from lib.models import create
 from lib.protocol import Protocol
 from lib.recipe import Oat, PgdAt, Plain, Pni, Recipe
 
 STANDING = {"standard": 0.4, "rand": 0.8}  # share of the images that AutoAttack still finds right
-FORWARD_SPEED = 5e9  # multiply-accumulates a second, a first guess that measured times replace
+# Multiply-accumulates a second of one thread, on images below 16 pixels, above, and on a GPU: first
+# guesses, which measured times replace. Recorded trainings on servers ran at 2 to 14, and at 22 to
+# 119 billion; none has been recorded on a GPU.
+SPEEDS = (5e9, 40e9, 1e12)
+PROCESS = 0.8e9  # bytes of a process that has imported everything
+NOTEBOOK = 2 * PROCESS  # and its kernel
 
 
 @cache
-def _macs(backbone: str, width: int, dataset: str) -> int:
+def _counts(backbone: str, width: int, dataset: str) -> tuple[int, int, int]:
+    """Return multiply-accumulates, parameters and numbers that layers put out for one image."""
     spec = data.spec(dataset)
-    built = cost.report(
-        "plain", backbone, width or None, spec.num_classes, spec.size, None, spec.channels
-    )
-    return built["macs"]
+    model = create("plain", backbone, spec.num_classes, spec.channels, width or None)
+    rows = cost.layer_costs(model, spec.channels, spec.size)
+    outputs = sum(row.positions * row.out_channels for row in rows)
+    return sum(row.macs for row in rows), sum(p.numel() for p in model.parameters()), outputs
+
+
+def _counted(recipe: Recipe) -> tuple[int, int, int]:
+    return _counts(recipe.model.backbone, recipe.model.width, recipe.data.dataset)
 
 
 def _passes(recipe: Recipe) -> float:
@@ -52,7 +63,7 @@ def _images(recipe: Recipe, split: str, limit: int) -> int:
 
 def training(recipe: Recipe) -> float:
     """Return the multiply-accumulates of a training."""
-    macs = _macs(recipe.model.backbone, recipe.model.width, recipe.data.dataset)
+    macs, _, _ = _counted(recipe)
     images = _images(recipe, "train", recipe.data.train_images) * recipe.train.epochs
     return float(BACKWARD * macs * images * _passes(recipe))
 
@@ -73,7 +84,7 @@ def _attack_passes(protocol: Protocol, classes: int) -> float:
 
 def evaluation(recipe: Recipe, protocol: Protocol) -> float:
     """Return the multiply-accumulates of one evaluation."""
-    macs = _macs(recipe.model.backbone, recipe.model.width, recipe.data.dataset)
+    macs, _, _ = _counted(recipe)
     passes = 1.0 + _attack_passes(protocol, data.spec(recipe.data.dataset).num_classes)
     images = _images(recipe, protocol.split, protocol.images)
     return float(protocol.slim**2 * macs * images * passes)
@@ -82,4 +93,24 @@ def evaluation(recipe: Recipe, protocol: Protocol) -> float:
 def seconds(recipe: Recipe, train: bool, protocols: Iterable[Protocol]) -> float:
     """Return a first guess at the seconds of a job, its start included."""
     macs = sum(evaluation(recipe, p) for p in protocols) + (training(recipe) if train else 0.0)
-    return 5 + macs / FORWARD_SPEED
+    small = data.spec(recipe.data.dataset).size < 16
+    speed = SPEEDS[2 if device.device().type == "cuda" else 0 if small else 1]
+    return 5 + macs / speed
+
+
+def memory(recipe: Recipe) -> float:
+    """Return a guess at the most bytes a job holds; 24 recorded ones are within a factor of two.
+
+    Of each parameter there is the gradient, the momentum and a copy, too; of what layers put out,
+    what batch norm and activation make of it and the gradients of both.
+    """
+    _, parameters, outputs = _counted(recipe)
+    spec = data.spec(recipe.data.dataset)
+    images = _images(recipe, "train", recipe.data.train_images) * spec.channels * spec.size**2
+    return PROCESS + images + 16.0 * (parameters + recipe.train.batch * outputs)
+
+
+def disk(recipe: Recipe) -> float:
+    """Return a guess at the bytes that a run takes: weights, and masks or branches beside them."""
+    _, parameters, _ = _counted(recipe)
+    return 1e5 + 8.0 * parameters

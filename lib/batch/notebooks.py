@@ -74,6 +74,12 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def guess(study: Study, limit: float) -> float:
+    """Return the seconds that a notebook takes, by its last execution if there was one."""
+    past = store.read_json(study.folder / inputs.FILE).get("seconds")
+    return past if isinstance(past, int | float) and 0 <= past < limit else GUESS
+
+
 @dataclass
 class Execution:
     """The execution of one notebook."""
@@ -86,14 +92,13 @@ class Execution:
 
     def task(self, needs: frozenset[str], limit: float, env: dict[str, str]) -> pool.Task:
         """Return this execution as a task of the pool."""
-        past = store.read_json(self.study.folder / inputs.FILE).get("seconds")
         name = self.study.artifact
         task = pool.Task(
             name,
             "notebook",
             (),
             paths.runs() / ".logs" / f"{name.replace('/', '.')}.log",
-            guess=float(past) if isinstance(past, int | float) else GUESS,
+            guess=guess(self.study, limit),
             needs=needs,
             limit=limit,
             begin=lambda: self.begin(task, env),

@@ -243,7 +243,25 @@ def dry(options: Options) -> int:
         f"\nShared networks counted once: {len(made.needs)} networks, {training} to train, "
         f"{lacking} evaluations, {len(due)} notebooks; {jobs} jobs."
     )
+    if jobs:
+        say(_extent(options, made, due))
     return 0
+
+
+def _extent(options: Options, made: plan.Plan, due: list[str]) -> str:
+    """Return in a sentence how long and how large a batch is."""
+    slots = _slots(options)
+    needs = [need for need in made.needs.values() if not need.done]
+    times = [effort.seconds(need.recipe, not need.trained, need.lacking) for need in needs]
+    times += [notebooks.guess(made.studies[name], options.timeout) for name in due]
+    sizes = [effort.memory(need.recipe) for need in needs] + [effort.NOTEBOOK] * len(due)
+    memory = sum(sorted(sizes)[-slots:]) / 1e9
+    disk = (sum(effort.disk(n.recipe) for n in needs if not n.trained) + 1e6 * len(due)) / 1e9
+    return (
+        f"About {display.span(max(*times, sum(times) / slots))} with {slots} at a time, up to "
+        f"{memory:.1f} GB of memory and {max(disk, 0.1):.1f} GB of disk: guesses, two or three "
+        "times too much or too little."
+    )
 
 
 def why(options: Options) -> int:

@@ -4,7 +4,7 @@ import pytest
 
 from lib.batch import effort
 from lib.protocol import Protocol
-from lib.recipe import Data, Float, FloatSlim, Model, Oat, OatSlim, Recipe, Smart
+from lib.recipe import Data, Float, FloatSlim, Model, Oat, OatSlim, PgdAt, Recipe, Smart, Train
 
 
 def training(method, width=8):
@@ -41,3 +41,28 @@ def test_autoattack_costs_what_its_gradients_and_queries_cost():
 
 def test_half_the_width_is_a_quarter_of_the_work():
     assert evaluation(attack="pgd", slim=0.5) == evaluation(attack="pgd") / 4
+
+
+RECORDED = [  # method, backbone, width, images, batch, epochs; seconds and bytes of the training
+    (Float(), "resnet18", 16, 15_000, 128, 6, 449, 0.98e9),
+    (Smart(), "resnet18", 16, 15_000, 128, 6, 605, 2.07e9),
+    (Oat(), "wrn16_8", 2, 6_000, 64, 5, 297, 1.25e9),
+    (PgdAt(lam=1.0), "wrn40_2", 4, 3_000, 64, 5, 235, 0.89e9),
+]
+
+
+@pytest.mark.parametrize("recorded", RECORDED, ids=lambda row: row[1])
+def test_guesses_are_near_what_recorded_trainings_took(recorded):
+    method, backbone, width, images, batch, epochs, seconds, peak = recorded
+    made = Data("cifar10", images), Model(backbone, width), method, Train(epochs, batch)
+    assert seconds / 3 < effort.seconds(Recipe(*made), True, ()) < seconds * 3
+    assert peak / 2 < effort.memory(Recipe(*made)) < peak * 2
+
+
+def test_memory_grows_with_the_batch_and_disk_with_the_network():
+    def recipe(batch, width=8):
+        return Recipe(Data("digits"), Model("resnet18", width), Float(), Train(batch=batch))
+
+    steps = [effort.memory(recipe(batch)) for batch in (64, 128, 192)]
+    assert steps[2] - steps[1] == pytest.approx(steps[1] - steps[0]) and steps[1] > steps[0]
+    assert effort.disk(recipe(64, 16)) > 3 * effort.disk(recipe(64, 8)) > 0
