@@ -18,7 +18,7 @@ def runs() -> Path:
 
 
 def records() -> Path:
-    """Return the folder of what the repository keeps of runs: all but their weights."""
+    """Return the folder of the finished runs that the repository keeps."""
     return RESULTS / "records"
 
 

@@ -111,8 +111,8 @@ class Execution:
         self.inputs = inputs.of(self.study, self.plan)
         self.stage = self.home / self.study.artifact.replace("/", ".")
         self.stage.mkdir()
-        for store_of in (paths.runs(), paths.records()):
-            (self.stage / store_of.name).symlink_to(store_of.resolve(), target_is_directory=True)
+        for shelf in (paths.runs(), paths.records()):
+            (self.stage / shelf.name).symlink_to(shelf.resolve(), target_is_directory=True)
         parameters = {
             "PRESET": self.study.preset.name,
             "SEEDS": list(self.study.seeds),
