@@ -200,8 +200,8 @@ def find_uv() -> str:
             return str(command)
     name = UV.read_text().split()[0]
     say(f"Installing {name} into {folder}.")
-    install = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-    install += ("--require-hashes", "--only-binary=:all:", "-r", str(UV))
+    pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    install = (*pip, "--require-hashes", "--only-binary=:all:", "-r", str(UV))
     shutil.rmtree(folder, ignore_errors=True)
     if status(sys.executable, "-m", "venv", folder) or status(folder / "bin/python", *install):
         shutil.rmtree(folder, ignore_errors=True)  # a Python without ensurepip, as on Debian
