@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lib import paths, runs, store, verify
+from lib.__main__ import main
 from lib.errors import UserError
 from lib.recipe import Momentum, Pni
 from lib.trainers.sparse import SparseMomentum
@@ -41,6 +42,15 @@ def test_a_change_that_matters_is_noticed(run, monkeypatch):
     )
     assert not verify.verify(run)
     assert not verify.is_current(run)
+
+
+def test_a_run_that_is_named_is_trained_again_even_if_todays_code_made_it(run, capsys):
+    assert main(["verify", run.key]) == 0
+    history = run.history.assign(loss=lambda rows: rows["loss"] + 1e-3)
+    history.to_csv(run.folder / "history.csv", index=False)
+    store.seal(run.folder, list(store.read_json(run.folder / store.MANIFEST)))
+    assert verify.is_current(run) and main(["verify", run.key]) == 1
+    assert "differs" in capsys.readouterr().out
 
 
 def test_bits_are_not_compared_across_machines(run):
