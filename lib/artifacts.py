@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import platform
+import re
 import shlex
 import subprocess
 import time
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -20,6 +22,8 @@ from lib.papers.study import Study
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FOLDER = "imagefolder:"
+
 
 def stamp(study: Study, metrics: pd.DataFrame) -> str:
     """Return what every figure below the paper preset carries: preset and numbers of images."""
@@ -30,7 +34,17 @@ def stamp(study: Study, metrics: pd.DataFrame) -> str:
     split = next((p.split for job in study.jobs for p in job.protocols), "test")
     counts = " or ".join(f"{int(n):,}" for n in sorted(images.unique()))
     n = f", n = {counts} {split} images" if counts else ""
-    return f"preset {study.results}{n}"
+    sets = [recipe.data.dataset for recipe in (*study.recipes.values(), *study.timed.values())]
+    named = (s for s in sets if "data.dataset" in study.overrides or s.startswith(FOLDER))
+    data = " and ".join(dict.fromkeys(map(short, named))).replace("$", r"\$")  # no formula
+    return f"preset {study.results}{', ' if data else ''}{data}{n}"
+
+
+def short(dataset: str) -> str:
+    """Return the name of a data set as people read it: of a folder, its last component."""
+    if not dataset.startswith(FOLDER):
+        return dataset
+    return Path(re.sub(r"@\d+$", "", dataset.removeprefix(FOLDER))).name
 
 
 def save(

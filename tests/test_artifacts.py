@@ -78,6 +78,28 @@ def test_the_stamp_names_every_number_of_images_but_no_other_count():
     assert artifacts.stamp(STUDY, metrics).endswith(", n = 100 or 600 test images")
 
 
+@pytest.mark.parametrize(
+    ("dataset", "shown"),
+    [
+        ("cifar10", "cifar10"),
+        ("imagefolder:/home/someone/my cats", "my cats"),
+        ("imagefolder:/home/someone/cats/@32", "cats"),
+        ("imagefolder:/home/some@one/a@b@128", "a@b"),
+    ],
+)
+def test_the_stamp_names_overridden_data_and_never_where_a_folder_lies(dataset, shown):
+    study = smart.fig5_fgsm("quick", [0], {"data.dataset": dataset})
+    text = artifacts.stamp(study, METRICS)
+    assert text == f"preset {study.results}, {shown}, n = 600 test images"
+
+
+def test_the_name_of_a_folder_is_no_formula_in_a_figure():
+    study = smart.fig5_fgsm("quick", [0], {"data.dataset": "imagefolder:/a$_{$b"})
+    figure = drawing()
+    figure.text(0, 0, artifacts.stamp(study, METRICS))
+    artifacts.png(figure)
+
+
 def test_the_record_names_the_command_and_every_recipe():
     record = artifacts.record(STUDY)
     assert record["command"] == (
