@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import platform
@@ -17,11 +18,14 @@ import pandas as pd
 from PIL import Image
 
 from lib import paths, store
+from lib.errors import UserError
 from lib.papers.study import Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+INPUTS = "inputs.json"  # what a batch made the files from, and a hash of each of them
+FAILURE = "failure.json"  # why the last batch could not make them
 FOLDER = "imagefolder:"
 
 
@@ -54,8 +58,19 @@ def save(
     figure: Figure | None = None,
     table: pd.DataFrame | None = None,
 ) -> None:
-    """Write metrics.csv, claims.csv, run.json and the figure or the table of a study."""
+    """Write metrics.csv, claims.csv, run.json and the figure or the table of a study.
+
+    What a batch noted of files that are there is removed first: these are made by hand until a
+    batch notes them.
+    """
     folder = study.folder
+    try:
+        for note in (INPUTS, FAILURE):
+            (folder / note).unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"Cannot write into {folder} ({error.strerror}); make the folder writable, then rerun."
+        ) from error
     store.write_text(folder / "metrics.csv", metrics.to_csv(index=False, float_format="%.10g"))
     store.write_text(folder / "claims.csv", claims.to_csv(index=False))
     if figure is not None:
@@ -68,6 +83,41 @@ def save(
         latex = table.style.hide(axis="index").format(escape="latex").to_latex(hrules=True)
         store.write_text(folder / "table.tex", latex)
     store.write_json(folder / "run.json", record(study))
+
+
+def outputs(folder: Path) -> dict[str, str]:
+    """Return a short hash of every result file in the folder of an artifact."""
+    files = sorted(f for f in folder.iterdir() if f.is_file()) if folder.is_dir() else []
+    return {
+        f.name: _hash(f)
+        for f in files
+        if f.name not in (INPUTS, FAILURE)
+        and not f.name.startswith(".")
+        and ".failed." not in f.name
+    }
+
+
+def recorded(folder: Path) -> dict[str, str] | None:
+    """Return the hashes that a batch noted of its files, None if they were made by hand.
+
+    They are empty where the note is damaged, so that it vouches for nothing.
+    """
+    if not (folder / INPUTS).exists():
+        return None
+    found = store.read_json(folder / INPUTS).get("outputs")
+    return found if isinstance(found, dict) else {}
+
+
+def _hash(file: Path) -> str:
+    try:
+        return digest(file.read_bytes())
+    except OSError:
+        return ""  # as no batch noted it
+
+
+def digest(content: bytes) -> str:
+    """Return a short hash."""
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def png(figure: Figure) -> bytes:

@@ -8,7 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lib import artifacts, claims, paths, store
+from lib import artifacts, claims, paths, report, store
+from lib.errors import UserError
 from lib.papers import smart
 from lib.reference import names, read
 
@@ -98,6 +99,27 @@ def test_the_name_of_a_folder_is_no_formula_in_a_figure():
     figure = drawing()
     figure.text(0, 0, artifacts.stamp(study, METRICS))
     artifacts.png(figure)
+
+
+def test_saving_by_hand_removes_what_a_batch_noted_of_older_files():
+    artifacts.save(STUDY, METRICS, CLAIMS)
+    assert artifacts.recorded(STUDY.folder) is None
+    made = artifacts.outputs(STUDY.folder)
+    store.write_json(STUDY.folder / artifacts.INPUTS, {"outputs": made})
+    store.write_json(STUDY.folder / artifacts.FAILURE, {"reason": "a bug"})
+    assert artifacts.recorded(STUDY.folder) == made and set(made) == {
+        *("claims.csv", "metrics.csv", "run.json")
+    }
+    artifacts.save(STUDY, METRICS, CLAIMS, figure=drawing())
+    assert artifacts.recorded(STUDY.folder) is None
+    (entry,) = report.collect(STUDY.folder.parents[1], "new")
+    assert entry.status == "made by hand" and "figure" in entry.files
+
+
+def test_a_note_that_cannot_be_removed_is_one_sentence():
+    (STUDY.folder / artifacts.INPUTS).mkdir(parents=True)
+    with pytest.raises(UserError, match="Cannot write into"):
+        artifacts.save(STUDY, METRICS, CLAIMS)
 
 
 def test_the_record_names_the_command_and_every_recipe():

@@ -5,8 +5,11 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from lib import claims, paths, report
+from lib import artifacts, claims, paths, report
+from lib.batch import inputs, plan
 from lib.papers import ARTIFACTS
 from lib.recipe import Data, Model, Plain, Recipe, Train
 from lib.report import readme
@@ -21,12 +24,13 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.open, self.links, self.ids, self.text = [], [], [], []
+        self.open, self.links, self.ids, self.text, self.tags = [], [], [], [], set()
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag, attrs):
         values = dict(attrs)
+        self.tags.add(tag)
         self.links += [values[name] for name in ("href", "src") if name in values]
         self.ids += [values["id"]] if "id" in values else []
         if tag not in VOID:
@@ -37,6 +41,19 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text.append(data)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=6,
+)
+
+
+def note(home):
+    """Note the files of an artifact as a batch does."""
+    made = {"seconds": 8.5, "inputs": {"a": "b"}, "outputs": artifacts.outputs(home)}
+    (home / "inputs.json").write_text(json.dumps(made))
 
 
 @pytest.fixture
@@ -63,7 +80,6 @@ def folder(tmp_path, monkeypatch):
         record = {"artifact": name, "preset": "quick", "seeds": [0], "overrides": {}, "runs": runs}
         record |= {"command": f"./run_all.sh {name}", "commit": "c" * 40, "python": "3.11.7"}
         (home / "run.json").write_text(json.dumps(record))
-        (home / "inputs.json").write_text(json.dumps({"seconds": 8.5}))
         cells = [{"cell_type": "markdown", "source": [f"# Title of {name}\n", "text"]}]
         (home / f"{home.name}.ipynb").write_text(json.dumps({"cells": cells}))
         if kind == "table.md":
@@ -71,6 +87,7 @@ def folder(tmp_path, monkeypatch):
         else:
             (home / kind).write_bytes(PNG)
             (home / "figure.pdf").write_bytes(b"%PDF")
+        note(home)
     return tmp_path / "quick"
 
 
@@ -100,6 +117,7 @@ def test_claims_tables_and_conditions_are_shown_escaped(folder):
     assert "SMART &lt;b&gt; &amp; more | than that" in html
     assert "SMART &lt;i&gt;" in html and "<td>1.5</td>" in html
     assert "SMART <b> & more \\| than that" in text
+    assert "<th>a|b</th>" in html
     for shown in (html, text):
         assert "digits, resnet18 of width 8, 3 epochs, 32 training images, n = 600" in shown
         assert "./run_all.sh smart/fig5_fgsm" in shown and "61 s in all" in shown
@@ -114,27 +132,28 @@ def test_the_summary_counts_verdicts(folder):
     assert list(frame["artifact"]) == [name for name in ARTIFACTS if name in made]
     row = frame.iloc[0]
     assert (row["claims"], row["reproduced"], row["partly"]) == (2, 1, 1)
-    assert (row["not_reproduced"], row["not_judged"], row["seconds"]) == (0, 0, 8.5)
+    assert (row["not_reproduced"], row["not_judged"], row["seconds"]) == (0, 0, 61.0)
 
 
 @pytest.mark.parametrize(
-    ("change", "note"),
+    ("change", "said"),
     [
         ({"code": "old"}, "Stale: 1 of 1 runs were made by other training code"),
         ({"weights": False}, "Redrawn from records: 1 of 1 runs have no weights here"),
         ({"dirty": True}, "1 of 1 runs were made with uncommitted changes"),
     ],
 )
-def test_what_a_reader_must_know_of_the_runs_is_said(folder, change, note):
+def test_what_a_reader_must_know_of_the_runs_is_said(folder, change, said):
     path = folder / "smart/fig5_fgsm/run.json"
     record = json.loads(path.read_text())
     record["runs"][RECIPE.key] |= change
     path.write_text(json.dumps(record))
+    note(path.parent)
     entries = {e.artifact: e for e in report.build(folder, "new")}
-    assert entries["smart/fig5_fgsm"].notes[0].startswith(note)
+    assert entries["smart/fig5_fgsm"].notes[0].startswith(said)
     assert not entries["smart/table2_comparison"].notes
     for name in ("index.html", "RESULTS.md"):
-        assert note in (folder / name).read_text()
+        assert said in (folder / name).read_text()
 
 
 def test_a_failure_shows_beside_the_results_of_the_time_before(folder):
@@ -155,6 +174,7 @@ def test_a_failure_shows_beside_the_results_of_the_time_before(folder):
 def test_damaged_claims_are_said_and_break_nothing(folder, content):
     path = folder / "smart/fig5_fgsm/claims.csv"
     path.unlink() if content is None else path.write_text(content)
+    note(path.parent)
     entry = next(e for e in report.build(folder, "new") if e.artifact == "smart/fig5_fgsm")
     assert not entry.claims and bool(entry.notes) == (content is not None)
 
@@ -164,9 +184,9 @@ def test_an_empty_folder_has_a_page_too(tmp_path):
     assert "no results in this folder yet" in (tmp_path / "quick/index.html").read_text()
 
 
-def test_the_readme_shows_highlights_and_all_results_where_there_are_none(folder, monkeypatch):
+def test_the_readme_shows_nothing_but_highlights_and_all_where_there_are_none(folder, monkeypatch):
     found = {"quick": report.collect(folder, "new")}
-    assert "Title of smart/table2_comparison" in readme.results(found)
+    monkeypatch.setattr(readme, "HIGHLIGHTS", ("smart/table2_comparison",))
     assert "Title of smart/fig5_fgsm" not in readme.results(found)
     monkeypatch.setattr(readme, "HIGHLIGHTS", ("dnr/nothing_yet",))
     assert "Title of smart/fig5_fgsm" in readme.results(found)
@@ -187,3 +207,105 @@ def test_the_readme_changes_between_its_marks_only(folder, tmp_path, monkeypatch
     assert "| `./run_all.sh smart/fig3_bn_statistics` |" in text
     readme.fill(path, "new")
     assert path.read_text() == text
+
+
+def shown(folder):
+    """Return everything that is published of a results folder and of README."""
+    report.build(folder, "new")
+    pages = [path.read_text() for path in (folder, folder.parent) for path in pages_of(path)]
+    found = {"quick": report.collect(folder, "new")}
+    return "\n".join([*pages, readme.verdicts(found), readme.results(found)])
+
+
+def pages_of(folder):
+    return [path for path in sorted(folder.iterdir()) if path.suffix in (".html", ".md")]
+
+
+@pytest.mark.parametrize(
+    ("artifact", "name", "link"),
+    [
+        ("smart/fig5_fgsm", "claims.csv", "fig5_fgsm/claims.csv"),
+        ("smart/table2_comparison", "table.md", "table2_comparison/table.md"),
+        ("smart/fig5_fgsm", "figure.png", "fig5_fgsm/figure.png"),
+        ("smart/fig5_fgsm", "metrics.csv", "fig5_fgsm/metrics.csv"),
+        ("smart/fig5_fgsm", "run.json", "fig5_fgsm/run.json"),
+        ("smart/fig5_fgsm", "fig5_fgsm.ipynb", "fig5_fgsm/fig5_fgsm.ipynb"),
+    ],
+)
+@pytest.mark.parametrize("gone", [False, True])
+def test_an_edited_file_is_not_published_and_its_name_is(folder, artifact, name, link, gone):
+    path = folder / artifact / name
+    before = shown(folder)
+    assert link in before
+    content = path.read_bytes().replace(b"SMART", b"EDITED").replace(b'"a CPU"', b'"EDITED"')
+    content = content.replace(b"600.0", b"7777.0").replace(b"Title", b"EDITED")
+    path.unlink() if gone else path.write_bytes(content + b"\n")
+    after = shown(folder)
+    assert link not in after and "EDITED" not in after and "7,777" not in after
+    assert f"edited: {name}" in after and f"./run_all.sh {artifact} --record" in after
+    entry = next(e for e in report.collect(folder, "new") if e.artifact == artifact)
+    assert entry.status == f"edited: {name}" and name in entry.notes[0]
+    if name == "claims.csv":
+        frame = pd.read_csv(folder / "summary.csv").set_index("artifact")
+        assert frame.loc[artifact, ["claims", "reproduced"]].tolist() == [0, 0]
+        assert f"| {artifact} | edited |" in after
+
+
+def test_a_file_that_no_batch_made_is_not_published(folder):
+    (folder / "smart/table2_comparison/figure.png").write_bytes(PNG)
+    assert "table2_comparison/figure.png" not in shown(folder)
+
+
+def test_results_without_a_batch_are_shown_as_made_by_hand(folder):
+    (folder / "smart/fig5_fgsm/inputs.json").unlink()
+    text = shown(folder)
+    assert "Made by hand" in text and "fig5_fgsm/figure.png" in text
+    entry = next(e for e in report.collect(folder, "new") if e.artifact == "smart/fig5_fgsm")
+    assert entry.status == "made by hand" and entry.counts["reproduced"] == 1
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"outputs": 3}', '{"outputs": {}}'])
+def test_a_damaged_note_vouches_for_nothing(folder, content):
+    (folder / "smart/fig5_fgsm/inputs.json").write_text(content)
+    text = shown(folder)
+    assert "fig5_fgsm/figure.png" not in text and "edited: inputs.json" in text
+    assert "Title of smart/table2_comparison" in text
+
+
+@pytest.mark.parametrize("name", ["table.md", "metrics.csv", "claims.csv", "run.json"])
+def test_a_byte_that_is_no_text_costs_its_artifact_a_note(folder, name):
+    path = folder / "smart/table2_comparison" / name
+    path.write_bytes(b"| a |\n|--|\n| \xff |\n")
+    note(path.parent)
+    assert "Title of smart/fig5_fgsm" in shown(folder)
+    entry = next(e for e in report.collect(folder, "new") if "table2" in e.artifact)
+    assert any(name in text for text in entry.notes) or name == "metrics.csv"
+
+
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.data())
+def test_any_json_in_any_file_leaves_report_and_plan_running(folder, data):
+    made = plan.make(["smart/fig5_fgsm"], "quick", (0,), {})
+    (study,) = made.studies.values()
+    name = data.draw(st.sampled_from(["run.json", "inputs.json", "failure.json", "a.ipynb"]))
+    content = data.draw(JSON)
+    if name == "run.json" and data.draw(st.booleans()):
+        content = json.loads((folder / "smart/table2_comparison/run.json").read_text())
+        where = content
+        while isinstance(where, dict) and where and data.draw(st.integers(0, 3)):
+            inside, key = where, data.draw(st.sampled_from(sorted(where)))
+            where = inside[key]
+        if where is not content:
+            inside[key] = data.draw(JSON)
+    for home in (folder / "smart/fig5_fgsm", study.folder):
+        home.mkdir(parents=True, exist_ok=True)
+        path = home / name.replace("a.ipynb", "fig5_fgsm.ipynb")
+        before = path.read_bytes() if path.is_file() else b""
+        path.write_text(json.dumps(content))
+        if name != "inputs.json" and (home / "metrics.csv").is_file():
+            note(home)
+        assert list(inputs.changes(study, made))
+        assert "Title of smart/table2_comparison" in shown(folder)
+        path.write_bytes(before) if before else path.unlink()

@@ -7,7 +7,6 @@ notebook whose inputs and results have not changed is not executed again.
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
 import platform
 from collections.abc import Iterator
@@ -15,23 +14,26 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lib import paths, source, store
+from lib import artifacts, paths, source, store
 from lib.batch.plan import Plan
 from lib.errors import UserError
 from lib.papers import Study
 
-FILE = "inputs.json"
-FAILURE = "failure.json"
+FILE, FAILURE = artifacts.INPUTS, artifacts.FAILURE
+outputs = artifacts.outputs
 PACKAGES = ("matplotlib", "numpy", "pandas", "torch")
 
 
 def cells(path: Path) -> list[dict[str, Any]]:
     """Return the cells of a notebook as its file holds them."""
     try:
-        return [dict(cell) for cell in json.loads(path.read_text())["cells"]]
+        found = [dict(cell) for cell in json.loads(path.read_text())["cells"]]
+        for cell in found:
+            _kept(cell)  # of another shape it is no notebook either
+        return found
     except FileNotFoundError:
         raise UserError(f"There is no notebook {path}; restore it from the repository.") from None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{path} is not a notebook; restore it from the repository.") from None
 
 
@@ -40,6 +42,11 @@ def code(cell: dict[str, Any]) -> str:
     text = cell.get("source", "")
     lines = (text if isinstance(text, str) else "".join(text)).splitlines()
     return "\n".join("" if line.startswith(("%", "!")) else line for line in lines)
+
+
+def _kept(cell: dict[str, Any]) -> tuple[Any, str, Any]:
+    """Return what of a cell makes results: not its outputs."""
+    return cell.get("cell_type"), code(cell), cell.get("metadata", {}).get("tags")
 
 
 def _parts(found: list[dict[str, Any]]) -> set[str]:
@@ -56,16 +63,15 @@ def _parts(found: list[dict[str, Any]]) -> set[str]:
 
 def _digest(content: Any) -> str:
     text = content if isinstance(content, bytes) else json.dumps(content, sort_keys=True).encode()
-    return hashlib.sha256(text).hexdigest()[:16]
+    return artifacts.digest(text)
 
 
 def of(study: Study, plan: Plan) -> dict[str, str]:
     """Return a short hash for every input of an artifact, by a name that people can read."""
     notebook = cells(paths.notebook(study.artifact))
-    kept = [(c.get("cell_type"), code(c), c.get("metadata", {}).get("tags")) for c in notebook]
     jobs = [(job.label, job.recipe.key, [p.key for p in job.protocols]) for job in study.jobs]
     found = {
-        "the notebook": _digest(kept),
+        "the notebook": _digest([_kept(cell) for cell in notebook]),
         "the parameters": _digest([study.preset.name, study.seeds, dict(study.overrides)]),
         "the networks it asks for": _digest(jobs),
         "Python": platform.python_version(),
@@ -87,17 +93,6 @@ def _run(key: str, protocols: list[str]) -> str:
     return _digest([_digest(f.read_bytes()) if f else "" for f in found])
 
 
-def outputs(folder: Path) -> dict[str, str]:
-    """Return a short hash of every result file in the folder of an artifact."""
-    files = sorted(f for f in folder.iterdir() if f.is_file()) if folder.is_dir() else []
-    beside = (FILE, FAILURE)
-    return {
-        f.name: _digest(f.read_bytes())
-        for f in files
-        if f.name not in beside and not f.name.startswith(".") and ".failed." not in f.name
-    }
-
-
 def changes(study: Study, plan: Plan) -> Iterator[str]:
     """Yield why the results of an artifact are not current, nothing if they are."""
     record = store.read_json(study.folder / FILE)
@@ -106,7 +101,11 @@ def changes(study: Study, plan: Plan) -> Iterator[str]:
         return
     if (study.folder / FAILURE).is_file():
         yield "the last attempt failed"
-    then, now = record.get("inputs", {}), of(study, plan)
+    then, made_then = record.get("inputs"), artifacts.recorded(study.folder)
+    if not isinstance(then, dict) or not made_then:
+        yield f"{FILE} of the results is damaged"
+        return
+    now, made = of(study, plan), outputs(study.folder)
     for name in sorted(then.keys() | now.keys()):
         if name not in then:
             yield f"{name} is new"
@@ -114,7 +113,6 @@ def changes(study: Study, plan: Plan) -> Iterator[str]:
             yield f"{name} is gone"
         elif then[name] != now[name]:
             yield f"{name} has changed"
-    made = outputs(study.folder)
-    for name, digest in record.get("outputs", {}).items():
+    for name, digest in made_then.items():
         if made.get(name) != digest:
             yield f"{name} of the results has been {'edited' if name in made else 'removed'}"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lib import paths, store
+from lib import artifacts, paths, store
 from lib.batch import execute, inputs, pool
 from lib.batch.plan import Plan
 from lib.errors import UserError
@@ -157,15 +157,15 @@ class Execution:
         folder, name = self.study.folder, self.study.name
         folder.mkdir(parents=True, exist_ok=True)
         (self.stage / "partial.ipynb").rename(self._made / f"{name}.ipynb")
-        before = store.read_json(folder / inputs.FILE).get("outputs", {})
+        before = (artifacts.recorded(folder) or {}).keys() & inputs.outputs(folder).keys()
         (folder / inputs.FILE).unlink(missing_ok=True)
         made = sorted(f for f in self._made.iterdir() if f.is_file())
         for file in made:
             store.write_bytes(folder / file.name, file.read_bytes())
-        gone = set(before) - {file.name for file in made}
+        gone = before - {file.name for file in made}
         failed = {inputs.FAILURE, f"{name}.failed.ipynb"}
         for old in gone | failed:
-            (folder / Path(old).name).unlink(missing_ok=True)
+            (folder / old).unlink(missing_ok=True)
         record = {"seconds": round(seconds, 1), "inputs": self.inputs}
         store.write_json(folder / inputs.FILE, record | {"outputs": inputs.outputs(folder)})
 

@@ -37,9 +37,13 @@ def build(folder: Path, code: str | None = None) -> list[Entry]:
         "tones": TONES,
     }
     for name, template in (("index.html", "page.html.j2"), ("RESULTS.md", "page.md.j2")):
-        store.write_text(folder / name, render(template, **values))
-    store.write_text(folder / "summary.csv", summary(entries).to_csv(index=False))
+        _put(folder / name, render(template, **values))
+    _put(folder / "summary.csv", summary(entries).to_csv(index=False))
     return entries
+
+
+def _put(path: Path, text: str) -> None:
+    store.write_text(path, text.encode(errors="replace").decode())  # half a character has no UTF-8
 
 
 def render(template: str, **values: object) -> str:

@@ -53,9 +53,12 @@ def verdicts(found: Found) -> str:
     for name in names:
         cells = []
         for entries in found.values():
-            entry = next((e for e in entries if e.artifact == name), None)
-            cells.append(cell(f"failed, {entry.verdicts}" if entry.failure else entry.verdicts)
-                         if entry else "")  # fmt: skip
+            told = ""
+            for e in entries:
+                if e.artifact == name:
+                    marks = ("failed" if e.failure else "", "edited" if e.edited else "")
+                    told = ", ".join(filter(None, (*marks, e.verdicts)))
+            cells.append(told)
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

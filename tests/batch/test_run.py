@@ -91,6 +91,29 @@ def test_a_removed_result_is_made_again(suite):
         assert (suite.results / "local/ci/tiny/two" / name).is_file()
 
 
+def test_the_report_of_other_artifacts_does_not_publish_an_edited_result(suite):
+    suite()
+    claims = next(suite.results.rglob("tiny/one/claims.csv"))
+    before = claims.read_text()
+    claims.write_text(before + "\n")
+    assert suite("tiny/two") == 0
+    summary = (claims.parents[2] / "summary.csv").read_text()
+    assert "tiny/one,edited: claims.csv,,0,0,0,0,0" in summary
+    suite.fault()
+    assert suite("tiny/one") == 0 and suite.calls == ["tiny/one "]
+    assert claims.read_text() == before
+
+
+@pytest.mark.parametrize("content", ["[]", '{"outputs": [3], "inputs": 4, "seconds": "x"}', "{}"])
+def test_a_damaged_note_of_a_batch_is_no_more_than_a_reason_to_execute_again(suite, content):
+    suite("tiny/two")
+    note = next(suite.results.rglob("tiny/two/inputs.json"))
+    note.write_text(content)
+    suite.fault()
+    assert suite("tiny/two") == 0 and suite.calls == ["tiny/two "]
+    assert suite("tiny/two") == 0 and suite.calls == ["tiny/two "]
+
+
 def test_a_removed_evaluation_is_made_again_without_training(suite):
     suite()
     home = suite.results / "runs" / networks()["smart"]
