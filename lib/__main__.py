@@ -167,18 +167,18 @@ def report(words: argparse.Namespace) -> int:
     from lib.report import readme
     from lib.runs import code_fingerprint
 
+    if words.preset and "-custom-" not in words.preset:
+        preset(words.preset)
     home = paths.home("")
-    stores = {paths.runs(), paths.records(), paths.RESULTS / "local"}
-    made = {p.parents[2] for p in home.glob("*/*/*/run.json")} - stores
-    if words.preset:
-        if "-custom-" not in words.preset:
-            preset(words.preset)
-        made = {paths.home(words.preset)} & made
+    made = reports.build_all(home, code_fingerprint(), words.preset or "")
     if not made and not words.readme:
         raise UserError(f"There are no such results in {home}; ./run_all.sh makes them.")
-    for folder in sorted(made):
-        entries = reports.build(folder, code_fingerprint())
+    for folder, entries in made.items():
         print(f"{folder / 'index.html'}: {len(entries)} artifacts")
+        for one in reports.edited(entries):
+            print(f"  edited since, not published: {one}")
+    if made:
+        print(f"{home / 'index.html'}: all of them")
     if words.readme:
         readme.fill(paths.ROOT / "README.md", code_fingerprint())
         print("README.md: generated parts rewritten")

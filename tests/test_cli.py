@@ -144,13 +144,17 @@ def test_report_rebuilds_every_folder_of_results(results, monkeypatch, capsys):
         (results / "local" / name).mkdir(parents=True)
         (results / "local" / name / "run.json").write_text("{}")
     (results / "runs/0123456789abcdef/evaluations").mkdir(parents=True)
+    noted = results / "local/ci/smart/fig5_fgsm/inputs.json"
+    noted.write_text('{"outputs": {"claims.csv": "0"}}')
     asked = []
     monkeypatch.setattr(readme, "fill", lambda path, code: asked.append(path))
     assert main(["report", "--readme"]) == 0
     assert asked == [paths.ROOT / "README.md"]
+    assert "not published: smart/fig5_fgsm (claims.csv, run.json)" in capsys.readouterr().out
     for preset in ("quick", "ci"):
         assert (results / "local" / preset / "index.html").is_file()
     assert not (results / "runs/index.html").exists()
+    assert "quick/index.html" in (results / "local/index.html").read_text()
 
 
 def test_report_touches_what_the_repository_keeps_only_where_that_is_asked_for(
@@ -161,10 +165,11 @@ def test_report_touches_what_the_repository_keeps_only_where_that_is_asked_for(
         (results / name).mkdir(parents=True)
         (results / name / "run.json").write_text("{}")
     assert main(["report"]) == 0
-    made = {results / "local/quick/index.html"}
+    made = {results / "local/quick/index.html", results / "local/index.html"}
     assert set(results.rglob("index.html")) == made
     assert main(["report", "--record"]) == 0
-    assert set(results.rglob("index.html")) == made | {results / "quick/index.html"}
+    made |= {results / "quick/index.html", results / "index.html"}
+    assert set(results.rglob("index.html")) == made
 
 
 def test_errors_that_nobody_can_mend_keep_their_traceback(monkeypatch):

@@ -1,8 +1,11 @@
 """The report: the same files give the same pages, every link leads somewhere, nothing is hidden."""
 
 import json
+import re
+import shutil
 from html.parser import HTMLParser
 
+import mistune
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -48,6 +51,11 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
     max_leaves=6,
 )
+UNTRUSTED = st.lists(
+    st.sampled_from([*"ab1 <>&;#`*_~$[]()!:/\\|.-+=\"'{}^\n", "http://a.b", "www.a.b", "<script>"])
+    | st.sampled_from(["&lt;", "](x)", "]: x", "1. ", "- ", "`c`"]),
+    max_size=12,
+).map("".join)
 
 
 def note(home):
@@ -116,8 +124,8 @@ def test_claims_tables_and_conditions_are_shown_escaped(folder):
     html, text = ((folder / name).read_text() for name in ("index.html", "RESULTS.md"))
     assert "SMART &lt;b&gt; &amp; more | than that" in html
     assert "SMART &lt;i&gt;" in html and "<td>1.5</td>" in html
-    assert "SMART <b> & more \\| than that" in text
-    assert "<th>a|b</th>" in html
+    assert "SMART &lt;b> & more \\| than that" in text and "| SMART &lt;i> | 1.5 |" in text
+    assert "<th>a|b</th>" in html and "| method | a\\|b |" in text
     for shown in (html, text):
         assert "digits, resnet18 of width 8, 3 epochs, 32 training images, n = 600" in shown
         assert "./run_all.sh smart/fig5_fgsm" in shown and "61 s in all" in shown
@@ -182,6 +190,17 @@ def test_damaged_claims_are_said_and_break_nothing(folder, content):
 def test_an_empty_folder_has_a_page_too(tmp_path):
     assert report.build(tmp_path / "quick", "new") == []
     assert "no results in this folder yet" in (tmp_path / "quick/index.html").read_text()
+
+
+def test_the_readme_shows_each_highlight_from_the_best_preset_that_has_it(folder, monkeypatch):
+    better = folder.parent / "cifar/smart/fig5_fgsm"
+    shutil.copytree(folder / "smart/fig5_fgsm", better)
+    found = {name: report.collect(folder.parent / name, "new") for name in ("cifar", "quick")}
+    monkeypatch.setattr(readme, "HIGHLIGHTS", ("smart/table2_comparison", "smart/fig5_fgsm"))
+    text = readme.results(found)
+    assert text.index("results/quick/RESULTS.md#smart-table2") < text.index("![Title of")
+    assert "![Title of smart/fig5_fgsm](results/cifar/smart/fig5_fgsm/figure.png)" in text
+    assert "results/quick/smart/fig5_fgsm" not in text
 
 
 def test_the_readme_shows_nothing_but_highlights_and_all_where_there_are_none(folder, monkeypatch):
@@ -309,3 +328,82 @@ def test_any_json_in_any_file_leaves_report_and_plan_running(folder, data):
         assert list(inputs.changes(study, made))
         assert "Title of smart/table2_comparison" in shown(folder)
         path.write_bytes(before) if before else path.unlink()
+
+
+@settings(max_examples=200, deadline=None)
+@given(UNTRUSTED)
+def test_text_from_results_never_becomes_markup_but_code(text):
+    plain = "".join(part for part in report.SPAN.split(" ".join(text.split())))
+    render = mistune.create_markdown(
+        escape=False, plugins=["table", "strikethrough", "url", "math"]
+    )
+    rest = {"p", "blockquote", "h2", "table", "thead", "tbody", "tr", "th", "td"}
+    paragraphs = Page(
+        render(f"> {report.line(text)}\n\n{report.line(text)}\n\n## x {report.line(text)} y\n")
+    )
+    table = Page(render(f"| x |\n|---|\n| x {report.cell(text)} y |\n"))
+    page = Page(f"<p>{report.html(text)}</p>")
+    for made, said in (
+        (paragraphs, f"{plain}{plain}x{plain}y"),
+        (table, f"xx{plain}y"),
+        (page, plain),
+    ):
+        assert made.tags - rest <= {"code"}
+        flat, wanted = ("".join(t.split()).replace("\\|", "|") for t in ("".join(made.text), said))
+        assert flat == wanted
+
+
+def test_code_in_text_is_shown_as_code(folder):
+    path = folder / "smart/fig5_fgsm/claims.csv"
+    claims.to_csv(claims.table([claims.share("a", "Asked by `--set <x>`", 1, 1)]), path)
+    note(path.parent)
+    text = shown(folder)
+    assert "Asked by <code>--set &lt;x&gt;</code>" in text and "| Asked by `--set <x>` |" in text
+
+
+def test_the_verdict_stands_first_in_every_row_of_claims(folder):
+    report.build(folder, "new")
+    rows = (folder / "index.html").read_text().split('<tr id="smart-')[1:]
+    assert len(rows) == 4
+    for row in rows:
+        first = row.split("</td>")[0]
+        assert any(verdict in first for verdict in claims.VERDICTS)
+        assert row.split("</tr>")[0].count("data-label=") == 4  # what a card says beside its values
+    style, printed = (folder / "index.html").read_text().split("@media print")
+    assert "content: attr(data-label)" in style
+    assert re.search(r"\btr\b[^{}]*\{ break-inside: avoid; \}", printed)
+    text = (folder / "RESULTS.md").read_text()
+    assert "| verdict | claim |" in text and "| reproduced | Parameters |" in text
+
+
+def test_the_page_over_all_presets_shows_what_each_has_lacks_and_changed(folder):
+    custom = folder.parent / "quick-custom-abc123"
+    shutil.copytree(folder / "smart/fig5_fgsm", custom / "smart/fig5_fgsm")
+    record = json.loads((custom / "smart/fig5_fgsm/run.json").read_text())
+    record["overrides"] = {"train.epochs": 3, "method.loop": "released"}
+    (custom / "smart/fig5_fgsm/run.json").write_text(json.dumps(record))
+    note(custom / "smart/fig5_fgsm")
+    for store in ("runs/0123456789abcdef/evaluations", "records/0123456789abcdef/evaluations"):
+        (folder.parent / store).mkdir(parents=True)
+        (folder.parent / store / "run.json").write_text("{}")
+    own = folder.parent / "local/quick"
+    shutil.copytree(folder, own)
+    assert {f.name: len(es) for f, es in report.build_all(folder.parent, "new").items()} == {
+        "quick": 2,
+        "quick-custom-abc123": 1,
+    }
+    html, text = ((folder.parent / name).read_text() for name in ("index.html", "RESULTS.md"))
+    page = Page(html)
+    assert not page.open
+    assert "quick/index.html#smart-fig5_fgsm" in page.links
+    assert "quick-custom-abc123/index.html#smart-fig5_fgsm" in page.links
+    assert all((folder.parent / link.split("#")[0]).is_file() for link in page.links[1:])
+    assert "(quick/RESULTS.md#smart-fig5_fgsm) | 2 | 1 | 1 | 0 | 0 | 61 | done |" in text
+    for shown in (html, text, *(path.read_text() for path in pages_of(custom))):
+        assert "train.epochs=3, method.loop=released" in shown
+    for shown in (html, text):
+        assert shown.count("Lacks") == 1 and "audit/published" in shown
+    assert not (own.parent / "index.html").exists()
+    report.build_all(own.parent, "new")
+    assert "quick/index.html#smart-fig5_fgsm" in (own.parent / "index.html").read_text()
+    assert "--record" not in (own / "RESULTS.md").read_text()

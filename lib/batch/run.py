@@ -204,6 +204,8 @@ def _summarise(
             rows.append((name, verdicts, f"{outcome.seconds:.1f}", "done"))
     say(display.table(("artifact", "verdicts", "seconds", "status"), rows))
     say(f"\nReport: {shown(home / 'index.html')}")
+    if edited := "; ".join(report.edited(entries.values())):
+        say(f"Edited since: {edited}; not published.")
     if stale := sum(need.stale for need in made.needs.values()):
         say(f"Stale: {stale} networks were made by other code than today's, see --why and --fresh.")
     failed = [task for task in tasks if ended[task.name].reason]

@@ -15,14 +15,14 @@ from lib.report.collect import Entry, collect, title
 
 REGION = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SHOWN = ("paper", "cifar", "quick")  # the presets whose results are evidence, the best first
-# what the README shows of them; the report has everything
+# what the README shows, each from the best preset that has it; the reports have everything
 HIGHLIGHTS = (
+    "audit/observations",
     "smart/fig1_pareto",
-    "smart/table2_comparison",
-    "float/fig7_oat_pgdat",
     "float/table1_variants",
-    "float/fig10_other_attacks",
+    "float/fig7_oat_pgdat",
 )
+NOTHING = "There are no results yet; `./run_all.sh` makes them."
 
 Found = dict[str, list[Entry]]
 
@@ -30,9 +30,9 @@ Found = dict[str, list[Entry]]
 def fill(readme: Path, code: str) -> None:
     """Rewrite the generated regions of a README, and nothing else of it."""
     try:
-        text = readme.read_text()
-    except OSError as error:
-        raise UserError(f"Cannot read {readme} ({error.strerror}); restore it.") from error
+        text = readme.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(f"Cannot read {readme} ({error}); restore it.") from error
     found = {p: collect(paths.RESULTS / p, code) for p in SHOWN if p in PRESETS}
     found = {preset: entries for preset, entries in found.items() if entries}
 
@@ -46,9 +46,9 @@ def fill(readme: Path, code: str) -> None:
 def verdicts(found: Found) -> str:
     """Return the verdicts of every artifact under each preset."""
     if not found:
-        return "There are no results yet; `./run_all.sh` makes them."
+        return NOTHING
     names = [n for n in ARTIFACTS if any(n == e.artifact for es in found.values() for e in es)]
-    links = (f"[{p}]({_home(p)}/RESULTS.md)" for p in found)
+    links = (f"[{p}](results/{p}/RESULTS.md)" for p in found)
     lines = [f"| artifact | {' | '.join(links)} |", "|---" * (len(found) + 1) + "|"]
     for name in names:
         cells = []
@@ -64,11 +64,13 @@ def verdicts(found: Found) -> str:
 
 
 def results(found: Found) -> str:
-    """Return the highlights of the best preset that has any, or all it has."""
-    for preset, entries in found.items():
-        chosen = [entry for entry in entries if entry.artifact in HIGHLIGHTS] or entries
-        return render("readme.md.j2", preset=preset, entries=chosen, home=_home(preset))
-    return "There are no results yet; `./run_all.sh` makes them."
+    """Return the highlights, each from the best preset that has it; without any, what there is."""
+    shown = []
+    for name in HIGHLIGHTS:
+        mine = [(p, e) for p, entries in found.items() for e in entries if e.artifact == name]
+        shown += mine[:1]
+    shown = shown or [(preset, e) for preset, entries in found.items() for e in entries]
+    return render("readme.md.j2", shown=shown) if shown else NOTHING
 
 
 def artifacts(found: Found) -> str:
@@ -79,10 +81,6 @@ def artifacts(found: Found) -> str:
         where = notebook.relative_to(paths.NOTEBOOKS.parent).as_posix()
         lines.append(f"| [{name}]({where}) | {cell(title(notebook))} | `./run_all.sh {name}` |")
     return "\n".join(lines)
-
-
-def _home(preset: str) -> str:
-    return f"results/{preset}"
 
 
 REGIONS: dict[str, Callable[[Found], str]] = {f.__name__: f for f in (verdicts, results, artifacts)}

@@ -91,12 +91,13 @@ def test_a_removed_result_is_made_again(suite):
         assert (suite.results / "local/ci/tiny/two" / name).is_file()
 
 
-def test_the_report_of_other_artifacts_does_not_publish_an_edited_result(suite):
+def test_the_report_of_other_artifacts_does_not_publish_an_edited_result(suite, capsys):
     suite()
     claims = next(suite.results.rglob("tiny/one/claims.csv"))
     before = claims.read_text()
     claims.write_text(before + "\n")
     assert suite("tiny/two") == 0
+    assert "Edited since: tiny/one (claims.csv)" in capsys.readouterr().out
     summary = (claims.parents[2] / "summary.csv").read_text()
     assert "tiny/one,edited: claims.csv,,0,0,0,0,0" in summary
     suite.fault()
@@ -352,3 +353,13 @@ def test_why_explains_what_is_missing_then_current_then_changed(suite, capsys):
     assert "notebook: lib/evaluate is new" in shown
     assert "notebook: metrics.csv of the results has been edited" in shown
     assert "so: execute the notebook" in shown
+
+
+@pytest.mark.parametrize(
+    "content", ['{"cells": [{"source": [3]}]}', '{"cells": [{"metadata": []}]}', "[]", "\0"]
+)
+def test_a_notebook_of_another_shape_is_one_sentence(suite, capsys, content):
+    (suite.notebooks / "tiny/two.ipynb").write_text(content)
+    assert suite("tiny/two") == 2
+    shown = capsys.readouterr().err
+    assert "is not a notebook; restore it" in shown and shown.count("\n") == 1
