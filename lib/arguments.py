@@ -50,12 +50,8 @@ def parser() -> Parser:
     p = command("status", "Show the runs of the store: finished, unfinished, damaged, stale.")
     p.add_argument("--preset", help="only the runs that this preset asks for")
     p.add_argument("--seeds", default="0", help="with these seeds, as in 0,1,2")
-    p = command(
-        "verify", "Train the first epoch of runs again: do they come out alike?"
-    )
-    p.add_argument(
-        "key", nargs="*", help="keys of runs; without any, all stale ones"
-    )
+    p = command("verify", "Train the first epoch of runs again: do they come out alike?")
+    p.add_argument("key", nargs="*", help="keys of runs; without any, all stale ones")
     p = command("cost", "Count parameters, operations and bytes of a network.")
     p.add_argument("--method", required=True)
     p.add_argument("--backbone", required=True)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lib import artifacts, claims, paths, report
+from lib import artifacts, claims, paths, report, store
 from lib.batch import inputs, plan
 from lib.papers import ARTIFACTS
 from lib.recipe import Data, Model, Plain, Recipe, Train
@@ -221,11 +221,40 @@ def test_the_readme_changes_between_its_marks_only(folder, tmp_path, monkeypatch
     readme.fill(path, "new")
     text = path.read_text()
     assert text.startswith("# Before\n") and text.endswith("in a line\n") and "outdated" not in text
-    assert "| smart/fig5_fgsm | 1 reproduced, 1 partly |" in text
+    assert "| 1 / 1 / 0 / 0 |" in text and "| [quick](results/quick/RESULTS.md) |" in text
     assert "![Title of smart/fig5_fgsm](results/quick/smart/fig5_fgsm/figure.png)" in text
-    assert "| `./run_all.sh smart/fig3_bn_statistics` |" in text
+    assert "| `smart/fig3_bn_statistics` | [SMART, Figure 3b" in text
     readme.fill(path, "new")
     assert path.read_text() == text
+
+
+def test_the_readme_leads_with_a_finding_and_what_is_not_judged_of_it(folder, monkeypatch):
+    monkeypatch.setattr(readme, "FINDING", "smart/fig5_fgsm")
+    found = {"quick": report.collect(folder, "new")}
+    text = readme.finding(found)
+    assert "![Title of smart/fig5_fgsm](results/quick/smart/fig5_fgsm/figure.png)" in text
+    claims = found["quick"][[e.artifact for e in found["quick"]].index("smart/fig5_fgsm")].claims
+    for claim in claims:
+        (row,) = [x for x in text.splitlines() if x.startswith(f"- **{claim['verdict']}**")]
+        assert report.line(claim["claim"]) in row and claim["difference"] in row
+    assert readme.finding({}) == readme.NOTHING
+
+
+def test_the_readme_says_what_recorded_runs_took_on_each_machine(folder):
+    home = folder / "smart/fig5_fgsm"
+    keys = list(json.loads((home / "run.json").read_text())["runs"])
+    took = [("A", 3600, 1e9), ("A", 1800, 2.5e9), ("B", 7200, 1e9)]
+    for key, (machine, seconds, memory) in zip("xyz", took, strict=True):
+        record = {"device": machine, "seconds": seconds, "peak_memory_bytes": memory}
+        store.write_json(paths.records() / key / "run.json", record)
+        store.write_json(paths.records() / key / "evaluations/p.json", {"seconds": 360})
+    content = json.loads((home / "run.json").read_text()) | {"runs": {key: {} for key in "xyz"}}
+    assert keys and not set(keys) & set("xyz")
+    store.write_json(home / "run.json", content)
+    (home / "inputs.json").unlink(missing_ok=True)
+    lines = readme.resources({"quick": report.collect(folder, "new")}).splitlines()
+    assert "| quick | A | 2 | 1.5 | 0.2 | 2.5 |" in lines
+    assert "| quick | B | 1 | 2.0 | 0.1 | 1.0 |" in lines
 
 
 def shown(folder):
@@ -233,7 +262,7 @@ def shown(folder):
     report.build(folder, "new")
     pages = [path.read_text() for path in (folder, folder.parent) for path in pages_of(path)]
     found = {"quick": report.collect(folder, "new")}
-    return "\n".join([*pages, readme.verdicts(found), readme.results(found)])
+    return "\n".join([*pages, readme.artifacts(found), readme.results(found)])
 
 
 def pages_of(folder):
@@ -267,7 +296,7 @@ def test_an_edited_file_is_not_published_and_its_name_is(folder, artifact, name,
     if name == "claims.csv":
         frame = pd.read_csv(folder / "summary.csv").set_index("artifact")
         assert frame.loc[artifact, ["claims", "reproduced"]].tolist() == [0, 0]
-        assert f"| {artifact} | edited |" in after
+        assert "| edited |" in after
 
 
 def test_a_file_that_no_batch_made_is_not_published(folder):
@@ -383,9 +412,9 @@ def test_the_page_over_all_presets_shows_what_each_has_lacks_and_changed(folder)
     record["overrides"] = {"train.epochs": 3, "method.loop": "released"}
     (custom / "smart/fig5_fgsm/run.json").write_text(json.dumps(record))
     note(custom / "smart/fig5_fgsm")
-    for store in ("runs/0123456789abcdef/evaluations", "records/0123456789abcdef/evaluations"):
-        (folder.parent / store).mkdir(parents=True)
-        (folder.parent / store / "run.json").write_text("{}")
+    for place in ("runs/0123456789abcdef/evaluations", "records/0123456789abcdef/evaluations"):
+        (folder.parent / place).mkdir(parents=True)
+        (folder.parent / place / "run.json").write_text("{}")
     own = folder.parent / "local/quick"
     shutil.copytree(folder, own)
     assert {f.name: len(es) for f, es in report.build_all(folder.parent, "new").items()} == {
