@@ -174,6 +174,7 @@ def evaluate(
             **marks(run, protocol.weights),
         }
         path = store.evaluations(run.recipe.key, protocol.key)[0]
+        store.set_aside_damaged(path)
         with _Partial(path, known) as partial:
             model = run.model(protocol.weights)
             hits = correct(model, images, protocol, on_progress, partial.found, partial.keep)
@@ -265,6 +266,7 @@ class _Partial:
         self.started = self.saved = time.perf_counter()
         self.found: list[bool] = []
         self.earlier = 0.0
+        store.set_aside_damaged(self.path)
         past = store.read_signed(self.path)
         if past and all(past.get(name) == mark for name, mark in self.marks.items()):
             self.found = unpack(past["bits"], past["n"])

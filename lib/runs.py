@@ -71,8 +71,10 @@ class Run:
         """Return the trained network in evaluation mode on the current device."""
         path = self.folder / store.WEIGHTS[choose("weights", which, store.WEIGHTS)]
         if not path.is_file():
-            why = "made without validation" if self.has_weights else "a record without weights"
-            raise UserError(f"Run {self.key} is {why}; train it anew with --fresh to get {path}.")
+            why = "was made without validation; set train.validate_every to keep the best weights"
+            if not self.has_weights:
+                why = f"is a record without weights; train it anew with --fresh to get {path}"
+            raise UserError(f"Run {self.key} {why}.")
         model = build(self.recipe)
         model.load_state_dict(load_file(path, device=str(device.device())))
         return model.eval()

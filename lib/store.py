@@ -185,19 +185,18 @@ def signed(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_signed(path: Path) -> dict[str, Any] | None:
-    """Return the content of a signed file, None if it is absent or damaged.
-
-    A damaged one is set aside, but in the records, which only `--record` changes.
-    """
+    """Return the content of a signed file, None if it is absent or damaged; change nothing."""
     try:
         content = parse(path)
-        if content.pop("sha256", None) == _digest(content):
-            return content
+        return content if content.pop("sha256", None) == _digest(content) else None
     except (ValueError, RecursionError):
-        pass
-    if os.path.lexists(path) and not path.is_relative_to(paths.records()):
+        return None
+
+
+def set_aside_damaged(path: Path) -> None:
+    """Move a signed file aside if it is damaged, before another one takes its place."""
+    if os.path.lexists(path) and read_signed(path) is None:
         quarantine(path)
-    return None
 
 
 def _digest(content: dict[str, Any]) -> str:

@@ -137,6 +137,7 @@ def test_a_doctored_record_is_measured_anew():
     content = json.loads(path.read_text())
     content["correct"] = 40
     path.write_text(json.dumps(content))
+    assert not evaluated(run, Protocol(images=40)) and path.exists()  # planning changes nothing
     assert evaluate.evaluate(run, Protocol(images=40))["correct"] == record["correct"]
     assert len(list(path.parent.glob("*.damaged-1"))) == 1
 

@@ -57,15 +57,10 @@ def test_whatever_is_wrong_with_a_json_file_is_one_outcome(tmp_path, content, wo
     with pytest.raises(ValueError, match=words):
         store.parse(path)
     assert store.read_json(path) == {}
-    assert store.read_signed(path) is None and not path.exists()
+    assert store.read_signed(path) is None and path.exists() == (content is not None)
+    store.set_aside_damaged(path)
+    assert not path.exists()
     assert path.with_name("a.json.damaged-1").exists() == (content is not None)
-
-
-def test_a_damaged_file_of_the_records_is_not_read_and_stays(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    path = paths.records() / "0" / "a.json"
-    store.write_text(path, "{")
-    assert store.read_signed(path) is None and path.read_text() == "{"
 
 
 def test_own_runs_come_before_records_and_both_before_what_lacks_weights(tmp_path, monkeypatch):
@@ -121,12 +116,15 @@ def test_quarantine_moves_aside_and_numbers(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_changed_record_is_set_aside_and_not_read(tmp_path):
+def test_a_changed_record_is_not_read_and_set_aside_where_that_is_asked_for(tmp_path):
     path = tmp_path / "r.json"
     store.write_json(path, store.signed({"n": 10, "correct": 7}))
     assert store.read_signed(path) == {"n": 10, "correct": 7}
+    store.set_aside_damaged(path)
+    assert path.exists()
     path.write_text(path.read_text().replace('"correct": 7', '"correct": 9'))
-    assert store.read_signed(path) is None
+    assert store.read_signed(path) is None and path.exists()
+    store.set_aside_damaged(path)
     assert not path.exists()
     assert (tmp_path / "r.json.damaged-1").exists()
     assert store.read_signed(path) is None

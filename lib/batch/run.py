@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from lib import data, device, paths, report, runs, store
 from lib.batch import display, effort, inputs, notebooks, plan, pool
 from lib.errors import UserError, check_range
+from lib.recipe import Recipe
 
 TIMEOUT = 1800.0  # seconds for one notebook; its networks are trained before it starts
 GPU_JOBS = 4  # networks that share one GPU
@@ -53,7 +54,8 @@ def execute(options: Options) -> int:
     due = [name for name in due if name not in skipped]
     jobs = {} if options.records else {k: n for k, n in made.needs.items() if not n.done}
     _require_writable(paths.runs())
-    _require_data(jobs.values())
+    timed = [recipe for name in due for recipe in made.studies[name].timed.values()]
+    _require_data([*(need.recipe for need in jobs.values()), *timed])
     slots = _slots(options)
     with notebooks.staging() as stage:
         tasks = _jobs(options, jobs) + _notebooks(options, made, due, jobs, stage)
@@ -92,6 +94,11 @@ def _unrecorded(made: plan.Plan, due: list[str]) -> dict[str, str]:
             what = need.state if not need.trained else "not evaluated as asked"
             first = f"the first is {need.name}: {what}"
             skipped[name] = f"{len(lacking)} of its runs have no record, {first}"
+            continue
+        for dataset in sorted({r.data.dataset for r in made.studies[name].timed.values()}):
+            if not _is_here(dataset):
+                why = f"its networks are timed on {dataset}, which is not here"
+                skipped[name] = f"{why}; python -m lib data {dataset} fetches it"
     if len(skipped) == len(made.studies):
         raise UserError(
             f"Nothing can be redrawn from records: {next(iter(skipped.values()))}; "
@@ -127,13 +134,20 @@ def _require_writable(folder: Path) -> None:
         ) from error
 
 
-def _require_data(needs: Any) -> None:
-    """Download and check the data sets that jobs read, before any of them starts."""
-    for name in sorted({need.recipe.data.dataset for need in needs}):
-        try:
-            for split in ("train", "test"):
-                data.load(name, split, limit=1)
-        except UserError:
+def _is_here(dataset: str) -> bool:
+    """Return whether a data set can be read as it is."""
+    try:
+        for split in ("train", "test"):
+            data.load(dataset, split, limit=1)
+    except UserError:
+        return False
+    return True
+
+
+def _require_data(recipes: Iterable[Recipe]) -> None:
+    """Download and check the data sets that are read, before any job starts."""
+    for name in sorted({recipe.data.dataset for recipe in recipes}):
+        if not _is_here(name):
             sys.stderr.write(f"Preparing the data set {name}.\n")
             data.prepare(name)
 

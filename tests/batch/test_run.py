@@ -1,5 +1,6 @@
 """Whole batches, with children that are fakes."""
 
+import dataclasses
 import json
 import os
 import re
@@ -277,6 +278,26 @@ def test_from_records_skips_what_has_no_record(suite, capsys):
     shown = capsys.readouterr().out
     assert "skipped: 1 of its runs have no record, the first is smart, seed 0" in shown
     assert suite.calls == ["tiny/none 1"] and "Log" not in shown
+
+
+def test_from_records_skips_what_is_timed_on_images_that_are_not_here(suite, monkeypatch, capsys):
+    plan_two = ARTIFACTS["tiny/two"]
+
+    def timed(preset="quick", seeds=(0,), overrides=None):
+        recipe = next(iter(plan_two(preset, seeds, overrides).recipes.values()))
+        recipe = recipe.override({"data.dataset": "cifar100"})
+        empty = ARTIFACTS["tiny/none"](preset, seeds, overrides)
+        return dataclasses.replace(empty, artifact="tiny/timed", timed={"plain": recipe})
+
+    suite("tiny/two")
+    suite.write("tiny/timed", "from lib import claims")
+    monkeypatch.setitem(ARTIFACTS, "tiny/timed", timed)
+    monkeypatch.setattr(paths, "DATA", suite.home / "no data")
+    suite.fault()
+    assert suite("tiny/two", "tiny/timed", "--from-records") == 0
+    shown = capsys.readouterr().out
+    assert "skipped: its networks are timed on cifar100, which is not here" in shown
+    assert suite.calls == []
 
 
 def test_only_logs_that_were_written_are_named(suite, capsys):
