@@ -159,6 +159,7 @@ class Execution:
         (self.stage / "partial.ipynb").rename(self._made / f"{name}.ipynb")
         before = (artifacts.recorded(folder) or {}).keys() & inputs.outputs(folder).keys()
         (folder / inputs.FILE).unlink(missing_ok=True)
+        noted = inputs.outputs(self._made)  # not the folder's: whatever else lies there is a user's
         made = sorted(f for f in self._made.iterdir() if f.is_file())
         for file in made:
             store.write_bytes(folder / file.name, file.read_bytes())
@@ -166,8 +167,8 @@ class Execution:
         failed = {inputs.FAILURE, f"{name}.failed.ipynb"}
         for old in gone | failed:
             (folder / old).unlink(missing_ok=True)
-        record = {"seconds": round(seconds, 1), "inputs": self.inputs}
-        store.write_json(folder / inputs.FILE, record | {"outputs": inputs.outputs(folder)})
+        record = {"seconds": round(seconds, 1), "inputs": self.inputs, "outputs": noted}
+        store.write_json(folder / inputs.FILE, record)
 
     def _keep_failure(self, reason: str) -> None:
         folder = self.study.folder

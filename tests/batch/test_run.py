@@ -92,6 +92,21 @@ def test_a_removed_result_is_made_again(suite):
         assert (suite.results / "local/ci/tiny/two" / name).is_file()
 
 
+def test_a_file_beside_the_results_is_the_users_and_no_result(suite):
+    suite("tiny/two")
+    home = suite.results / "local/ci/tiny/two"
+    for text in ("mine", "changed"):
+        (home / "notes.txt").write_text(text)
+        assert suite("tiny/two", "--fresh") == 0
+        assert (home / "notes.txt").read_text() == text
+        noted = json.loads((home / "inputs.json").read_text())["outputs"]
+        assert set(noted) == {"metrics.csv", "claims.csv", "run.json", "figure.png", "two.ipynb"}
+    (home / "notes.txt").unlink()
+    suite.fault()
+    assert suite("tiny/two") == 0 and suite.calls == []
+    assert "tiny/two,done," in (home.parents[1] / "summary.csv").read_text()
+
+
 def test_the_report_of_other_artifacts_does_not_publish_an_edited_result(suite, capsys):
     suite()
     claims = next(suite.results.rglob("tiny/one/claims.csv"))
