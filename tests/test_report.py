@@ -251,7 +251,7 @@ def test_the_readme_says_what_recorded_runs_took_on_each_machine(folder):
     content = json.loads((home / "run.json").read_text()) | {"runs": {key: {} for key in "xyz"}}
     assert keys and not set(keys) & set("xyz")
     store.write_json(home / "run.json", content)
-    (home / "inputs.json").unlink(missing_ok=True)
+    note(home)
     lines = readme.resources({"quick": report.collect(folder, "new")}).splitlines()
     assert "| quick | A | 2 | 1.5 | 0.2 | 2.5 |" in lines
     assert "| quick | B | 1 | 2.0 | 0.1 | 1.0 |" in lines
@@ -304,12 +304,36 @@ def test_a_file_that_no_batch_made_is_not_published(folder):
     assert "table2_comparison/figure.png" not in shown(folder)
 
 
-def test_results_without_a_batch_are_shown_as_made_by_hand(folder):
-    (folder / "smart/fig5_fgsm/inputs.json").unlink()
-    text = shown(folder)
-    assert "Made by hand" in text and "fig5_fgsm/figure.png" in text
-    entry = next(e for e in report.collect(folder, "new") if e.artifact == "smart/fig5_fgsm")
+def test_a_users_results_without_a_batch_are_shown_as_made_by_hand(folder):
+    own = folder.parent / "local/quick"
+    shutil.move(folder, own)
+    (own / "smart/fig5_fgsm/inputs.json").unlink()
+    text = shown(own)
+    assert "Made by hand" in text and "fig5_fgsm/figure.png" in text and "--record" not in text
+    assert "| made by hand, 1 / 1 / 0 / 0 |" in text and "1 partly (made by hand), in" in text
+    entry = next(e for e in report.collect(own, "new") if e.artifact == "smart/fig5_fgsm")
     assert entry.status == "made by hand" and entry.counts["reproduced"] == 1
+
+
+def test_no_result_that_the_repository_keeps_is_published_without_the_note_of_a_batch(folder):
+    home = folder / "smart/fig5_fgsm"
+    (home / "inputs.json").unlink()
+    (home / "claims.csv").write_text((home / "claims.csv").read_text().replace("SMART", "EDITED"))
+    text = shown(folder)
+    assert not re.search(r"fig5_fgsm/(figure|metrics|claims|run|fig5)|EDITED|by hand", text)
+    assert "edited: inputs.json" in text and "| edited |" in text
+    assert "./run_all.sh smart/fig5_fgsm --record" in text
+    (named,) = report.edited(report.collect(folder, "new"))
+    assert named.startswith("smart/fig5_fgsm (inputs.json, claims.csv")
+    frame = pd.read_csv(folder / "summary.csv").set_index("artifact")
+    assert frame.loc["smart/fig5_fgsm", ["claims", "reproduced"]].tolist() == [0, 0]
+
+
+def test_a_failure_alone_is_no_edited_result(folder):
+    home = folder / "smart/fig1_pareto"
+    store.write_json(home / "failure.json", {"reason": "a bug"})
+    entry = next(e for e in report.collect(folder, "new") if e.artifact == "smart/fig1_pareto")
+    assert entry.status == "failed: a bug" and report.edited([entry]) == []
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"outputs": 3}', '{"outputs": {}}'])

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from lib import artifacts, claims, store
+from lib import artifacts, claims, paths, store
 from lib.errors import UserError
 from lib.papers import ARTIFACTS
 from lib.recipe import Recipe
@@ -42,7 +42,8 @@ class Entry:
     """One artifact as the report shows it; paths are relative to the results folder.
 
     seconds is what the training of its networks took; edited are the files that differ from what a
-    batch noted of them.
+    batch noted of them. by_hand are a user's own results that no batch noted; among those that the
+    repository keeps, what no batch noted is edited.
     """
 
     artifact: str
@@ -142,6 +143,9 @@ def summary(entries: Iterable[Entry]) -> pd.DataFrame:
 def _entry(name: str, home: Path, folder: Path, code: str) -> Entry:
     kinds = FILES | {"notebook": f"{home.name}.ipynb"}
     noted, made = artifacts.recorded(home), artifacts.outputs(home)
+    own = folder.parent == paths.RESULTS / "local"
+    if noted is None and made and not own:
+        noted = {}
     edited = [] if noted is None else [
         *([] if noted else [artifacts.INPUTS]),
         *(file for file in sorted({*noted, *kinds.values()}) if made.get(file) != noted.get(file)),
@@ -152,7 +156,7 @@ def _entry(name: str, home: Path, folder: Path, code: str) -> Entry:
     frame, wrong = _claims(files.get("claims"))
     table, unreadable = _table(files.get("table"))
     failure, by_hand = _failure(home), noted is None and bool(made)
-    remake = f"`{command}{'' if folder.parent.name == 'local' else ' --record'}`"
+    remake = f"`{command}{'' if own else ' --record'}`"
     notes = [*wrong, *unreadable]
     if failure and made:
         notes.append("The last execution failed; what is shown here is from the one before.")

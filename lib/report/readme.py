@@ -85,8 +85,8 @@ def _verdicts(entries: list[Entry], name: str) -> str:
     for e in entries:
         if e.artifact == name:
             told = [" / ".join(map(str, e.counts.values()))] if e.claims else []
-            marks = [*["failed"] * bool(e.failure), *["edited"] * bool(e.edited)]
-            return ", ".join(marks + told)
+            marks = {"failed": e.failure, "edited": e.edited, "made by hand": e.by_hand}
+            return ", ".join([*(mark for mark, is_so in marks.items() if is_so), *told])
     return ""
 
 
