@@ -441,9 +441,11 @@ def test_the_page_over_all_presets_shows_what_each_has_lacks_and_changed(folder)
         (folder.parent / place / "run.json").write_text("{}")
     own = folder.parent / "local/quick"
     shutil.copytree(folder, own)
+    shutil.copytree(custom, folder.parent / "quick_of_before")
     assert {f.name: len(es) for f, es in report.build_all(folder.parent, "new").items()} == {
         "quick": 2,
         "quick-custom-abc123": 1,
+        "quick_of_before": 1,
     }
     html, text = ((folder.parent / name).read_text() for name in ("index.html", "RESULTS.md"))
     page = Page(html)

@@ -17,6 +17,7 @@ import pandas as pd
 
 from lib import artifacts, claims, paths, store
 from lib.errors import UserError
+from lib.presets import PRESETS
 from lib.papers import ARTIFACTS
 from lib.recipe import Recipe
 
@@ -110,9 +111,9 @@ class Results:
 
     @property
     def lacking(self) -> list[str]:
-        """Return the artifacts that a preset has no results of; changed fields ask for a few."""
+        """Return the artifacts that a preset has no results of, none of a folder that is no preset."""
         there = {entry.artifact for entry in self.entries}
-        return [n for n in ARTIFACTS if n not in there and "-custom-" not in self.name]
+        return [n for n in ARTIFACTS if n not in there and self.name in PRESETS]
 
 
 def collect(folder: Path, code: str) -> list[Entry]:
@@ -130,7 +131,7 @@ def collect(folder: Path, code: str) -> list[Entry]:
 
 
 def summary(entries: Iterable[Entry]) -> pd.DataFrame:
-    """Return the rows of summary.csv."""
+    """Return the rows of summary.csv; seconds is what the training behind an artifact took."""
     rows = []
     for e in entries:
         row: dict[str, Any] = {"artifact": e.artifact, "status": e.status, "seconds": e.seconds}
