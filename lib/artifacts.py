@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import platform
 import re
 import shlex
@@ -33,15 +34,23 @@ def stamp(study: Study, metrics: pd.DataFrame) -> str:
     """Return what every figure below the paper preset carries: preset and numbers of images."""
     if study.preset.name == "paper" and not study.overrides:
         return ""
-    measured = metrics[metrics["metric"].astype(str).str.endswith("_acc")]
-    images = pd.to_numeric(measured["n"]).dropna()
     split = next((p.split for job in study.jobs for p in job.protocols), "test")
-    counts = " or ".join(f"{int(n):,}" for n in sorted(images.unique()))
+    counts = images(metrics)
     n = f", n = {counts} {split} images" if counts else ""
     sets = [recipe.data.dataset for recipe in (*study.recipes.values(), *study.timed.values())]
     named = (s for s in sets if "data.dataset" in study.overrides or s.startswith(FOLDER))
     data = " and ".join(dict.fromkeys(map(short, named))).replace("$", r"\$")  # no formula
     return f"preset {study.results}{', ' if data else ''}{data}{n}"
+
+
+def images(metrics: pd.DataFrame) -> str:
+    """Return on how many images accuracies were measured, as '500 or 2,000', '' without any."""
+    counts = pd.to_numeric(metrics.loc[_accuracies(metrics), "n"], errors="coerce").unique()
+    return " or ".join(f"{int(n):,}" for n in sorted(counts[counts > 0]) if n < math.inf)
+
+
+def _accuracies(metrics: pd.DataFrame) -> pd.Series[bool]:
+    return metrics["metric"].astype(str).str.endswith("_acc")
 
 
 def short(dataset: str) -> str:

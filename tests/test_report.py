@@ -81,8 +81,8 @@ def folder(tmp_path, monkeypatch):
         home.mkdir(parents=True)
         claims.to_csv(claims.table([one, two]), home / "claims.csv")
         counted = {
-            "metric": ["clean_acc", "params", "train_ratio:FLOAT"],
-            "n": [600.0, None, 900.0],
+            "metric": ["clean_acc", "params", "train_ratio:FLOAT", "robust_acc", "robust_acc"],
+            "n": [2000.0, None, 900.0, 500.0, 2000.0],
         }
         pd.DataFrame(counted).to_csv(home / "metrics.csv")
         record = {"artifact": name, "preset": "quick", "seeds": [0], "overrides": {}, "runs": runs}
@@ -127,7 +127,7 @@ def test_claims_tables_and_conditions_are_shown_escaped(folder):
     assert "SMART &lt;b> & more \\| than that" in text and "| SMART &lt;i> | 1.5 |" in text
     assert "<th>a|b</th>" in html and "| method | a\\|b |" in text
     for shown in (html, text):
-        assert "digits, resnet18 of width 8, 3 epochs, 32 training images, n = 600" in shown
+        assert "digits, resnet18 of width 8, 3 epochs, 32 training images, n = 500 or 2,000" in shown
         assert "./run_all.sh smart/fig5_fgsm" in shown and "61 s in all" in shown
         assert "Title of smart/table2_comparison" in shown
         assert "Stale" not in shown and "failed:" not in shown
@@ -286,7 +286,7 @@ def test_an_edited_file_is_not_published_and_its_name_is(folder, artifact, name,
     before = shown(folder)
     assert link in before
     content = path.read_bytes().replace(b"SMART", b"EDITED").replace(b'"a CPU"', b'"EDITED"')
-    content = content.replace(b"600.0", b"7777.0").replace(b"Title", b"EDITED")
+    content = content.replace(b"2000.0", b"7777.0").replace(b"Title", b"EDITED")
     path.unlink() if gone else path.write_bytes(content + b"\n")
     after = shown(folder)
     assert link not in after and "EDITED" not in after and "7,777" not in after

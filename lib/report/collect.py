@@ -6,7 +6,6 @@ damaged costs its artifact a note.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ import pandas as pd
 
 from lib import artifacts, claims, paths, store
 from lib.errors import UserError
-from lib.presets import PRESETS
 from lib.papers import ARTIFACTS
+from lib.presets import PRESETS
 from lib.recipe import Recipe
 
 LIMIT = 4  # distinct values that are spelled out
@@ -301,24 +300,20 @@ def _conditions(runs: list[dict[str, Any]], metrics: Path | None) -> str:
         recipes = []
     if recipes:
         epochs = _few(r.train.epochs for r in recipes)
-        images = (r.data.train_images for r in recipes)
+        sizes = (r.data.train_images for r in recipes)
         widths = (f" of width {r.model.width}" if r.model.width else "" for r in recipes)
         networks = (r.model.backbone + w for r, w in zip(recipes, widths, strict=True))
         parts = [
             _few(artifacts.short(r.data.dataset) for r in recipes),
             _few(networks),
             f"{epochs} {'epoch' if epochs == '1' else 'epochs'}",
-            f"{_few(f'{n:,}' if n else 'all' for n in images)} training images",
+            f"{_few(f'{n:,}' if n else 'all' for n in sizes)} training images",
         ]
     try:
-        rows = pd.read_csv(metrics) if metrics else pd.DataFrame(columns=["metric", "n"])
-        rows = rows[rows["metric"].astype(str).str.endswith("_acc")]  # others count rounds
-        largest = pd.to_numeric(rows["n"], errors="coerce").max()
+        images = artifacts.images(pd.read_csv(metrics)) if metrics else ""
     except (OSError, ValueError, KeyError):
-        largest = math.nan
-    if 0 < largest < math.inf:
-        parts.append(f"n = {int(largest):,}")
-    return ", ".join(parts)
+        images = ""
+    return ", ".join([*parts, f"n = {images}"] if images else parts)
 
 
 def _provenance(record: dict[str, Any], runs: list[dict[str, Any]]) -> list[tuple[str, str]]:
