@@ -91,7 +91,7 @@ def save(
         store.write_text(folder / "table.md", table.to_markdown(index=False) + "\n")
         latex = table.style.hide(axis="index").format(escape="latex").to_latex(hrules=True)
         store.write_text(folder / "table.tex", latex)
-    store.write_json(folder / "run.json", record(study))
+    store.write_json(folder / "run.json", record(study, metrics))
 
 
 def outputs(folder: Path) -> dict[str, str]:
@@ -138,11 +138,19 @@ def png(figure: Figure) -> bytes:
     return small.getvalue()
 
 
-def record(study: Study) -> dict[str, Any]:
-    """Return the provenance of an artifact: command, recipes, and where each run was made."""
-    runs = {}
+def record(study: Study, metrics: pd.DataFrame) -> dict[str, Any]:
+    """Return the provenance of an artifact: command, recipes, and where each run was made.
+
+    Seconds are never read from records: timed_on says where they were measured, which is here.
+    """
+    runs, timed = {}, {}
     for key, recipe in study.recipes.items():
         runs[key] = {"recipe": recipe.to_dict(full=False), **_run_info(key)}
+    if metrics.loc[~_accuracies(metrics), "n"].notna().any():  # rounds of timing
+        from lib import device
+
+        here = device.describe()
+        timed = {"timed_on": {name: here[name] for name in ("device", "threads")}}
     return {
         "artifact": study.artifact,
         "preset": study.preset.name,
@@ -151,6 +159,7 @@ def record(study: Study) -> dict[str, Any]:
         "command": command(study),
         "from_records": any(not r.get("weights", True) for r in runs.values()),
         "runs": runs,
+        **timed,
         "commit": _commit(),
         "python": platform.python_version(),
         "pandas": metadata.version("pandas"),

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lib import artifacts, claims, paths, report, store
+from lib import artifacts, claims, device, paths, report, store
 from lib.errors import UserError
 from lib.papers import smart
 from lib.reference import names, read
@@ -123,7 +123,7 @@ def test_a_note_that_cannot_be_removed_is_one_sentence():
 
 
 def test_the_record_names_the_command_and_every_recipe():
-    record = artifacts.record(STUDY)
+    record = artifacts.record(STUDY, METRICS)
     assert record["command"] == (
         "./run_all.sh smart/table1_mask_density --seeds 0,1 --set train.epochs=3"
     )
@@ -131,6 +131,17 @@ def test_the_record_names_the_command_and_every_recipe():
     assert not record["from_records"] or not any(
         (paths.runs() / key / "weights.safetensors").exists() for key in STUDY.recipes
     )
+
+
+def test_the_record_says_where_times_were_measured_and_only_of_times(monkeypatch):
+    here = {"device": "a CPU", "threads": 3, "torch": "2"}
+    monkeypatch.setattr(device, "describe", lambda: here)
+    rows = [("macs", None), ("clean_acc", 600), ("speed_up", 15)]
+    metrics = pd.DataFrame(rows, columns=["metric", "n"])
+    artifacts.save(STUDY, metrics, CLAIMS)
+    record = store.read_json(STUDY.folder / "run.json")
+    assert record["timed_on"] == {"device": "a CPU", "threads": 3}
+    assert "timed_on" not in artifacts.record(STUDY, metrics[:2])
 
 
 def test_reference_tables_exist_for_the_tables_of_smart():

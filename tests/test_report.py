@@ -127,7 +127,9 @@ def test_claims_tables_and_conditions_are_shown_escaped(folder):
     assert "SMART &lt;b> & more \\| than that" in text and "| SMART &lt;i> | 1.5 |" in text
     assert "<th>a|b</th>" in html and "| method | a\\|b |" in text
     for shown in (html, text):
-        assert "digits, resnet18 of width 8, 3 epochs, 32 training images, n = 500 or 2,000" in shown
+        assert (
+            "digits, resnet18 of width 8, 3 epochs, 32 training images, n = 500 or 2,000" in shown
+        )
         assert "./run_all.sh smart/fig5_fgsm" in shown and "61 s in all" in shown
         assert "Title of smart/table2_comparison" in shown
         assert "Stale" not in shown and "failed:" not in shown
@@ -162,6 +164,22 @@ def test_what_a_reader_must_know_of_the_runs_is_said(folder, change, said):
     assert not entries["smart/table2_comparison"].notes
     for name in ("index.html", "RESULTS.md"):
         assert said in (folder / name).read_text()
+
+
+@pytest.mark.parametrize(("threads", "said"), [(1, "1 thread"), (3, "3 threads")])
+def test_times_are_of_the_machine_that_measured_them_not_of_the_one_that_trained(
+    folder, threads, said
+):
+    path = folder / "smart/fig5_fgsm/run.json"
+    record = json.loads(path.read_text()) | {"timed_on": {"device": "B", "threads": threads}}
+    path.write_text(json.dumps(record))
+    note(path.parent)
+    entries = {e.artifact: dict(e.provenance) for e in report.build(folder, "new")}
+    assert entries["smart/fig5_fgsm"]["Times measured on"] == f"B, {said}"
+    assert entries["smart/fig5_fgsm"]["Trained on"] == "a CPU"
+    assert "Times measured on" not in entries["smart/table2_comparison"]
+    assert f"<dt>Times measured on</dt><dd>B, {said}</dd>" in (folder / "index.html").read_text()
+    assert f"Times measured on: B, {said};" in (folder / "RESULTS.md").read_text()
 
 
 def test_a_failure_shows_beside_the_results_of_the_time_before(folder):

@@ -29,8 +29,9 @@ FILES = {
 }
 RECORD = {  # what run.json holds; anything may be absent or null
     **dict.fromkeys(("command", "commit", "preset", "python", "pandas", "matplotlib"), str),
-    **{"written": str, "seeds": list, "overrides": dict, "runs": dict},
+    **{"written": str, "seeds": list, "overrides": dict, "runs": dict, "timed_on": dict},
 }
+TIMED = {"device": str, "threads": int}
 RUN = {
     **dict.fromkeys(("code", "commit", "device", "precision", "torch"), str),
     **{"recipe": dict, "threads": int, "seconds": int | float, "weights": bool, "dirty": bool},
@@ -110,7 +111,7 @@ class Results:
 
     @property
     def lacking(self) -> list[str]:
-        """Return the artifacts that a preset has no results of, none of a folder that is no preset."""
+        """Return what a preset has no results of; nothing of a folder that is no preset's."""
         there = {entry.artifact for entry in self.entries}
         return [n for n in ARTIFACTS if n not in there and self.name in PRESETS]
 
@@ -214,6 +215,7 @@ def _record(path: Path) -> dict[str, Any]:
     items = [one for v in values for one in (v if isinstance(v, list) else [v])]
     whole = (
         _fits(found, RECORD)
+        and _fits(found.get("timed_on") or {}, TIMED)
         and not any(isinstance(one, dict | list) for one in [*items, *(seeds or ())])
         and all(KEY.fullmatch(key) and _fits(run, RUN) for key, run in (runs or {}).items())
         and all(0 <= (run.get("seconds") or 0) < 2**53 for run in (runs or {}).values())
@@ -321,7 +323,8 @@ def _provenance(record: dict[str, Any], runs: list[dict[str, Any]]) -> list[tupl
     training = sum(float(run.get("seconds") or 0) for run in runs)
     versions = {n: record.get(n) for n in ("python", "pandas", "matplotlib")}
     versions |= {"torch": _few(run.get("torch") for run in runs)}
-    commit = record.get("commit", "")
+    commit, timed = record.get("commit", ""), record.get("timed_on", {})
+    threads = f"{timed.get('threads')} thread{'' if timed.get('threads') == 1 else 's'}"
     pairs = [
         ("Preset", record.get("preset", "")),
         ("Seeds", _few(record.get("seeds", []))),
@@ -329,6 +332,7 @@ def _provenance(record: dict[str, Any], runs: list[dict[str, Any]]) -> list[tupl
         ("Training", f"{training:,.0f} s in all" if training else ""),
         ("Trained on", _few(run.get("device") for run in runs)),
         ("Threads", _few(run.get("threads") for run in runs)),
+        ("Times measured on", timed and f"{timed.get('device')}, {threads}"),
         ("Precision", _few(run.get("precision") for run in runs)),
         ("Code of the runs", _few((run.get("commit") or "")[:10] for run in runs)),
         ("Code of the notebook", commit[:10]),
