@@ -166,14 +166,19 @@ def no_worse(
     return _compared(id, claim, paper, a, b, gap, tolerance, verdict, judge)
 
 
-def larger(id: str, claim: str, gap: Estimate, other: Estimate, judge: bool = True) -> Claim:
-    """Judge that one difference is larger than another, between networks trained independently."""
+def larger(
+    id: str, claim: str, gap: Estimate, other: Estimate, judge: bool = True, paper: str = "> 0"
+) -> Claim:
+    """Judge that one difference is larger than another, between networks trained independently.
+
+    paper is what the paper says of it, or whose question it is where the paper says nothing.
+    """
     more = gap - other
     return Claim(
         id,
         claim,
         "measured",
-        "> 0",
+        paper,
         f"{gap.value:+.1f} vs {other.value:+.1f}",
         more.signed,
         "interval above 0",

@@ -11,7 +11,6 @@ from lib import evaluate, progress, runs
 from lib.claims import wilson
 from lib.papers import Job, Study
 from lib.protocol import Protocol
-from lib.recipe import PgdAt
 from lib.rows import frame, row
 
 
@@ -29,13 +28,12 @@ def accuracy_row(
     study: Study, job: Job, protocol: Protocol, record: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the row of one evaluation: percent with its 95 % Wilson interval."""
-    method = job.recipe.method
     low, high = wilson(record["correct"] / record["n"], record["n"])
     return row(
         study,
         job.recipe,
         method=job.label,
-        lam=method.lam if isinstance(method, PgdAt) else protocol.lam,
+        lam=job.lam(protocol),
         attack=protocol.name,
         metric="clean_acc" if protocol.attack == "none" else "robust_acc",
         value=100 * record["correct"] / record["n"],

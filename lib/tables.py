@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from lib.claims import NOT_JUDGED, counts, to_markdown
-from lib.intervals import Estimate, accuracy
+from lib.intervals import Estimate, accuracy, difference
 from lib.papers.study import Study
 from lib.protocol import Protocol
 
@@ -55,10 +55,10 @@ def protocols(study: Study) -> pd.DataFrame:
     for job in study.jobs:
         for protocol in job.protocols:
             row = _protocol(protocol)
-            lams = rows.setdefault(tuple(row.values()), row | {"λ": []})["λ"]
-            if protocol.lam not in lams:
-                lams.append(protocol.lam)
-    found = [row | {"λ": ", ".join(f"{lam:g}" for lam in row["λ"])} for row in rows.values()]
+            rows.setdefault(tuple(row.values()), row | {"λ": set()})["λ"].add(job.lam(protocol))
+    found = [
+        row | {"λ": ", ".join(f"{lam:g}" for lam in sorted(row["λ"]))} for row in rows.values()
+    ]
     table = pd.DataFrame(found)
     return table.drop(columns=[name for name in RARE if table[name].eq("").all()])
 
@@ -146,13 +146,16 @@ def _entry(rows: pd.DataFrame) -> str:
 
 
 def outline(metrics: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Return accuracies rounded, one row for each network and trade-off, for a first look."""
+    """Return accuracies as text, one row for each network and trade-off, for a first look.
+
+    They are rounded as in `cell`; what was not measured is blank.
+    """
     rows = metrics[metrics["metric"].isin(("clean_acc", "robust_acc"))]
     attack = rows["attack"].where(rows["metric"] == "robust_acc", "clean")
     wide = rows.assign(score=attack).pivot_table(
         index=list(columns), columns="score", values="value", sort=False
     )
-    return wide.round(1)
+    return wide.map(lambda value: "" if math.isnan(value) else f"{value:.1f}")
 
 
 def attack_name(attack: str) -> str:
@@ -167,26 +170,35 @@ def attack_name(attack: str) -> str:
 def weaker(metrics: pd.DataFrame) -> str:
     """Say where an attack of more steps leaves more images right than one of fewer, or nowhere.
 
-    metrics are of one data set and network; accuracies are means over seeds.
+    metrics are of one data set and network; accuracies are means over seeds. Where the interval
+    of a difference reaches zero, it is counted but not shown.
     """
     rows = metrics[metrics["metric"] == "robust_acc"]
     cases: dict[str, list[str]] = {}
-    unequal = False
+    chance, unequal = 0, False
     for (method, lam), group in rows.groupby(["method", "lam"], sort=False):
-        left = group.groupby("attack", sort=False).agg({"value": "mean", "n": "min"})
-        for more, fewer in permutations(left.itertuples(), 2):
-            if _steps(more.Index) > _steps(fewer.Index) and more.value > fewer.value:
-                pair = f"{method} under {attack_name(more.Index)} and {attack_name(fewer.Index)}"
-                if more.n != fewer.n:
-                    pair += f" (on {more.n:.0f} and {fewer.n:.0f} images)"
-                    unequal = True
-                found = f"{more.value:.1f} and {fewer.value:.1f} % at λ = {lam:g}"
-                cases.setdefault(pair, []).append(found)
+        for (more, a), (fewer, b) in permutations(group.groupby("attack", sort=False), 2):
+            gap = difference(a, b, same_networks=True)
+            if _steps(more) <= _steps(fewer) or gap.value <= 0:
+                continue
+            if gap.low <= 0:
+                chance += 1
+                continue
+            pair = f"{method} under {attack_name(more)} and {attack_name(fewer)}"
+            images = [rows["n"].min() for rows in (a, b)]
+            if images[0] != images[1]:
+                pair += f" (on {images[0]:.0f} and {images[1]:.0f} images)"
+                unequal = True
+            found = f"{a['value'].mean():.1f} and {b['value'].mean():.1f} % at λ = {lam:g}"
+            cases.setdefault(pair, []).append(found)
+    pairs = f"{chance} {'further ' if cases else ''}{'pair' if chance == 1 else 'pairs'}"
+    may = f" {pairs} by less than the interval of the difference, which may be chance."
     if not cases:
-        return "No attack of more steps leaves more images right than one of fewer."
+        text = "No attack of more steps leaves {}more images right than one of fewer."
+        return text.format("clearly " if chance else "") + (may.replace(" by", " do by") if chance else "")
     text = (
-        "More steps leave **more** images right here than fewer do. That is a sign of an attack "
-        "that is stuck in masked gradients or takes steps of an unsuitable length, not of "
+        "More steps leave **more** images right here than fewer do. That can be a sign of an "
+        "attack that is stuck in masked gradients or takes steps of an unsuitable length, not of "
         "robustness."
     )
     if unequal:

@@ -447,6 +447,21 @@ def test_the_verdict_stands_first_in_every_row_of_claims(folder):
     assert "| verdict | claim |" in text and "| reproduced | Parameters |" in text
 
 
+def test_the_page_explains_every_verdict_and_has_no_label_without_a_value(folder):
+    record = json.loads((folder / "smart/fig5_fgsm/run.json").read_text())
+    store.write_json(folder / "smart/fig5_fgsm/run.json", record | {"runs": {}})
+    note(folder / "smart/fig5_fgsm")
+    report.build(folder, "new")
+    html = (folder / "index.html").read_text()
+    assert all(f"<b>{verdict}</b>" in html for verdict in claims.VERDICTS)
+    assert 'data-label="Training, s"></td>' in html
+    for labelled in re.findall(r"\[data-label\]\S*", html):
+        assert labelled.startswith("[data-label]:not(:empty)")
+    printed = html.split("@media print")[1]
+    kept = re.search(r"([^{}]*)\{ break-after: avoid; \}", printed)[1]
+    assert {"h1", "h2", "h3", ".note", ".group"} <= set(kept.replace(",", " ").split())
+
+
 def test_the_page_over_all_presets_shows_what_each_has_lacks_and_changed(folder):
     custom = folder.parent / "quick-custom-abc123"
     shutil.copytree(folder / "smart/fig5_fgsm", custom / "smart/fig5_fgsm")

@@ -69,7 +69,8 @@ def judge_observations(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFram
             for loop in LOOPS
         )
         claim = f"Masks everywhere cost more {short} accuracy at lam = 1 under the released loop"
-        one = claims.larger(f"observations-loops-{short}", claim, released, paper, judge)
+        id = f"observations-loops-{short}"
+        one = claims.larger(id, claim, released, paper, judge, paper="ours")
         parts.append(claims.table([one]))
     return pd.concat(parts, ignore_index=True)
 

@@ -240,7 +240,7 @@ def fig7_oat_pgdat(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:
         found.append(
             greater(
                 f"fig7-{name}-switch",
-                f"FLOAT's robust accuracy falls sharply from lam = 0.2 to 0 ({name})",
+                f"FLOAT's robust accuracy falls from lam = 0.2 to 0 ({name})",
                 scores(rows, "FLOAT", "robust_acc", 0.2),
                 scores(rows, "FLOAT", "robust_acc", 0.0),
                 judge=judge,
@@ -357,7 +357,7 @@ def fig9_slimmable(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:
     found.append(
         claims.ratio(
             "fig9-time",
-            "An epoch of OAT slim takes longer than one of FLOAT slim",
+            "A step of OAT slim takes longer than one of FLOAT slim",
             estimate(metrics, "OAT slim", "train_ratio:FLOAT slim"),
             text["slim_train_time_vs_oat_slim"],
             judge=judge,

@@ -14,7 +14,7 @@ from lib import paths
 from lib.errors import UserError, check_range
 from lib.presets import MAIN, Preset, Setting, preset
 from lib.protocol import Protocol
-from lib.recipe import Method, Momentum, Recipe, replace_fields
+from lib.recipe import Method, Momentum, PgdAt, Recipe, replace_fields
 
 ONLY_PGD = ("steps", "step", "restarts", "random_start")
 CONDITIONAL = ("pni", "oat", "float", "smart", "oat_slim", "float_slim")
@@ -27,6 +27,11 @@ class Job:
     label: str
     recipe: Recipe
     protocols: tuple[Protocol, ...] = ()
+
+    def lam(self, protocol: Protocol) -> float:
+        """Return the trade-off that a score stands for: PGD-AT has the one it was trained for."""
+        method = self.recipe.method
+        return method.lam if isinstance(method, PgdAt) else protocol.lam
 
 
 @dataclass(frozen=True)
