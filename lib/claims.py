@@ -15,7 +15,6 @@ import pandas as pd
 
 from lib.errors import UserError, check_range, choose
 from lib.intervals import Estimate, accuracy, difference, select, wilson
-from lib.store import write_text
 
 __all__ = [
     "Claim",
@@ -34,7 +33,6 @@ __all__ = [
     "share",
     "similar",
     "table",
-    "to_csv",
     "to_markdown",
     "wilson",
 ]
@@ -322,11 +320,6 @@ def table(claims: Iterable[Claim]) -> pd.DataFrame:
 def counts(claims: pd.DataFrame) -> dict[str, int]:
     """Return how many claims got each verdict, in the order of VERDICTS."""
     return {verdict: int((claims["verdict"] == verdict).sum()) for verdict in VERDICTS}
-
-
-def to_csv(claims: pd.DataFrame, path: Path) -> None:
-    """Write claims.csv, whole or not at all."""
-    write_text(path, claims[COLUMNS].to_csv(index=False, lineterminator="\n"))
 
 
 def read(path: Path) -> pd.DataFrame:

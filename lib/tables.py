@@ -195,7 +195,9 @@ def weaker(metrics: pd.DataFrame) -> str:
     may = f" {pairs} by less than the interval of the difference, which may be chance."
     if not cases:
         text = "No attack of more steps leaves {}more images right than one of fewer."
-        return text.format("clearly " if chance else "") + (may.replace(" by", " do by") if chance else "")
+        return text.format("clearly " if chance else "") + (
+            may.replace(" by", " do by") if chance else ""
+        )
     text = (
         "More steps leave **more** images right here than fewer do. That can be a sign of an "
         "attack that is stuck in masked gradients or takes steps of an unsuitable length, not of "

@@ -79,7 +79,7 @@ def folder(tmp_path, monkeypatch):
     for name, kind in (("smart/fig5_fgsm", "figure.png"), ("smart/table2_comparison", "table.md")):
         home = tmp_path / "quick" / name
         home.mkdir(parents=True)
-        claims.to_csv(claims.table([one, two]), home / "claims.csv")
+        claims.table([one, two]).to_csv(home / "claims.csv", index=False)
         counted = {
             "metric": ["clean_acc", "params", "train_ratio:FLOAT", "robust_acc", "robust_acc"],
             "n": [2000.0, None, 900.0, 500.0, 2000.0],
@@ -426,7 +426,7 @@ def test_text_from_results_never_becomes_markup_but_code(text):
 
 def test_code_in_text_is_shown_as_code(folder):
     path = folder / "smart/fig5_fgsm/claims.csv"
-    claims.to_csv(claims.table([claims.share("a", "Asked by `--set <x>`", 1, 1)]), path)
+    claims.table([claims.share("a", "Asked by `--set <x>`", 1, 1)]).to_csv(path, index=False)
     note(path.parent)
     text = shown(folder)
     assert "Asked by <code>--set &lt;x&gt;</code>" in text and "| Asked by `--set <x>` |" in text

@@ -19,8 +19,6 @@ from lib.batch.plan import Plan
 from lib.errors import UserError
 from lib.papers import Study
 
-FILE, FAILURE = artifacts.INPUTS, artifacts.FAILURE
-outputs = artifacts.outputs
 PACKAGES = ("matplotlib", "numpy", "pandas", "torch")
 
 
@@ -95,17 +93,17 @@ def _run(key: str, protocols: list[str]) -> str:
 
 def changes(study: Study, plan: Plan) -> Iterator[str]:
     """Yield why the results of an artifact are not current, nothing if they are."""
-    record = store.read_json(study.folder / FILE)
+    record = store.read_json(study.folder / artifacts.INPUTS)
     if not record:
         yield "it has not been executed yet"
         return
-    if (study.folder / FAILURE).is_file():
+    if (study.folder / artifacts.FAILURE).is_file():
         yield "the last attempt failed"
     then, made_then = record.get("inputs"), artifacts.recorded(study.folder)
     if not isinstance(then, dict) or not made_then:
-        yield f"{FILE} of the results is damaged"
+        yield f"{artifacts.INPUTS} of the results is damaged"
         return
-    now, made = of(study, plan), outputs(study.folder)
+    now, made = of(study, plan), artifacts.outputs(study.folder)
     for name in sorted(then.keys() | now.keys()):
         if name not in then:
             yield f"{name} is new"

@@ -76,7 +76,7 @@ def _remove(folder: Path) -> None:
 
 def guess(study: Study, limit: float) -> float:
     """Return the seconds that a notebook takes, by its last execution if there was one."""
-    past = store.read_json(study.folder / inputs.FILE).get("seconds")
+    past = store.read_json(study.folder / artifacts.INPUTS).get("seconds")
     return past if isinstance(past, int | float) and 0 <= past < limit else GUESS
 
 
@@ -157,18 +157,20 @@ class Execution:
         folder, name = self.study.folder, self.study.name
         folder.mkdir(parents=True, exist_ok=True)
         (self.stage / "partial.ipynb").rename(self._made / f"{name}.ipynb")
-        before = (artifacts.recorded(folder) or {}).keys() & inputs.outputs(folder).keys()
-        (folder / inputs.FILE).unlink(missing_ok=True)
-        noted = inputs.outputs(self._made)  # not the folder's: whatever else lies there is a user's
+        before = (artifacts.recorded(folder) or {}).keys() & artifacts.outputs(folder).keys()
+        (folder / artifacts.INPUTS).unlink(missing_ok=True)
+        noted = artifacts.outputs(
+            self._made
+        )  # not the folder's: whatever else lies there is a user's
         made = sorted(f for f in self._made.iterdir() if f.is_file())
         for file in made:
             store.write_bytes(folder / file.name, file.read_bytes())
         gone = before - {file.name for file in made}
-        failed = {inputs.FAILURE, f"{name}.failed.ipynb"}
+        failed = {artifacts.FAILURE, f"{name}.failed.ipynb"}
         for old in gone | failed:
             (folder / old).unlink(missing_ok=True)
         record = {"seconds": round(seconds, 1), "inputs": self.inputs, "outputs": noted}
-        store.write_json(folder / inputs.FILE, record)
+        store.write_json(folder / artifacts.INPUTS, record)
 
     def _keep_failure(self, reason: str) -> None:
         folder = self.study.folder
@@ -176,7 +178,7 @@ class Execution:
         partial = self.stage / "partial.ipynb"
         if self.stage != Path() and partial.is_file():
             store.write_bytes(folder / f"{self.study.name}.failed.ipynb", partial.read_bytes())
-        store.write_json(folder / inputs.FAILURE, {"reason": reason})
+        store.write_json(folder / artifacts.FAILURE, {"reason": reason})
 
 
 def check(study: Study) -> None:
