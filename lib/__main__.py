@@ -170,7 +170,7 @@ def report(words: argparse.Namespace) -> int:
     if words.preset and "-custom-" not in words.preset:
         preset(words.preset)
     home = paths.home("")
-    made = reports.build_all(home, code_fingerprint(), words.preset or "")
+    made = reports.build(home, code_fingerprint(), words.preset or "")
     if not made and not words.readme:
         raise UserError(f"There are no such results in {home}; ./run_all.sh makes them.")
     for folder, entries in made.items():

@@ -100,15 +100,15 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_the_same_results_give_the_same_bytes(folder):
-    report.build(folder, "new")
+    report.build(folder.parent, "new")
     names = ("index.html", "RESULTS.md", "summary.csv")
     before = [(folder / name).read_bytes() for name in names]
-    report.build(folder, "new")
+    report.build(folder.parent, "new")
     assert [(folder / name).read_bytes() for name in names] == before
 
 
 def test_the_page_is_closed_html_whose_links_all_lead_somewhere_offline(folder):
-    report.build(folder, "new")
+    report.build(folder.parent, "new")
     page = Page((folder / "index.html").read_text())
     assert not page.open and len(page.ids) == len(set(page.ids))
     assert any(link.endswith("figure.png") for link in page.links)
@@ -120,7 +120,7 @@ def test_the_page_is_closed_html_whose_links_all_lead_somewhere_offline(folder):
 
 
 def test_claims_tables_and_conditions_are_shown_escaped(folder):
-    report.build(folder, "new")
+    report.build(folder.parent, "new")
     html, text = ((folder / name).read_text() for name in ("index.html", "RESULTS.md"))
     assert "SMART &lt;b&gt; &amp; more | than that" in html
     assert "SMART &lt;i&gt;" in html and "<td>1.5</td>" in html
@@ -136,7 +136,7 @@ def test_claims_tables_and_conditions_are_shown_escaped(folder):
 
 
 def test_the_summary_counts_verdicts(folder):
-    report.build(folder, "new")
+    report.build(folder.parent, "new")
     frame = pd.read_csv(folder / "summary.csv")
     made = ("smart/table2_comparison", "smart/fig5_fgsm")
     assert list(frame["artifact"]) == [name for name in ARTIFACTS if name in made]
@@ -159,7 +159,7 @@ def test_what_a_reader_must_know_of_the_runs_is_said(folder, change, said):
     record["runs"][RECIPE.key] |= change
     path.write_text(json.dumps(record))
     note(path.parent)
-    entries = {e.artifact: e for e in report.build(folder, "new")}
+    entries = {e.artifact: e for e in report.build(folder.parent, "new")[folder]}
     assert entries["smart/fig5_fgsm"].notes[0].startswith(said)
     assert not entries["smart/table2_comparison"].notes
     for name in ("index.html", "RESULTS.md"):
@@ -174,7 +174,7 @@ def test_times_are_of_the_machine_that_measured_them_not_of_the_one_that_trained
     record = json.loads(path.read_text()) | {"timed_on": {"device": "B", "threads": threads}}
     path.write_text(json.dumps(record))
     note(path.parent)
-    entries = {e.artifact: dict(e.provenance) for e in report.build(folder, "new")}
+    entries = {e.artifact: dict(e.provenance) for e in report.build(folder.parent, "new")[folder]}
     assert entries["smart/fig5_fgsm"]["Times measured on"] == f"B, {said}"
     assert entries["smart/fig5_fgsm"]["Trained on"] == "a CPU"
     assert "Times measured on" not in entries["smart/table2_comparison"]
@@ -187,7 +187,7 @@ def test_a_failure_shows_beside_the_results_of_the_time_before(folder):
     (folder / "smart/fig5_fgsm/failure.json").write_text(json.dumps(reason))
     (folder / "smart/fig1_pareto").mkdir()
     (folder / "smart/fig1_pareto/failure.json").write_text(json.dumps(reason))
-    report.build(folder, "new")
+    report.build(folder.parent, "new")
     summary = pd.read_csv(folder / "summary.csv").set_index("artifact")
     assert summary.loc["smart/fig5_fgsm", "status"] == "failed: cell [3]: ValueError: a | b"
     assert summary.loc["smart/fig1_pareto", "claims"] == 0
@@ -201,13 +201,24 @@ def test_damaged_claims_are_said_and_break_nothing(folder, content):
     path = folder / "smart/fig5_fgsm/claims.csv"
     path.unlink() if content is None else path.write_text(content)
     note(path.parent)
-    entry = next(e for e in report.build(folder, "new") if e.artifact == "smart/fig5_fgsm")
+    entry = next(
+        e for e in report.build(folder.parent, "new")[folder] if e.artifact == "smart/fig5_fgsm"
+    )
     assert not entry.claims and bool(entry.notes) == (content is not None)
 
 
-def test_an_empty_folder_has_a_page_too(tmp_path):
-    assert report.build(tmp_path / "quick", "new") == []
-    assert "no results in this folder yet" in (tmp_path / "quick/index.html").read_text()
+def test_where_there_are_no_results_no_page_is_written(tmp_path):
+    (tmp_path / "quick").mkdir()
+    for only in ("", "quick", "cifar"):
+        assert report.build(tmp_path, "new", only) == {}
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_the_report_of_one_folder_leaves_those_of_others_as_they_are(folder):
+    shutil.copytree(folder, folder.parent / "cifar")
+    assert list(report.build(folder.parent, "new", "quick")) == [folder]
+    assert not (folder.parent / "cifar/index.html").exists()
+    assert "cifar/index.html" in (folder.parent / "index.html").read_text()
 
 
 def test_the_readme_shows_each_highlight_from_the_best_preset_that_has_it(folder, monkeypatch):
@@ -277,7 +288,7 @@ def test_the_readme_says_what_recorded_runs_took_on_each_machine(folder):
 
 def shown(folder):
     """Return everything that is published of a results folder and of README."""
-    report.build(folder, "new")
+    report.build(folder.parent, "new")
     pages = [path.read_text() for path in (folder, folder.parent) for path in pages_of(path)]
     found = {"quick": report.collect(folder, "new")}
     return "\n".join([*pages, readme.artifacts(found), readme.results(found)])
@@ -433,7 +444,7 @@ def test_code_in_text_is_shown_as_code(folder):
 
 
 def test_the_verdict_stands_first_in_every_row_of_claims(folder):
-    report.build(folder, "new")
+    report.build(folder.parent, "new")
     rows = (folder / "index.html").read_text().split('<tr id="smart-')[1:]
     assert len(rows) == 4
     for row in rows:
@@ -451,7 +462,7 @@ def test_the_page_explains_every_verdict_and_has_no_label_without_a_value(folder
     record = json.loads((folder / "smart/fig5_fgsm/run.json").read_text())
     store.write_json(folder / "smart/fig5_fgsm/run.json", record | {"runs": {}})
     note(folder / "smart/fig5_fgsm")
-    report.build(folder, "new")
+    report.build(folder.parent, "new")
     html = (folder / "index.html").read_text()
     assert all(f"<b>{verdict}</b>" in html for verdict in claims.VERDICTS)
     assert 'data-label="Training, s"></td>' in html
@@ -475,7 +486,7 @@ def test_the_page_over_all_presets_shows_what_each_has_lacks_and_changed(folder)
     own = folder.parent / "local/quick"
     shutil.copytree(folder, own)
     shutil.copytree(custom, folder.parent / "quick_of_before")
-    assert {f.name: len(es) for f, es in report.build_all(folder.parent, "new").items()} == {
+    assert {f.name: len(es) for f, es in report.build(folder.parent, "new").items()} == {
         "quick": 2,
         "quick-custom-abc123": 1,
         "quick_of_before": 1,
@@ -492,6 +503,6 @@ def test_the_page_over_all_presets_shows_what_each_has_lacks_and_changed(folder)
     for shown in (html, text):
         assert shown.count("Lacks") == 1 and "audit/published" in shown
     assert not (own.parent / "index.html").exists()
-    report.build_all(own.parent, "new")
+    report.build(own.parent, "new")
     assert "quick/index.html#smart-fig5_fgsm" in (own.parent / "index.html").read_text()
     assert "--record" not in (own / "RESULTS.md").read_text()

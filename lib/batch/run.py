@@ -203,7 +203,8 @@ def _summarise(
 ) -> int:
     """Write the report, print the summary of the chosen artifacts, return the exit status."""
     home = paths.home(made.results)
-    entries = {e.artifact: e for e in report.build(home)}
+    reported = report.build(home.parent, only=home.name)
+    entries = {e.artifact: e for e in reported.get(home, [])}
     rows = []
     for name in made.studies:
         outcome, entry = ended.get(name), entries.get(name)
@@ -217,7 +218,8 @@ def _summarise(
         else:
             rows.append((name, verdicts, f"{outcome.seconds:.1f}", "done"))
     say(display.table(("artifact", "verdicts", "seconds", "status"), rows))
-    say(f"\nReport: {shown(home / 'index.html')}")
+    if entries:
+        say(f"\nReport: {shown(home / 'index.html')}")
     if edited := "; ".join(report.edited(entries.values())):
         say(f"Edited since: {edited}; not published.")
     if stale := sum(need.stale for need in made.needs.values()):

@@ -19,7 +19,7 @@ from lib.claims import VERDICTS
 from lib.presets import PRESETS
 from lib.report.collect import NAME, Entry, Results, collect, summary
 
-__all__ = ["Entry", "build", "build_all", "collect", "edited"]
+__all__ = ["Entry", "build", "collect", "edited"]
 
 TONES = dict(zip(VERDICTS, ("good", "fair", "bad", "open"), strict=True))
 STORES = ("local", "records", "runs")  # lie among the results and are no preset's
@@ -31,27 +31,17 @@ SPECIAL = re.compile(
 )
 
 
-def build(folder: Path, code: str | None = None) -> list[Entry]:
-    """Write the report of a results folder and the page over all beside it; return its entries.
-
-    code is the fingerprint of today's training code; runs made by other code are marked.
-    """
-    found = _found(folder.parent, code)
-    entries = found.get(folder, [])
-    _report(folder, entries)
-    _pages(folder.parent, found)
-    return entries
-
-
-def build_all(root: Path, code: str | None = None, only: str = "") -> dict[Path, list[Entry]]:
+def build(root: Path, code: str | None = None, only: str = "") -> dict[Path, list[Entry]]:
     """Write the report of every results folder below a root, or of one, and the page over all.
 
-    Return the entries of those reported; where there are no results, nothing is written.
+    Return the entries of those reported; where there are no results, nothing is written. code is
+    the fingerprint of today's training code; runs made by other code are marked.
     """
     found = _found(root, code)
     chosen = {folder: es for folder, es in found.items() if only in ("", folder.name)}
     for folder, entries in chosen.items():
-        _report(folder, entries)
+        _pages(folder, {folder: entries}, Results(folder.name, entries))
+        _put(folder / "summary.csv", summary(entries).to_csv(index=False))
     if chosen:
         _pages(root, found)
     return chosen
@@ -78,11 +68,6 @@ def _place(folder: Path) -> tuple[int, str]:
     names = [*PRESETS][::-1]
     preset = folder.name.partition("-custom-")[0]
     return names.index(preset) if preset in names else len(names), folder.name
-
-
-def _report(folder: Path, entries: list[Entry]) -> None:
-    _pages(folder, {folder: entries}, Results(folder.name, entries))
-    _put(folder / "summary.csv", summary(entries).to_csv(index=False))
 
 
 def _pages(folder: Path, found: dict[Path, list[Entry]], own: Results | None = None) -> None:
