@@ -103,6 +103,7 @@ def test_a_difference_is_larger_than_another_if_all_of_the_interval_between_them
     assert verdict(wide, narrow, judge=False) == "not judged"
     claim = claims.larger("id", "gap above other", wide, narrow)
     assert (claim.our_value, claim.difference) == ("+20.0 vs +2.0", "+18.0 [8.0, 28.0]")
+    assert claim.paper_value == "> 0"
 
 
 def test_a_value_is_close_if_its_interval_is():

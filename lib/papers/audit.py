@@ -64,13 +64,13 @@ def judge_observations(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFram
         parts.append(part.assign(id=ids, claim=part["claim"] + f" ({loop})"))
     judge = judge and len(set(metrics["seed"])) > 1
     for metric, short in SCORES.items():
-        paper, released = (
+        alg1, released = (
             difference(*(scores(of_loop(metrics, loop), a, metric, 1.0) for a in (dense, sparse)))
             for loop in LOOPS
         )
         claim = f"Masks everywhere cost more {short} accuracy at lam = 1 under the released loop"
         id = f"observations-loops-{short}"
-        one = claims.larger(id, claim, released, paper, judge, paper="ours")
+        one = claims.larger(id, claim, released, alg1, judge, paper="ours")
         parts.append(claims.table([one]))
     return pd.concat(parts, ignore_index=True)
 

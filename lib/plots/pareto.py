@@ -73,7 +73,7 @@ def pareto(metrics: pd.DataFrame, reference: pd.DataFrame, stamp: str = "") -> F
     printed = prices(select(costs, backbone="resnet34", dataset="cifar10"), numbers)
     figure, grid = style.canvas(style.WIDE, 3.7, stamp, 2, 2, sharex="col", sharey="row")
     faces = style.faces(labels)
-    for (metric, lam, name), panels in zip(FOCUS, grid, strict=True):
+    for (metric, lam, name), panels, letters in zip(FOCUS, grid, ("ab", "cd"), strict=True):
         places = [
             {label: own[label].params for label in labels},
             {label: own[label].operations[lam] for label in labels},
@@ -86,10 +86,11 @@ def pareto(metrics: pd.DataFrame, reference: pd.DataFrame, stamp: str = "") -> F
             price, y = own[label], rows["value"].mean()
             style.extension(panels[0], price.params, price.stored, y, faces[label])
         panels[0].set_ylabel(name)
+        for panel, x, letter in zip(panels, places, letters, strict=True):
+            moved = " filled markers of like cost moved apart" if any(_shifts(x).values()) else ""
+            panel.set_title(f"({letter}){moved}")
     grid[1][0].set_xlabel("parameters, multiples of the plain network")
     grid[1][1].set_xlabel("operations of one path, multiples of the plain network")
-    for panel, letter in zip(grid.flatten(), "abcd", strict=True):
-        panel.set_title(f"({letter})")
     stored, paper = style.extension_handle("both paths stored"), style.paper_handle(["cifar10"])
     style.legend(figure, [*style.handles(faces), stored, paper])
     return figure

@@ -247,6 +247,16 @@ def test_markers_of_equal_cost_are_moved_apart():
     assert shifts["OAT"] == shifts["SMART"] == 0
 
 
+def test_a_panel_says_that_markers_were_moved_apart_where_they_were():
+    metrics = with_costs()
+    ends = metrics["lam"].isin((0.0, 1.0)) | metrics["lam"].isna()
+    silent = (metrics["method"] == "FLOAT") & (metrics["metric"] == "add_equivalents")
+    metrics.loc[silent & (metrics["lam"] == 0), "value"] = 1000  # as plain: no noise at lam = 0
+    panels = plots.pareto(metrics[ends], published()).axes
+    said = ["moved apart" in panel.get_title(loc="left") for panel in panels]
+    assert said == [False, True, False, False]
+
+
 def test_accuracies_of_costs_have_their_intervals():
     metrics = with_costs()
     figure = plots.pareto(
