@@ -31,6 +31,9 @@ def _plan_study(words: argparse.Namespace, name: str) -> Study:
 
 def run(words: argparse.Namespace) -> int:
     """Carry out the batch, or show what it would do."""
+    if words.artifacts[:1] and words.artifacts[0] in ("lib", *COMMANDS):
+        said = " ".join(word for word in words.artifacts if word != "lib")
+        raise UserError(f"That is not for the batch but: ./run_all.sh --python -m lib {said}")
     names = tuple(match([words.why] if words.why else words.artifacts))
     if words.list:
         return show(names)
@@ -190,7 +193,9 @@ def prepare_notebooks(words: argparse.Namespace) -> int:
     preset(words.preset)
     from lib import paths
     from lib.batch import execute
+    from lib.data.specs import check_name
 
+    check_name(words.folder)
     for name in ARTIFACTS:
         execute.inspect(paths.notebook(name))
         target = words.folder / f"{name}.ipynb"

@@ -175,7 +175,7 @@ def evaluate(
         }
         path = store.evaluations(run.recipe.key, protocol.key)[0]
         store.set_aside_damaged(path)
-        with _Partial(path, known) as partial:
+        with _Partial(path, known, len(images)) as partial:
             model = run.model(protocol.weights)
             hits = correct(model, images, protocol, on_progress, partial.found, partial.keep)
             record = {
@@ -248,6 +248,14 @@ def counts(
         return False
     if protocol not in (None, made) or not (records or record.get("code") == code_fingerprint()):
         return False
+    spec = data.spec(run.recipe.data.dataset)
+    total = made.images or spec.images[data.SPLITS.index(made.split)] or record.get("n")
+    try:
+        hits = unpack(record["bits"], record["n"])
+    except (KeyError, TypeError, ValueError):
+        return False
+    if (record["n"], record["n"], record.get("correct")) != (total, len(hits), sum(hits)):
+        return False
     now = data.folder_fingerprint(run.recipe.data.dataset, made.split, made.images)
     return not now or record.get("data_fingerprint") == now
 
@@ -260,7 +268,7 @@ class _Partial:
     that ended well.
     """
 
-    def __init__(self, record: Path, known: dict[str, Any]) -> None:
+    def __init__(self, record: Path, known: dict[str, Any], total: int) -> None:
         self.path = record.with_suffix(".partial.json")
         self.marks = known | {"device": device.describe()}
         self.started = self.saved = time.perf_counter()
@@ -269,8 +277,14 @@ class _Partial:
         store.set_aside_damaged(self.path)
         past = store.read_signed(self.path)
         if past and all(past.get(name) == mark for name, mark in self.marks.items()):
-            self.found = unpack(past["bits"], past["n"])
-            self.earlier = past["seconds"]
+            try:
+                found, earlier = unpack(past["bits"], past["n"]), float(past["seconds"])
+                if len(found) > total or not 0 <= earlier < float("inf"):
+                    raise ValueError
+            except (KeyError, TypeError, ValueError):  # signed, but not what `save` writes
+                store.quarantine(self.path)
+            else:
+                self.found, self.earlier = found, earlier
 
     def __enter__(self) -> _Partial:
         return self

@@ -216,6 +216,15 @@ def test_a_damaged_run_is_set_aside_with_one_sentence_and_never_loaded(
     assert files(home.with_name(f"{home.name}.damaged-1")) == left
 
 
+@pytest.mark.parametrize("words", [["lib", "train", "smart"], ["train", "smart"]])
+def test_a_command_given_to_the_batch_is_answered_with_the_right_one(words, capsys):
+    refused(["run", *words], capsys, "./run_all.sh --python -m lib train smart")
+
+
+def test_copies_of_notebooks_go_into_no_folder_that_has_no_name(capsys):
+    refused(["prepare-notebooks", os.fsdecode(b"/tmp/\xff")], capsys, "is not UTF-8")
+
+
 def test_results_in_a_place_that_cannot_be_written_are_refused(results, capsys, monkeypatch):
     (results.parent / "file").write_text("")
     monkeypatch.setattr(paths, "RESULTS", results.parent / "file" / "results")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import sys
 from types import ModuleType
 
@@ -174,14 +175,17 @@ class Brightness(nn.Module):
         return torch.cat([-bright, bright], 1)
 
 
-def test_images_that_changed_in_their_folder_are_measured_anew(results, monkeypatch):
+@pytest.mark.parametrize("kind", ["png", "bmp"])  # of the latter all have one size
+def test_images_that_changed_in_their_folder_are_measured_anew(results, monkeypatch, kind):
     monkeypatch.setattr(paths, "DATA", results / "data")
     home = results / "mine"
     for part, count in (("train", 8), ("val", 20)):
         for name, level in (("a", 40), ("b", 200)):
             (home / part / name).mkdir(parents=True)
             for i in range(count):
-                Image.new("L", (16, 16), level + i).save(home / part / name / f"{i}.png")
+                file = home / part / name / f"{i}.{kind}"
+                Image.new("L", (16, 16), level + i).save(file)
+                os.utime(file, (0, 0))
     folder = Data(f"imagefolder:{home}@16")
     run = runs.fit(Recipe(folder, Model("resnet20", width=4), Plain(), Train(epochs=1, batch=4)))
     monkeypatch.setattr(runs.Run, "model", lambda self, which="last": Brightness())
@@ -191,6 +195,41 @@ def test_images_that_changed_in_their_folder_are_measured_anew(results, monkeypa
         (home / "val" / old).rename(home / "val" / new)
     assert not evaluated(run, Protocol()) and not evaluated(run, Protocol(), records=True)
     assert evaluate.evaluate(run, Protocol())["correct"] == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"bits": "zz"}, {"bits": 5}, {"n": "x"}, {"n": 400}, {"seconds": "a"}, {"n": None}],
+)
+def test_a_state_of_odd_content_is_set_aside_and_not_continued(monkeypatch, content):
+    run = runs.fit(RECIPE)
+    record = evaluate.evaluate(run, Protocol(images=200))
+    (path,) = (run.folder / "evaluations").glob("*.json")
+    path.unlink()
+
+    def stop(done):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.evaluate(run, Protocol(images=200), stop)
+    (partial,) = (run.folder / "evaluations").glob("*.partial.json")
+    store.write_json(partial, store.signed(store.read_signed(partial) | content))
+    again = evaluate.evaluate(run, Protocol(images=200))
+    assert [again[name] for name in ("n", "bits")] == [record[name] for name in ("n", "bits")]
+    assert list(partial.parent.glob("*.damaged-1"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"n": 1_000_000}, {"n": None}, {"correct": None}, {"correct": 41}, {"bits": "zz"}],
+)
+def test_a_record_whose_numbers_contradict_each_other_does_not_count(content):
+    run = runs.fit(RECIPE)
+    record = evaluate.evaluate(run, Protocol(images=40))
+    (path,) = (run.folder / "evaluations").glob("*.json")
+    store.write_json(path, store.signed(record | content))
+    assert not evaluated(run, Protocol(images=40)) and not evaluated(run, Protocol(images=40), True)
+    assert evaluate.evaluate(run, Protocol(images=40))["bits"] == record["bits"]
 
 
 def test_a_record_nested_without_end_is_measured_anew():

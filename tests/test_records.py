@@ -207,6 +207,15 @@ def test_every_stale_run_is_verified_whether_own_or_recorded(capsys, monkeypatch
         assert {line.split()[0] for line in lines if "the same" in line} == keys
 
 
+def test_a_run_on_images_that_have_gone_does_not_end_the_status(tmp_path, capsys):
+    runs.fit(RECIPE)
+    gone = RECIPE.override({"data.dataset": f"imagefolder:{tmp_path}/gone@16"})
+    store.write_json(runs.folder(gone) / "recipe.json", gone.to_dict())
+    store.seal(runs.folder(gone), ["recipe.json"])
+    assert main(["status"]) == 0 and main(["verify"]) == 0
+    assert "its images are not here" in capsys.readouterr().out
+
+
 def test_status_shows_own_runs_and_counts_the_records(capsys):
     recorded()
     runs.fit(RECIPE.override({"seed": 1}))

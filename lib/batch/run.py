@@ -246,17 +246,19 @@ def dry(options: Options) -> int:
     """Print what `execute` would do, one line per artifact."""
     made = options.plan()
     due = _due(options, made)
+    skipped = _unrecorded(made, due) if options.records else {}
+    due = [name for name in due if name not in skipped]
     rows = []
     for name, study in made.studies.items():
         needs = made.of(study)
-        training = sum(not need.trained for need in needs)
-        lacking = sum(len(need.lacking) for need in needs)
-        notebook = "execute" if name in due else "current"
+        training, lacking = _work(options, needs)
+        notebook = "execute" if name in due else "skip" if name in skipped else "current"
         rows.append((name, len(needs), training, lacking, notebook))
     say(display.table(("artifact", "networks", "to train", "to evaluate", "notebook"), rows))
-    training = sum(not need.trained for need in made.needs.values())
-    lacking = sum(len(need.lacking) for need in made.needs.values())
-    jobs = sum(not need.done for need in made.needs.values()) + len(due)
+    for name, reason in skipped.items():
+        say(f"skipped: {name}: {reason}")
+    training, lacking = _work(options, made.needs.values())
+    jobs = len(_undone(options, made)) + len(due)
     say(
         f"\nShared networks counted once: {len(made.needs)} networks, {training} to train, "
         f"{lacking} evaluations, {len(due)} notebooks; {jobs} jobs."
@@ -266,10 +268,21 @@ def dry(options: Options) -> int:
     return 0
 
 
+def _undone(options: Options, made: plan.Plan) -> list[plan.Need]:
+    """Return the networks to train or evaluate; from records that are none."""
+    return [] if options.records else [need for need in made.needs.values() if not need.done]
+
+
+def _work(options: Options, needs: Iterable[plan.Need]) -> tuple[int, int]:
+    """Return how many networks there are to train and how many evaluations to make."""
+    needs = [] if options.records else list(needs)
+    return sum(not need.trained for need in needs), sum(len(need.lacking) for need in needs)
+
+
 def _extent(options: Options, made: plan.Plan, due: list[str]) -> str:
     """Return in a sentence how long and how large a batch is."""
     slots = _slots(options)
-    needs = [need for need in made.needs.values() if not need.done]
+    needs = _undone(options, made)
     times = [effort.seconds(need.recipe, not need.trained, need.lacking) for need in needs]
     times += [notebooks.guess(made.studies[name], options.timeout) for name in due]
     sizes = [effort.memory(need.recipe) for need in needs] + [effort.NOTEBOOK] * len(due)

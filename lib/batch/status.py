@@ -77,7 +77,10 @@ def _one(folder: Path, asked: Recipe | None) -> Held:
         sealed = store.is_sealed(folder)
         state = "damaged: recipe.json is not its own" if sealed else plan.UNFINISHED
         return Held(folder.name, "", state if files else plan.MISSING, size)
-    state, stale = plan.state(recipe)
+    try:
+        state, stale = plan.state(recipe)
+    except UserError:  # of an image folder that has gone or cannot be read
+        state, stale = "its images are not here", False
     return Held(folder.name, _what(recipe), f"{state}, stale" if stale else state, size)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,9 @@ from lib.errors import UserError
 
 RESIZED = 256 / 224  # shorter side over crop, as usual for ImageNet
 PIXELS = 80_000_000  # of one image, also when it is scaled; below where Pillow begins to warn
+
+
+UNREADABLE = (OSError, SyntaxError, ValueError, KeyError, NotImplementedError)
 
 
 def decode(
@@ -50,8 +54,8 @@ def pixels(item: str, read: Callable[[str], bytes], size: int) -> np.ndarray:
                 sides = f"{opened.width} x {opened.height}"
                 raise ValueError(f"{sides} pixels, or what they are scaled to, exceed {PIXELS:,}")
             image = opened.convert("RGB")
-    except (OSError, SyntaxError, ValueError, KeyError, Image.DecompressionBombError) as error:
-        reason = str(error) or type(error).__name__
+    except UNREADABLE + (Image.DecompressionBombError,) as error:
+        reason = re.sub(r" <.*>", "", str(error)) or type(error).__name__  # addresses of objects
         raise UserError(
             f"{item} cannot be read as an image ({reason}); replace or remove it."
         ) from None

@@ -49,7 +49,7 @@ def prepare(found: Spec) -> None:
 
 
 def _has_classes(folder: Path) -> bool:
-    return folder.is_dir() and any(one.is_dir() for one in folder.iterdir())
+    return folder.is_dir() and any(p.is_dir() and p.name[0] != "." for p in folder.iterdir())
 
 
 def _kept(found: Spec) -> Path:
@@ -84,7 +84,11 @@ def _decoded(found: Spec, part: str) -> store.Arrays:
 
 
 def _listing(found: Spec, root: Path) -> tuple[list[str], np.ndarray, str]:
-    """Return the image files of a part, their labels, and a hash over names, sizes and times."""
+    """Return the image files of a part, their labels, and a hash that tells when one changes.
+
+    Sizes and times of change may be equal by a copy that keeps them; inode and the time of the last
+    change of either (ctime), which nobody sets, are in it as well.
+    """
     assert found.folder is not None
     known = class_names(found.folder / "train")
     digest = hashlib.sha256(b"")
@@ -94,6 +98,8 @@ def _listing(found: Spec, root: Path) -> tuple[list[str], np.ndarray, str]:
         label = known.index(choose("class folder", folder, known))
         files = [f for f in (root / folder).rglob("*") if f.suffix.lower() in SUFFIXES]
         for file in sorted(files):
+            if any(part[0] == "." for part in file.relative_to(root).parts):
+                continue  # what systems and editors leave beside files, as ._a.png
             check_name(file)
             try:
                 stat = file.stat()
@@ -103,9 +109,8 @@ def _listing(found: Spec, root: Path) -> tuple[list[str], np.ndarray, str]:
                 continue
             if not S_ISREG(stat.st_mode):  # reading a pipe would wait for ever
                 raise UserError(f"{file} is no ordinary file; replace or remove it.")
-            digest.update(
-                f"{file.relative_to(root).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode()
-            )
+            marks = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+            digest.update(f"{file.relative_to(root).as_posix()}\0{marks}\n".encode())
             names.append(str(file))
             labels.append(label)
         if label not in labels[-1:]:

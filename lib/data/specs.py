@@ -148,7 +148,7 @@ def _folder_spec(name: str) -> Spec:
         raise UserError(f"'{name}' must end in a size from 8 to 1024 pixels, as in '{path}@64'.")
     if not path:
         raise UserError(f"'{name}' names no folder; write 'imagefolder:PATH@{digits}'.")
-    folder = Path(path).resolve()
+    folder = Path(os.path.realpath(path))  # a loop of links is left as it is, not an error
     classes = class_names(folder / "train")
     size = int(digits)
     return Spec(name, len(classes), 3, size, (0, 0, 0), pad=size // 8, flip=True, folder=folder)

@@ -58,6 +58,7 @@ def evaluate(home: Path, protocols: list[dict]) -> None:
         record = {"protocol": row, "code": PLAN.with_suffix(".code").read_text()}
         weights = store.sha256(home / "weights.safetensors")
         record |= {"recipe_key": home.name, "weights_sha256": weights}
+        record |= {"n": row["images"], "correct": 0, "bits": "0"}
         store.write_json(home / "evaluations" / f"{key}.json", store.signed(record))
 
 

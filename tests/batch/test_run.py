@@ -315,6 +315,15 @@ def test_from_records_skips_what_is_timed_on_images_that_are_not_here(suite, mon
     assert suite.calls == []
 
 
+def test_a_dry_run_from_records_promises_no_training(suite, capsys):
+    suite("tiny/two")
+    capsys.readouterr()
+    assert suite("--from-records", "--dry-run") == 0
+    shown = capsys.readouterr().out
+    assert "skipped: tiny/one: 1 of its runs have no record" in shown
+    assert ", 0 to train, 0 evaluations, 1 notebooks; 1 jobs." in shown
+
+
 def test_only_logs_that_were_written_are_named(suite, capsys):
     suite.fault(**{networks()["smart"]: "fail", "tiny__none": "refuse"})
     assert suite() == 1

@@ -266,6 +266,23 @@ def test_a_folder_inside_a_class_is_looked_into_whatever_its_name(tmp_path):
     assert sorted(levels(name, "train") + levels(name, "val")) == [0, 1, 2, 40, 41, 42]
 
 
+def test_what_systems_leave_beside_images_is_no_image(tmp_path):
+    build(tmp_path)
+    before = load(f"imagefolder:{tmp_path}@16", "test")
+    (tmp_path / "val/ant/._0.png").write_bytes(b"\0\5\26\7")
+    (tmp_path / "val/ant/.thumbnails").mkdir()
+    (tmp_path / "val/ant/.thumbnails/a.png").write_bytes(b"")
+    (tmp_path / "test/.ipynb_checkpoints").mkdir(parents=True)
+    after = load(f"imagefolder:{tmp_path}@16", "test")
+    assert torch.equal(after.images, before.images)
+
+
+def test_a_folder_that_is_a_loop_of_links_is_refused(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UserError, match="must hold one folder"):
+        spec(f"imagefolder:{tmp_path}/loop")
+
+
 def test_nothing_is_written_into_a_folder_of_images(tmp_path, kept):
     name = build(tmp_path)
     before = sorted(tmp_path.rglob("*"))
