@@ -259,6 +259,7 @@ def test_the_readme_changes_between_its_marks_only(folder, tmp_path, monkeypatch
 
 def test_the_readme_leads_with_a_finding_and_what_is_not_judged_of_it(folder, monkeypatch):
     monkeypatch.setattr(readme, "FINDING", "smart/fig5_fgsm")
+    monkeypatch.setattr(readme, "ABOUT", ("",))
     found = {"quick": report.collect(folder, "new")}
     text = readme.finding(found)
     assert "![Title of smart/fig5_fgsm](results/quick/smart/fig5_fgsm/figure.png)" in text

@@ -21,7 +21,8 @@ REGION = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOT
 SHOWN = ("paper", "cifar", "quick")  # the presets whose results are evidence, the best first
 # what the README shows, each from the best preset that has it; the reports have everything
 FINDING = "audit/observations"
-HIGHLIGHTS = ("smart/fig1_pareto", "float/fig7_oat_pgdat")
+ABOUT = ("-dense-", "-loops-")  # in the ids of its claims that the figure shows
+HIGHLIGHTS = ("float/fig7_oat_pgdat",)
 NOTHING = "There are no results yet; `./run_all.sh` makes them."
 
 Found = dict[str, list[Entry]]
@@ -49,11 +50,12 @@ def best(found: Found, name: str) -> list[tuple[str, Entry]]:
 
 
 def finding(found: Found) -> str:
-    """Return the figure that leads and every claim behind it by verdict, if judged with its gap."""
+    """Return the figure that leads and the claims it shows, by verdict, if judged with the gap."""
     told: list[tuple[str, str]] = []
     for _, e in (shown := best(found, FINDING)):
         for verdict in VERDICTS:
             mine = [c for c in e.claims if c["verdict"] == verdict]
+            mine = [c for c in mine if any(part in c["id"] for part in ABOUT)]
             gaps = (f": {c['difference']}" if verdict != NOT_JUDGED else "" for c in mine)
             said = "; ".join(f"{c['claim']}{gap}" for c, gap in zip(mine, gaps, strict=True))
             told += [(verdict, said)] if said else []
