@@ -6,7 +6,7 @@ import sys
 import pandas as pd
 import pytest
 
-from lib import artifacts, claims, papers, paths
+from lib import artifacts, claims, papers, paths, rows
 from lib.errors import UserError
 from lib.papers import float_claims, float_cost_claims, smart, smart_claims
 from lib.presets import PRESETS
@@ -32,7 +32,7 @@ def test_every_artifact_plans_in_every_preset(name, preset):
 
 def test_a_notebook_opened_by_hand_changes_nothing_that_git_keeps(changed):
     study = smart.fig5_fgsm("ci")
-    artifacts.save(study, pd.DataFrame({"value": [1.0]}), claims.table([]))
+    artifacts.save(study, rows.frame([rows.row(study, value=1.0)]), claims.table([]))
     assert (study.folder / "run.json").is_file()
     assert changed() == ""
 
