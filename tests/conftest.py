@@ -12,8 +12,10 @@ from lib import paths
 
 torch.set_num_threads(1)
 os.environ.pop("SUITE_RECORD", None)
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job inherits that
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# a shell's background job and what nohup starts inherit that these are ignored
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 
 @pytest.fixture(autouse=True)
