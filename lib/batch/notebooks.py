@@ -159,9 +159,7 @@ class Execution:
         (self.stage / "partial.ipynb").rename(self._made / f"{name}.ipynb")
         before = (artifacts.recorded(folder) or {}).keys() & artifacts.outputs(folder).keys()
         (folder / artifacts.INPUTS).unlink(missing_ok=True)
-        noted = artifacts.outputs(
-            self._made
-        )  # not the folder's: whatever else lies there is a user's
+        noted = artifacts.outputs(self._made)  # what else lies in the folder is a user's
         made = sorted(f for f in self._made.iterdir() if f.is_file())
         for file in made:
             store.write_bytes(folder / file.name, file.read_bytes())

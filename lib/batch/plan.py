@@ -18,6 +18,7 @@ FINISHED = "finished"
 UNFINISHED = "unfinished"
 MISSING = "missing"
 RECORD = "a record without weights"
+NOT_HERE = (MISSING, RECORD)  # nothing of it has been trained on this machine
 
 
 @dataclass
@@ -96,7 +97,7 @@ def make(
     for need in needs.values():
         runs.check(need.recipe, need.protocols.values())
         need.state, run = (MISSING, None) if fresh else look(need.recipe, records)
-        need.stale = run is not None and not verify.is_current(run)
+        need.stale = need.trained and run is not None and not verify.is_current(run)
         need.lacking = tuple(
             p
             for p in need.protocols.values()

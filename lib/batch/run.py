@@ -47,12 +47,10 @@ class Options:
 def execute(options: Options) -> int:
     """Train, evaluate, execute and report what is missing; return 1 if anything failed."""
     made = options.plan()
-    due = _due(options, made)
+    due, skipped = _due(options, made)
     for name in due:
         notebooks.check(made.studies[name])
-    skipped = _unrecorded(made, due) if options.records else {}
-    due = [name for name in due if name not in skipped]
-    jobs = {} if options.records else {k: n for k, n in made.needs.items() if not n.done}
+    jobs = {need.recipe.key: need for need in _undone(options, made)}
     _require_writable(paths.runs())
     timed = [recipe for name in due for recipe in made.studies[name].timed.values()]
     _require_data([*(need.recipe for need in jobs.values()), *timed])
@@ -73,15 +71,17 @@ def execute(options: Options) -> int:
     return status
 
 
-def _due(options: Options, made: plan.Plan) -> list[str]:
-    """Return the artifacts whose notebooks have to be executed."""
-    return [
+def _due(options: Options, made: plan.Plan) -> tuple[list[str], dict[str, str]]:
+    """Return the artifacts whose notebooks are to be executed, and why others cannot be."""
+    due = [
         name
         for name, study in made.studies.items()
         if options.fresh
         or any(not need.done for need in made.of(study))
         or any(inputs.changes(study, made))
     ]
+    skipped = _unrecorded(made, due) if options.records else {}
+    return [name for name in due if name not in skipped], skipped
 
 
 def _unrecorded(made: plan.Plan, due: list[str]) -> dict[str, str]:
@@ -245,9 +245,7 @@ def shown(path: Path) -> str:
 def dry(options: Options) -> int:
     """Print what `execute` would do, one line per artifact."""
     made = options.plan()
-    due = _due(options, made)
-    skipped = _unrecorded(made, due) if options.records else {}
-    due = [name for name in due if name not in skipped]
+    due, skipped = _due(options, made)
     rows = []
     for name, study in made.studies.items():
         needs = made.of(study)
@@ -304,8 +302,10 @@ def why(options: Options) -> int:
         say(f"{name}, preset {study.results}, seeds {seeds}")
         reasons = ["--fresh was asked for"] if options.fresh else []
         reasons += inputs.changes(study, made)
-        if needs and not options.fresh and all(need.state == plan.MISSING for need in needs):
-            say(f"  none of its {len(needs)} networks has been trained here")  # all else follows
+        if needs and not options.fresh and all(need.state in plan.NOT_HERE for need in needs):
+            kept = sum(need.state == plan.RECORD for need in needs)
+            redraw = f"; of {kept} there are records, which --from-records redraws" if kept else ""
+            say(f"  none of its {len(needs)} networks has been trained here{redraw}")
         else:
             for need in needs:
                 _show_state(need)

@@ -272,6 +272,23 @@ def test_from_records_redraws_without_weights_and_trains_nothing(suite):
     assert suite.calls == ["tiny/two 1"]
 
 
+def test_of_what_is_only_recorded_nothing_counts_as_trained_or_stale_here(suite, capsys):
+    suite("tiny/one", "tiny/two")
+    for need in plan.make(["tiny/one", "tiny/two"], "ci", (0,), {}).needs.values():
+        runs.record(need.recipe)
+    shutil.rmtree(suite.results / "runs")
+    shutil.rmtree(suite.results / "local")
+    capsys.readouterr()
+    assert suite("--why", "tiny/one") == 0
+    shown = capsys.readouterr().out
+    assert "none of its 2 networks has been trained here; of 2 there are records" in shown
+    assert "  run " not in shown and "  notebook:" not in shown
+    assert suite("tiny/one", "--from-records") == 0
+    assert "Stale: 2 networks" in capsys.readouterr().out  # the fake runs are of other code
+    assert suite("tiny/two") == 0
+    assert "Stale" not in capsys.readouterr().out
+
+
 def test_records_alone_are_enough_and_change_no_result(suite, capsys):
     suite("tiny/one", "tiny/two")
     for need in plan.make(["tiny/one", "tiny/two"], "ci", (0,), {}).needs.values():
