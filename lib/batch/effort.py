@@ -99,7 +99,7 @@ def seconds(recipe: Recipe, train: bool, protocols: Iterable[Protocol]) -> float
 
 
 def memory(recipe: Recipe) -> float:
-    """Return a guess at the most bytes a job holds; 24 recorded ones are within a factor of two.
+    """Return a guess at the most bytes a job holds; every recorded one is within a factor of two.
 
     Of each parameter there is the gradient, the momentum and a copy, too; of what layers put out,
     what batch norm and activation make of it and the gradients of both.
