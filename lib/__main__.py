@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 from lib.arguments import overrides_of, parse, parser, seeds_of
 from lib.batch.child import Stopped, follow_parent, stoppable
 from lib.errors import UserError, check_range, choose
-from lib.papers import ARTIFACTS, artifact, match
 from lib.presets import preset
+from lib.studies import ARTIFACTS, artifact, match
 
 if TYPE_CHECKING:
-    from lib.papers import Study
+    from lib.study import Study
 
 CONTINUE = "What is finished is kept; run the same command again to continue."
 

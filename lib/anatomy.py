@@ -13,10 +13,10 @@ from lib import cost, data, evaluate, runs, store
 from lib.errors import UserError
 from lib.models import effective_weights
 from lib.models.compaction import standing
-from lib.papers import Job, Study
-from lib.published.ledger import count
+from lib.readings.ledger import count
 from lib.recipe import Plain, Recipe
 from lib.rows import frame, row
+from lib.study import Job, Study
 
 Row = dict[str, Any]
 COUNTS = ("params", "params_union", "params_per_path", "macs", "macs_per_path", "noise_adds")

@@ -20,7 +20,7 @@ from PIL import Image
 
 from lib import paths, store
 from lib.errors import UserError
-from lib.papers.study import Study
+from lib.study import Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

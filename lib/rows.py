@@ -10,7 +10,7 @@ import pandas as pd
 from lib.recipe import Recipe
 
 if TYPE_CHECKING:
-    from lib.papers.study import Study
+    from lib.study import Study
 
 COLUMNS = [
     *("paper", "artifact", "dataset", "backbone", "method", "seed", "lam", "attack"),

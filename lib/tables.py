@@ -12,8 +12,8 @@ import pandas as pd
 
 from lib.claims import NOT_JUDGED, counts, to_markdown
 from lib.intervals import Estimate, accuracy, difference
-from lib.papers.study import Study
 from lib.protocol import Protocol
+from lib.study import Study
 
 Where = Mapping[str, Any]
 FROM_255 = 255  # pixels are in [0, 1]; papers give radii in 1/255

@@ -8,9 +8,9 @@ import torch
 from lib import anatomy, cost, paths, runs, store
 from lib.errors import UserError
 from lib.models import channels, create, freeze
-from lib.papers import float_, smart
 from lib.recipe import Momentum
 from lib.rows import frame
+from lib.studies import float_, smart
 from lib.trainers.sparse import SparseMomentum
 
 

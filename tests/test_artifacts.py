@@ -10,8 +10,8 @@ from PIL import Image
 
 from lib import artifacts, claims, device, paths, report, store
 from lib.errors import UserError
-from lib.papers import smart
-from lib.reference import names, read
+from lib.published import names, read
+from lib.studies import smart
 
 
 @pytest.fixture(autouse=True)

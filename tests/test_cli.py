@@ -12,9 +12,9 @@ from lib import paths
 from lib.__main__ import main
 from lib.arguments import overrides_of, parse, seeds_of
 from lib.batch import worker
-from lib.papers import ARTIFACTS, artifact
 from lib.report import readme
 from lib.runs import Run
+from lib.studies import ARTIFACTS, artifact
 
 
 @pytest.fixture(autouse=True)

@@ -12,16 +12,16 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from lib import data, evaluate, metrics, paths, progress, runs, store
+from lib import data, evaluate, measure, paths, progress, runs, store
 from lib.batch.plan import evaluated
 from lib.claims import wilson
 from lib.data import Images
 from lib.errors import UserError
 from lib.models import create
-from lib.papers import smart
 from lib.protocol import Protocol
 from lib.recipe import Attack, Data, Model, PgdAt, Plain, Recipe, Smart, Train
 from lib.rows import COLUMNS
+from lib.studies import smart
 
 PGD = Protocol(attack="pgd", eps=0.1, steps=3)
 
@@ -257,7 +257,7 @@ def test_protocol_keys_differ_where_numbers_would():
 def test_measure_gives_a_row_for_every_protocol_with_its_interval():
     changes = {"train.epochs": 1, "evaluation.images": 20, "attack.steps": 1}
     study = smart.table1_mask_density("ci", [0], changes)
-    rows = metrics.measure(study)
+    rows = measure.measure(study)
     assert len(rows) == sum(len(job.protocols) for job in study.jobs)
     assert list(rows.columns) == COLUMNS
     assert rows["value"].between(0, 100).all()
@@ -295,14 +295,14 @@ def bars(monkeypatch):
 def test_a_filled_store_leaves_no_bar_and_each_run_is_loaded_once(bars, monkeypatch):
     changes = {"train.epochs": 1, "evaluation.images": 200, "attack.steps": 1}
     study = smart.table1_mask_density("ci", [0], changes)
-    first = metrics.measure(study)
+    first = measure.measure(study)
     assert bars and not any(bar.open for bar in bars)
     assert all(bar.n == bar.total for bar in bars)
     bars.clear()
     loaded, load = [], runs.load
     monkeypatch.setattr(runs, "load", lambda recipe: loaded.append(recipe.key) or load(recipe))
-    fitted = metrics.fit(study)
-    again = metrics.measure(study, fitted)
+    fitted = measure.fit(study)
+    again = measure.measure(study, fitted)
     assert not bars
     assert sorted(loaded) == sorted(study.recipes)
     assert again.equals(first)
@@ -326,7 +326,7 @@ def test_pgd_at_rows_carry_the_trade_off_they_were_trained_with():
     assert lams == {0.0, 0.2, 0.7, 1.0}
     for job in study.jobs:
         record = {"correct": 1, "n": 2}
-        row = metrics.accuracy_row(study, job, job.protocols[0], record)
+        row = measure.accuracy_row(study, job, job.protocols[0], record)
         if isinstance(job.recipe.method, PgdAt):
             assert row["lam"] == job.recipe.method.lam
 

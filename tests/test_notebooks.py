@@ -9,7 +9,7 @@ import papermill
 import pytest
 
 from lib import paths
-from lib.papers import ARTIFACTS
+from lib.studies import ARTIFACTS
 
 TAGS = ["parameters", "figure", "claims", "check"]
 DEFAULTS = {"PRESET": ("str", '"quick"'), "SEEDS": ("list", "[0]"), "OVERRIDES": ("dict", "{}")}

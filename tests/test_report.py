@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from lib import artifacts, claims, paths, report, store
 from lib.batch import inputs, plan
-from lib.papers import ARTIFACTS
 from lib.recipe import Data, Model, Plain, Recipe, Train
 from lib.report import readme
+from lib.studies import ARTIFACTS
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 PNG = bytes.fromhex("89504e470d0a1a0a")

@@ -16,8 +16,8 @@ import packaging
 import pytest
 
 from lib.arguments import overrides_of, parse, seeds_of
-from lib.papers import match
 from lib.presets import preset
+from lib.studies import match
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL = getattr(sys, "_base_executable", sys.executable)

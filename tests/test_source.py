@@ -60,7 +60,7 @@ def test_imports_are_found_wherever_they_are():
 
 
 def test_what_is_needed_follows_imports():
-    assert {"errors", "presets", "protocol", "recipe"} <= source.needed(["papers"])
+    assert {"errors", "presets", "protocol", "recipe"} <= source.needed(["studies"])
     assert "trainers" not in source.needed(["presets"])
-    assert "trainers" in source.needed(["metrics"])
+    assert "trainers" in source.needed(["measure"])
     assert source.needed(["nothing_of_the_kind"]) == set()

@@ -6,8 +6,9 @@ import pandas as pd
 
 from lib import claims, tables
 from lib.intervals import wilson
-from lib.papers import Job, float_, smart
 from lib.protocol import Protocol
+from lib.studies import float_, smart
+from lib.study import Job
 
 
 def accuracy_rows():

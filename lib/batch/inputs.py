@@ -17,7 +17,7 @@ from typing import Any
 from lib import artifacts, paths, source, store
 from lib.batch.plan import Plan
 from lib.errors import UserError
-from lib.papers import Study
+from lib.study import Study
 
 PACKAGES = ("matplotlib", "numpy", "pandas", "torch")
 

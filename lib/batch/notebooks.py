@@ -21,7 +21,7 @@ from lib import artifacts, paths, store
 from lib.batch import execute, inputs, pool
 from lib.batch.plan import Plan
 from lib.errors import UserError
-from lib.papers import Study
+from lib.study import Study
 
 GUESS = 12.0  # seconds of a notebook that has not been executed before
 REQUIRED = ("metrics.csv", "claims.csv", "run.json")

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lib import evaluate, papers, runs, store, verify
-from lib.papers import Study
+from lib import evaluate, runs, store, studies, verify
 from lib.protocol import Protocol
 from lib.recipe import PgdAt, Recipe
+from lib.study import Study
 
 FINISHED = "finished"
 UNFINISHED = "unfinished"
@@ -88,9 +88,9 @@ def make(
     records: a run counts as finished without its weights. fresh: nothing counts as finished.
     """
     seeds = tuple(seeds)
-    studies = {n: papers.artifact(n)(preset, seeds, dict(overrides)) for n in names}
+    chosen = {n: studies.artifact(n)(preset, seeds, dict(overrides)) for n in names}
     needs: dict[str, Need] = {}
-    for study in studies.values():
+    for study in chosen.values():
         for job in study.jobs:
             need = needs.setdefault(job.recipe.key, Need(job.recipe, job.label))
             need.protocols |= {p.key: p for p in job.protocols}
@@ -103,7 +103,7 @@ def make(
             for p in need.protocols.values()
             if run is None or not need.trained or not evaluated(run, p, records)
         )
-    return Plan(studies, needs)
+    return Plan(chosen, needs)
 
 
 def look(recipe: Recipe, records: bool = False) -> tuple[str, runs.Run | None]:

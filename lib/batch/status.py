@@ -10,10 +10,10 @@ from pathlib import Path
 from lib import paths, store
 from lib.batch import plan
 from lib.errors import UserError, choose
-from lib.papers import ARTIFACTS
 from lib.presets import PRESETS
 from lib.protocol import Protocol
 from lib.recipe import Recipe
+from lib.studies import ARTIFACTS
 
 KEY = re.compile("[0-9a-f]{16}")
 

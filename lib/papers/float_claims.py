@@ -12,13 +12,13 @@ from itertools import pairwise
 
 import pandas as pd
 
-from lib import claims, reference
+from lib import claims, published
 from lib.claims import Claim, close_to, greater, no_worse, share, similar
 from lib.intervals import difference, select
-from lib.papers import audit, float_
 from lib.papers.float_cost_claims import estimate
 from lib.papers.scores import MARGIN, SCORES, SIZE, gap, scores
-from lib.published import readings
+from lib.readings import readings
+from lib.studies import audit, float_
 
 LIMITS = {
     "clean_acc": 8.0,
@@ -77,7 +77,7 @@ def fig3_oat_lambda_choices(metrics: pd.DataFrame, judge: bool = True) -> pd.Dat
     The trade-off and the two sets are those that differ most, as 'up to' says, which makes a lone
     seed all the more reason for doubt.
     """
-    text = reference.text("float")
+    text = published.text("float")
     found = []
     for metric, short in SCORES.items():
         best, worst, lam = widest(metrics, metric)
@@ -142,7 +142,7 @@ def fig4_noise_rescaling(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFr
 
 def fig5_channel_density(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:
     """Judge Figure 5a: at one density of weights, channels vanish only where they are pruned."""
-    text = reference.text("float")
+    text = published.text("float")
     rows = channel_shares(metrics)
     wide = rows.pivot_table(index=["seed", "layer"], columns="method", values="value")
     ratio = wide["FLOATS-i"] / wide["FLOATS-c"]
@@ -200,7 +200,7 @@ def channel_shares(metrics: pd.DataFrame) -> pd.DataFrame:
 
 def fig6_lambda_threshold(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:
     """Judge Figure 6: a threshold of 0.5 makes a gentler path from accurate to robust."""
-    text = reference.text("float")
+    text = published.text("float")
     sharp, gentle = float_.THRESHOLDS
     found = []
     for name, rows in panels(metrics):
@@ -247,7 +247,7 @@ def fig7_oat_pgdat(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:
                 same_networks=True,
             )
         )
-    text = reference.text("float")
+    text = published.text("float")
     _, main = next(iter(panels(metrics)))
     found.append(
         greater(
@@ -301,9 +301,9 @@ def table1_variants(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:
     Speed-ups are claims about channels; weights that go one by one leave an ordinary machine as
     many operations as before.
     """
-    table = reference.read("float/table1_variants")
+    table = published.read("float/table1_variants")
     table = table.replace({"method": {"FLOATS slim": "FLOATS slim, SF 0.5"}})
-    text = reference.text("float")
+    text = published.text("float")
     found = []
     for metric, short in SCORES.items():
         at = {m: scores(metrics, m, metric, 1.0) for m in float_.VARIANTS}
@@ -339,7 +339,7 @@ def table1_variants(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:
 
 def fig9_slimmable(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:
     """Judge Figure 9: slimmable FLOAT is better than slimmable OAT, at both widths."""
-    text = reference.text("float")
+    text = published.text("float")
     found = []
     lams = sorted(metrics.loc[metrics["n"].notna() & metrics["attack"].notna(), "lam"].unique())
     for slim in float_.SLIM:

@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import pandas as pd
 
-from lib import claims, reference
+from lib import claims, published
 from lib.claims import Claim, Estimate, ratio, share
 from lib.intervals import select
-from lib.papers import audit
 from lib.papers.float_costs import BACKBONES, BASE, MACHINE, PLAIN, SCALAR, machines
-from lib.published import Reading
+from lib.readings import Reading
+from lib.studies import audit
 
 LATENCY = 1.1  # times the latency of a plain network that are no "significant increase"
 OTHER = (8, 128)  # a machine as likely as MACHINE, for the plain reading of the delay
@@ -33,7 +33,7 @@ def fig8_cost(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:
 
 def times(metrics: pd.DataFrame, judge: bool = True) -> list[Claim]:
     """Judge what was measured in seconds: training per epoch and latency of one image."""
-    text = reference.text("float")
+    text = published.text("float")
     up_to = {"OAT": text["train_time_vs_float_oat"], PLAIN: text["train_time_vs_float_pgd_at"]}
     found = []
     for method, paper in up_to.items():

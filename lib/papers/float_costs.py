@@ -13,10 +13,10 @@ from typing import Any
 import pandas as pd
 
 from lib.errors import choose
-from lib.papers.study import Study
-from lib.published.ledger import count, delay_table, layer_delays, training_cost
+from lib.readings.ledger import count, delay_table, layer_delays, training_cost
 from lib.recipe import Data, Float, Method, Model, Oat, PgdAt
 from lib.rows import row
+from lib.study import Study
 
 Columns = dict[str, Any]
 Rows = list[Columns]

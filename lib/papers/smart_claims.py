@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import pandas as pd
 
-from lib import claims, reference
+from lib import claims, published
 from lib.claims import Claim, greater, no_worse, share, similar
 from lib.intervals import difference
 from lib.papers.scores import MARGIN, SCORES, SIZE, gap, scores, value
@@ -24,7 +24,7 @@ TABLE1 = ("SMART [S S S S] 0.0", "SMART [D D S S] 0.0", "SMART [D D S S] 0.25")
 
 def table1_mask_density(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:
     """Judge Table 1: dense early modules and shared weights help the adversarial path."""
-    table = reference.read("smart/table1_mask_density")
+    table = published.read("smart/table1_mask_density")
     sparse, disjoint, shared = TABLE1
     found = []
     for metric, short in SCORES.items():
@@ -74,7 +74,7 @@ def table1_mask_density(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFra
 
 def table2_comparison(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:
     """Judge Table 2: the order of four methods at both ends, and what they cost."""
-    table = reference.read("smart/table2_comparison")
+    table = published.read("smart/table2_comparison")
     found = []
     orders = (  # metric, lam, the better, the other, share of the gap that counts
         ("robust_acc", 1.0, "SMART", "FLOAT", 0),
@@ -118,7 +118,7 @@ def table2_comparison(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame
 
 def fig1_pareto(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:
     """Judge Figure 1: SMART is cheapest and no worse."""
-    table = reference.read("smart/table2_comparison")
+    table = published.read("smart/table2_comparison")
     found = []
     for metric, lam in (("clean_acc", 0.0), ("robust_acc", 1.0)):
         for other in ("PGD-AT", "OAT", "FLOAT"):
@@ -133,13 +133,13 @@ def fig1_pareto(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:
                     judge,
                 )
             )
-    published = overheads(metrics).set_index(["method", "metric", "lam"])["value"]
+    costs = overheads(metrics).set_index(["method", "metric", "lam"])["value"]
     others = ("PGD-AT", "OAT", "FLOAT")
     for metric, short, what in (
         ("params_stored", "params", "fewer parameters, both paths stored,"),
         ("operations", "operations", "fewer operations at lam = 1"),
     ):
-        hits = sum(published["SMART", metric, 1.0] < published[o, metric, 1.0] for o in others)
+        hits = sum(costs["SMART", metric, 1.0] < costs[o, metric, 1.0] for o in others)
         claim = share(
             f"fig1-fewest-{short}",
             f"SMART needs {what} than PGD-AT, OAT and FLOAT (ResNet-34)",
@@ -161,7 +161,7 @@ def fig2_layer_sensitivity(metrics: pd.DataFrame, judge: bool = True) -> pd.Data
         index=["seed", "layer"], columns="density", values="value"
     )
     drops = smaller[smaller.columns.max()] > smaller[smaller.columns.min()]
-    half = 100 * reference.text("smart")["fig2_late_density"]
+    half = 100 * published.text("smart")["fig2_late_density"]
     limit = f"all below {half:g} %"
     cases = (
         ("depth", "The early modules are denser than the late ones", falls, len(stage), "all"),
@@ -267,7 +267,7 @@ def _alike(id: str, metrics: pd.DataFrame, other: str, judge: bool) -> list[Clai
 
 def _switchable(id: str, metrics: pd.DataFrame, judge: bool) -> list[Claim]:
     """Judge that lam moves one SMART network along the trade-off, step by step."""
-    table = reference.read("smart/table2_comparison")
+    table = published.read("smart/table2_comparison")
     lams = sorted(metrics["lam"].dropna().unique())
     found = []
     for metric, high, low in (("clean_acc", 0.0, 1.0), ("robust_acc", 1.0, 0.0)):

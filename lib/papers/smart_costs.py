@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from lib import reference
+from lib import published
 from lib.claims import Claim
 from lib.intervals import select
-from lib.papers import audit
-from lib.published import Reading
+from lib.readings import Reading
+from lib.studies import audit
 
 
 def counts(metrics: pd.DataFrame, ids: Iterable[str]) -> list[Claim]:
@@ -52,14 +52,14 @@ def counts(metrics: pd.DataFrame, ids: Iterable[str]) -> list[Claim]:
         "smart-adds-ratio": Reading(
             "weights that get noise",
             n["FLOAT", adds] / n["SMART", adds],
-            {"1 over the printed 0.54": 1 / reference.text("smart")["params_norm"]},
+            {"1 over the printed 0.54": 1 / published.text("smart")["params_norm"]},
         ),
     }
     return audit.judged({id: readings[id] for id in ids})
 
 
 def _printed_ratio() -> float:
-    return reference.text("float")["params_vs_oat"] / reference.text("smart")["params_norm"]
+    return published.text("float")["params_vs_oat"] / published.text("smart")["params_norm"]
 
 
 def counted(metrics: pd.DataFrame) -> pd.Series:

@@ -16,9 +16,9 @@ import pandas as pd
 
 from lib import artifacts, claims, paths, store
 from lib.errors import UserError
-from lib.papers import ARTIFACTS
 from lib.presets import PRESETS
 from lib.recipe import Recipe
+from lib.studies import ARTIFACTS
 
 LIMIT = 4  # distinct values that are spelled out
 NAME = re.compile(r"[A-Za-z0-9_][\w.-]*", re.ASCII)  # of the folders that hold results

@@ -12,10 +12,10 @@ import pandas as pd
 from lib import paths, store
 from lib.claims import NOT_JUDGED, VERDICTS
 from lib.errors import UserError, choose
-from lib.papers import ARTIFACTS
 from lib.presets import PRESETS
 from lib.report import cell, render
 from lib.report.collect import Entry, collect, title
+from lib.studies import ARTIFACTS
 
 REGION = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SHOWN = ("paper", "cifar", "quick")  # the presets whose results are evidence, the best first

@@ -10,9 +10,9 @@ from lib import paths
 from lib.__main__ import main
 from lib.batch import execute, pool
 from lib.evaluate import code_fingerprint
-from lib.papers import ARTIFACTS, Study
-from lib.papers.study import Builder
 from lib.recipe import Plain, Smart
+from lib.studies import ARTIFACTS
+from lib.study import Builder, Study
 
 CHILD = Path(__file__).with_name("fake_child.py")
 PARAMETERS = "PRESET: str = 'ci'\nSEEDS: list = [0]\nOVERRIDES: dict = {}"

@@ -18,7 +18,7 @@ import pytest
 
 from lib import paths, runs
 from lib.batch import notebooks, plan
-from lib.papers import ARTIFACTS
+from lib.studies import ARTIFACTS
 
 
 def networks(*names):
@@ -408,7 +408,7 @@ def test_why_explains_what_is_missing_then_current_then_changed(suite, capsys):
     assert "so: nothing to do, everything is current" in shown
     (suite.results / "local/ci/tiny/two/metrics.csv").write_text("edited")
     path = suite.notebooks / "tiny/two.ipynb"
-    path.write_text(path.read_text().replace("import claims", "import metrics"))
+    path.write_text(path.read_text().replace("import claims", "import measure"))
     suite("--why", "tiny/two")
     shown = capsys.readouterr().out
     assert "notebook: the notebook has changed" in shown

@@ -18,15 +18,15 @@ from lib.errors import UserError
 STUDY = """
 import os, sys
 import matplotlib.pyplot as plt
-from lib import artifacts, claims, metrics
-from lib.papers.study import Builder
+from lib import artifacts, claims, measure
+from lib.study import Builder
 from lib.recipe import Plain
 
 b = Builder("tiny/two", PRESET, SEEDS, OVERRIDES)
 for setting, seed in b.settings():
     b.add("plain", b.recipe(setting, seed, Plain()), (0.0,), [{"attack": "fgsm"}])
 study = b.study()
-rows = metrics.measure(study)
+rows = measure.measure(study)
 """
 SAVE = """
 figure, axes = plt.subplots(figsize=(2, 2))

@@ -3,10 +3,11 @@
 import pandas as pd
 import pytest
 
-from lib import reference
+from lib import published
 from lib.errors import UserError
-from lib.papers import audit, smart, smart_claims
+from lib.papers import smart_claims
 from lib.presets import PRESETS
+from lib.studies import audit, smart
 
 SPARSE, DISJOINT, SHARED = smart_claims.TABLE1
 BETWEEN = ["observations-loops-clean", "observations-loops-robust"]
@@ -14,7 +15,7 @@ BETWEEN = ["observations-loops-clean", "observations-loops-robust"]
 
 def as_printed(seeds=(0, 1, 2)):
     """Return the paper's Table 1 as if networks of either loop had it, with hardly any noise."""
-    table = reference.read("smart/table1_mask_density").assign(n=1_000_000)
+    table = published.read("smart/table1_mask_density").assign(n=1_000_000)
     return pd.concat(
         table.assign(
             seed=seed, value=table["value"] + 0.01 * seed, method=table["method"] + f", {loop}"

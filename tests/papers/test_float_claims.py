@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 
 from lib import claims
-from lib.papers import float_, float_claims
+from lib.papers import float_claims
 from lib.rows import COLUMNS
+from lib.studies import float_
 
 MANY = 1_000_000  # images, so that intervals are narrow
 
@@ -170,9 +171,9 @@ def test_figure_7_is_partly_true_where_a_rival_dominates_at_some_trade_offs():
 
 
 def test_table_1_holds_for_its_own_numbers():
-    from lib import reference
+    from lib import published
 
-    table = reference.read("float/table1_variants")
+    table = published.read("float/table1_variants")
     rows = []
     for label in float_.VARIANTS:
         own = table[table["method"] == label.split(",")[0]]

@@ -10,9 +10,10 @@ import torch
 
 from lib import paths, timing
 from lib.errors import UserError
-from lib.papers import ARTIFACTS, audit, float_cost_claims, float_costs
+from lib.papers import float_cost_claims, float_costs
 from lib.recipe import Float, Oat, PgdAt, Plain
 from lib.rows import frame
+from lib.studies import ARTIFACTS, audit
 from lib.trainers import Context, objective
 
 
@@ -294,12 +295,12 @@ def test_verdicts_and_figure_need_no_torch(study, counted, tmp_path):
     script = f"""
 import sys
 import pandas as pd
-from lib import reference
+from lib import published
 from lib.papers import float_cost_claims
 from lib.plots.cost import fig8
 metrics = pd.read_csv(r"{tmp_path / "metrics.csv"}")
 assert len(float_cost_claims.fig8_cost(metrics)) == 12
-fig8(metrics, reference.text("float"), "preset ci").savefig(r"{tmp_path / "figure.png"}")
+fig8(metrics, published.text("float"), "preset ci").savefig(r"{tmp_path / "figure.png"}")
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script], cwd=paths.ROOT, check=True, timeout=120)

@@ -3,9 +3,10 @@
 import pandas as pd
 import pytest
 
-from lib import reference
-from lib.papers import ARTIFACTS, audit, smart_claims, smart_costs
+from lib import published
+from lib.papers import smart_claims, smart_costs
 from lib.rows import frame
+from lib.studies import ARTIFACTS, audit
 
 MANY = 1_000_000  # images, so that intervals are narrow
 
@@ -20,7 +21,7 @@ def measured(table, n=MANY):
 
 
 def as_printed(artifact="smart/table2_comparison"):
-    return measured(reference.read(artifact))
+    return measured(published.read(artifact))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def test_a_small_gap_earns_partly_where_the_paper_has_a_large_one():
 
 
 def test_tables_with_few_images_are_not_judged_on_small_gaps(costs):
-    rows = measured(reference.read("smart/table2_comparison"), n=64)
+    rows = measured(published.read("smart/table2_comparison"), n=64)
     found = verdicts(smart_claims.table2_comparison(pd.concat([rows, costs])))
     assert found["table2-robust-1-smart-float"] == "not judged"
 

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import reference
+from lib import published
 from lib.papers.float_costs import EACH, MULTIPLIERS, READS
 from lib.plots import style
 from lib.plots.cost import ROWS, fig8
 
-TEXT = reference.text("float")
+TEXT = published.text("float")
 TIMES = {"FLOAT": 1.0, "PGD-AT": 1.7, EACH: 6.8, "OAT": 1.6, "SMART": 1.1}
 BYTES = {"FLOAT": 21.28, "PGD-AT": 21.28, EACH: 85.1, "OAT": 33.3, "OAT [scalar code]": 31.4,
          "SMART": 16.3}  # fmt: skip

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from matplotlib.text import Annotation, Text
 
-from lib import paths, plots, reference
+from lib import paths, plots
+from lib import published as papers
 from lib.intervals import select, wilson
 from lib.plots import style
 from lib.tables import shown
@@ -113,7 +114,7 @@ FIGURES = {
 
 
 def published():
-    return reference.read("smart/table2_comparison")
+    return papers.read("smart/table2_comparison")
 
 
 def four_data_sets(n=600):
@@ -296,10 +297,10 @@ def test_figures_and_verdicts_come_from_the_files_alone_without_torch(tmp_path):
     script = f"""
 import sys
 import pandas as pd
-from lib import plots, reference
+from lib import plots, published
 from lib.papers import smart_claims
 metrics = pd.read_csv(r"{tmp_path / "metrics.csv"}")
-table = reference.read("smart/table2_comparison")
+table = published.read("smart/table2_comparison")
 plots.trade_off(metrics, table, "preset ci").savefig(r"{tmp_path / "figure.png"}")
 costs = pd.read_csv(r"{tmp_path / "costs.csv"}")
 plots.pareto(costs[costs["lam"].isin([0, 1]) | costs["lam"].isna()], table)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import same_color
 
-from lib import plots, reference
+from lib import plots, published
 from lib.errors import UserError
 from lib.intervals import select, wilson
 from lib.plots import style
@@ -81,7 +81,7 @@ def test_a_thin_line_leads_to_the_memory_with_the_index_where_there_is_one():
 
 
 def test_published_accuracies_are_hollow_at_the_memory_of_their_method():
-    table = reference.read("float/table1_variants")
+    table = published.read("float/table1_variants")
     figure = plots.memory_accuracy(memory_rows(), table, NETWORKS)
     hollow = [
         [line for line in axes.lines if line.get_markerfacecolor() == "none"]
@@ -103,7 +103,7 @@ def test_the_legend_names_methods_and_readings_and_only_what_is_drawn():
     frame = memory_rows(TRAINED[:1])
     ends = ["clean accuracy, λ = 0", "robust accuracy (PGD-7), λ = 1"]
     index = "with the mask's index"
-    table = reference.read("float/table1_variants")
+    table = published.read("float/table1_variants")
     assert words(frame, table) == [*BYTES, *ends, index, "paper (CIFAR-10)"]
     assert words(frame[frame["metric"] != "bytes_norm_indexed"]) == [*BYTES, *ends]
 

@@ -8,14 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from lib import claims, reference
+from lib import claims, published
 from lib.errors import UserError, choose
 from lib.intervals import difference
-from lib.papers import smart, smart_claims
+from lib.papers import smart_claims
 from lib.papers.scores import SCORES, scores
-from lib.papers.study import Builder, Study
-from lib.published import Reading, readings
+from lib.readings import Reading, readings
 from lib.rows import frame, row
+from lib.studies import smart
+from lib.study import Builder, Study
 
 NAME = "audit/published_numbers"
 LOOPS = {"Algorithm 1": "alg1", "released loop": "released"}  # of training, by what labels say
@@ -78,7 +79,7 @@ def judge_observations(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFram
 def recompute() -> dict[str, Reading]:
     """Return the readings of every figure by id, in the order of the published ones."""
     found = readings()
-    return {id: found[id] for id in reference.read(NAME)["id"]}
+    return {id: found[id] for id in published.read(NAME)["id"]}
 
 
 def metrics(study: Study, found: Mapping[str, Reading]) -> pd.DataFrame:
@@ -87,7 +88,7 @@ def metrics(study: Study, found: Mapping[str, Reading]) -> pd.DataFrame:
     Roles: published; plain, the reading that is judged; caveat; context, which never is.
     """
     rows = []
-    for figure in reference.read(NAME).itertuples():
+    for figure in published.read(NAME).itertuples():
         reading = found[figure.id]
         roles = [("published", figure.where, figure.value)]
         if reading.value is not None:
@@ -102,7 +103,7 @@ def metrics(study: Study, found: Mapping[str, Reading]) -> pd.DataFrame:
 
 def judged(found: Mapping[str, Reading]) -> list[claims.Claim]:
     """Judge recomputed figures by id: the plain reading decides, a caveat earns 'partly'."""
-    figures = reference.read(NAME).fillna({"unit": ""}).set_index("id")
+    figures = published.read(NAME).fillna({"unit": ""}).set_index("id")
     out = []
     for id, reading in found.items():
         figure = figures.loc[choose("published figure", id, figures.index)]
@@ -129,7 +130,7 @@ def lines(metrics: pd.DataFrame, *ids: str) -> pd.DataFrame:
     )
     rows = parts.assign(value=metrics["value"])
     rows = rows[rows["id"].isin(ids)]
-    claim = rows["id"].map(reference.read(NAME).set_index("id")["claim"])
+    claim = rows["id"].map(published.read(NAME).set_index("id")["claim"])
     rows = rows.assign(figure=claim.mask(rows["id"].duplicated(), ""))
     return rows[["figure", "role", "as", "value"]].round(4).reset_index(drop=True)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lib import reference
-from lib.published.ledger import count, norm_outputs
-from lib.published.reading import Reading
+from lib import published
+from lib.readings.ledger import count, norm_outputs
+from lib.readings.reading import Reading
 
 MEGA, GIGA = 1e6, 1e9
 
@@ -18,7 +18,7 @@ def storage() -> dict[str, Reading]:
         base = count(f"plain {backbone}").stored
         wide[f"{label}, 128-dimensional code"] = count(f"oat {backbone}").stored / base
         wide[f"{label}, scalar code"] = count(f"oat scalar {backbone}").stored / base
-    sparse = reference.text("float")["floats_params_vs_oat"]
+    sparse = published.text("float")["floats_params_vs_oat"]
     return {
         "float-params": Reading(
             "one batch norm",
@@ -54,7 +54,7 @@ def sharing() -> dict[str, Reading]:
     plain, oat, scalar = (count(name).stored for name in ("plain", "oat", "oat scalar"))
     smart, base = count("smart"), count("plain wrn40_2").stored
     masks = smart.total["bytes_masks"]
-    printed = reference.text("float")["params_vs_oat"] / reference.text("smart")["params_norm"]
+    printed = published.text("float")["params_vs_oat"] / published.text("smart")["params_norm"]
     return {
         "smart-params": Reading(
             "both paths stored",
@@ -139,7 +139,7 @@ def operations() -> dict[str, Reading]:
 
 def noise() -> dict[str, Reading]:
     """Return how many weights get noise, FLOAT's and SMART's."""
-    printed = reference.text("smart") | reference.text("float")
+    printed = published.text("smart") | published.text("float")
     macs, parameters = count("plain").total["macs"], count("plain").stored
     every = count("float").total["noise_adds"]
     smart = count("smart")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lib import reference
+from lib import published
 from lib.intervals import select
 
 
@@ -25,5 +25,5 @@ class Reading:
 
 def printed(table: str, **where: Any) -> float:
     """Return the one number of a published table with these column values."""
-    (value,) = select(reference.read(table), **where)["value"]
+    (value,) = select(published.read(table), **where)["value"]
     return float(value)

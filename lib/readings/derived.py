@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from lib import reference
-from lib.published.ledger import count, layer_delays, machines_that_print, training_cost
-from lib.published.reading import Reading, printed
+from lib import published
+from lib.readings.ledger import count, layer_delays, machines_that_print, training_cost
+from lib.readings.reading import Reading, printed
 
 
 def time() -> dict[str, Reading]:
     """Return delays by Eqs. 7-9 and training time by counted passes."""
-    published = reference.text("float")["delay_vs_oat"]
+    printed_gain = published.text("float")["delay_vs_oat"]
 
     def gain(reads: int, multipliers: int, **options: Any) -> float:
         return float(layer_delays(reads, multipliers, **options)["gain"].max())
 
-    machines, _ = machines_that_print(published)
+    machines, _ = machines_that_print(printed_gain)
     reads, multipliers = machines[0]
     net, largest = layer_delays(reads, multipliers), gain(reads, multipliers)
     algorithm = training_cost(attacked=0.5, clean=0.5, adversarial=0.5)
@@ -55,7 +55,7 @@ def time() -> dict[str, Reading]:
 
 def variants() -> dict[str, Reading]:
     """Return what FLOAT prints of its pruned and slim variants."""
-    text = reference.text("float")
+    text = published.text("float")
     table = "float/table1_variants"
 
     def compression(method: str) -> float:
@@ -105,7 +105,7 @@ def variants() -> dict[str, Reading]:
 
 def tables() -> dict[str, Reading]:
     """Return numbers that the papers print more than once."""
-    text = reference.text("float")
+    text = published.text("float")
     table1, table2 = "smart/table1_mask_density", "smart/table2_comparison"
     robust = {"metric": "robust_acc"}
     own = printed("float/table1_variants", method="FLOAT", lam=0.0, **robust)

@@ -9,9 +9,9 @@ import pandas as pd
 
 from lib import evaluate, progress, runs
 from lib.claims import wilson
-from lib.papers import Job, Study
 from lib.protocol import Protocol
 from lib.rows import frame, row
+from lib.study import Job, Study
 
 
 def fit(study: Study) -> dict[str, runs.Run]:

@@ -6,9 +6,9 @@ papers state. A reading that needs a caveat stands beside it; context is shown b
 
 from collections.abc import Collection
 
-from lib.published.counted import noise, operations, sharing, storage
-from lib.published.derived import tables, time, variants
-from lib.published.reading import Reading
+from lib.readings.counted import noise, operations, sharing, storage
+from lib.readings.derived import tables, time, variants
+from lib.readings.reading import Reading
 
 __all__ = ["Reading", "readings"]
 

@@ -6,17 +6,18 @@ import sys
 import pandas as pd
 import pytest
 
-from lib import artifacts, claims, papers, paths, rows
+from lib import artifacts, claims, paths, rows, studies
 from lib.errors import UserError
-from lib.papers import float_claims, float_cost_claims, smart, smart_claims
+from lib.papers import float_claims, float_cost_claims, smart_claims
 from lib.presets import PRESETS
 from lib.recipe import Smart
+from lib.studies import smart
 
 
-@pytest.mark.parametrize("name", papers.ARTIFACTS)
+@pytest.mark.parametrize("name", studies.ARTIFACTS)
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_artifact_plans_in_every_preset(name, preset):
-    study = papers.artifact(name)(preset, [0, 1], {})
+    study = studies.artifact(name)(preset, [0, 1], {})
     assert study.artifact == name
     assert study.folder == paths.artifact(preset, name)
     for job in study.jobs:
@@ -38,9 +39,9 @@ def test_a_notebook_opened_by_hand_changes_nothing_that_git_keeps(changed):
 
 
 def test_artifacts_share_networks():
-    studies = [papers.artifact(n)("quick") for n in papers.ARTIFACTS if n.startswith("smart/")]
+    planned = [studies.artifact(n)("quick") for n in studies.ARTIFACTS if n.startswith("smart/")]
     together = {key for study in studies for key in study.recipes}
-    assert len(together) < sum(len(study.recipes) for study in studies)
+    assert len(together) < sum(len(study.recipes) for study in planned)
     assert smart.fig1_pareto().recipes.keys() == smart.table2_comparison().recipes.keys()
 
 
@@ -122,7 +123,7 @@ JUDGES = {
 }
 
 
-@pytest.mark.parametrize("name", [n for n in papers.ARTIFACTS if not n.startswith("audit/")])
+@pytest.mark.parametrize("name", [n for n in studies.ARTIFACTS if not n.startswith("audit/")])
 def test_without_judging_only_counts_have_verdicts_and_keep_them(name):
     rows = pd.read_csv(paths.ROOT / "results" / "quick" / name / "metrics.csv")
     on, off = (JUDGES[name](rows, judge) for judge in (True, False))
@@ -133,21 +134,22 @@ def test_without_judging_only_counts_have_verdicts_and_keep_them(name):
 
 
 def test_patterns_select_papers_names_and_globs():
-    assert papers.match([]) == list(papers.ARTIFACTS)
-    assert all(name.startswith("smart/") for name in papers.match(["smart"]))
-    assert papers.match(["smart/table*"]) == [
+    assert studies.match([]) == list(studies.ARTIFACTS)
+    assert all(name.startswith("smart/") for name in studies.match(["smart"]))
+    assert studies.match(["smart/table*"]) == [
         "smart/table1_mask_density",
         "smart/table2_comparison",
     ]
-    assert papers.match(["audit/published_numbers"]) == ["audit/published_numbers"]
+    assert studies.match(["audit/published_numbers"]) == ["audit/published_numbers"]
     with pytest.raises(UserError, match="did you mean 'smart'"):
-        papers.match(["smrt"])
+        studies.match(["smrt"])
     with pytest.raises(UserError, match="Unknown artifact"):
-        papers.match(["smart/fig99*"])
+        studies.match(["smart/fig99*"])
 
 
 @pytest.mark.parametrize(
-    "module", ["lib.papers", "lib.claims", "lib.plots", "lib.artifacts", "lib.presets", "lib.paths"]
+    "module",
+    ["lib.studies", "lib.claims", "lib.plots", "lib.artifacts", "lib.presets", "lib.paths"],
 )
 def test_planning_judging_and_plotting_need_no_torch(module):
     code = f"import {module}, sys; sys.exit('torch' in sys.modules)"

@@ -3,17 +3,17 @@
 import pandas as pd
 import pytest
 
-from lib import paths, reference
+from lib import paths, published
 from lib.errors import UserError
 
 AUDIT = "audit/published_numbers"
-TABLES = [name for name in reference.names() if not name.endswith("/text") and name != AUDIT]
-TEXTS = [name for name in reference.names() if name.endswith("/text")]
+TABLES = [name for name in published.names() if not name.endswith("/text") and name != AUDIT]
+TEXTS = [name for name in published.names() if name.endswith("/text")]
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_is_tidy_and_names_its_source(name):
-    frame = reference.read(name)
+    frame = published.read(name)
     assert {"method", "lam", "metric", "value", "source"} <= set(frame.columns)
     assert pd.api.types.is_numeric_dtype(frame["value"])
     assert frame["value"].notna().all() and frame["source"].notna().all()
@@ -22,7 +22,7 @@ def test_a_table_is_tidy_and_names_its_source(name):
 
 @pytest.mark.parametrize("name", TABLES)
 def test_accuracies_are_percent_and_robust_ones_name_their_attack(name):
-    frame = reference.read(name)
+    frame = published.read(name)
     accuracy = frame[frame["metric"].isin(["clean_acc", "robust_acc"])]
     assert accuracy["value"].between(0, 100).all()
     attack = {"clean_acc": "none", "robust_acc": "pgd7"}
@@ -33,14 +33,14 @@ def test_accuracies_are_percent_and_robust_ones_name_their_attack(name):
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_numbers_in_text_have_one_key_and_a_place_each(name):
-    frame = reference.read(name)
+    frame = published.read(name)
     assert list(frame.columns) == ["key", "value", "where"]
     assert frame["key"].is_unique and frame.notna().all().all()
-    assert len(reference.text(name.split("/")[0])) == len(frame)
+    assert len(published.text(name.split("/")[0])) == len(frame)
 
 
 def value(name, **where):
-    frame = reference.read(name)
+    frame = published.read(name)
     for column, wanted in where.items():
         frame = frame[frame[column] == wanted]
     (found,) = frame["value"]
@@ -55,24 +55,24 @@ def test_some_numbers_read_from_the_papers_a_second_time():
     assert value(table2, method="PGD-AT", lam=1.0, metric="robust_acc") == 55.72
     assert value(table2, method="FLOAT", lam=1.0, metric="add_overhead_m") == 21.28
     assert value("float/table1_variants", method="FLOATS-c", metric="channel_reduction") == 1.54
-    assert reference.text("smart")["add_ops_m"] == 11.84
-    assert reference.text("float")["robust_gain_vs_pgd_at"] == 34.92
+    assert published.text("smart")["add_ops_m"] == 11.84
+    assert published.text("float")["robust_gain_vs_pgd_at"] == 34.92
 
 
 def test_audited_figures_stand_in_the_transcribed_tables_or_text():
-    for figure in reference.read(AUDIT).itertuples():
+    for figure in published.read(AUDIT).itertuples():
         paper = figure.id.split("-")[0]
         assert paper.upper() in figure.where
-        tables = [reference.read(name) for name in reference.names() if name.startswith(paper)]
+        tables = [published.read(name) for name in published.names() if name.startswith(paper)]
         assert figure.value in pd.concat(tables)["value"].to_list(), figure.id
         assert figure.tolerance >= 0
 
 
 def test_a_misspelt_table_gets_a_suggestion():
     with pytest.raises(UserError, match="did you mean 'smart/table2_comparison'"):
-        reference.read("smart/table2_comparisons")
+        published.read("smart/table2_comparisons")
 
 
 def test_the_readme_lists_every_table():
     readme = (paths.ROOT / "data" / "README.md").read_text()
-    assert all(f"`reference/{name}.csv`" in readme for name in reference.names())
+    assert all(f"`reference/{name}.csv`" in readme for name in published.names())

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from lib import claims, reference
-from lib.papers import audit
-from lib.published import ledger
+from lib import claims, published
+from lib.readings import ledger
+from lib.studies import audit
 
 # channels, blocks, output size of ResNet-34's stages
 STAGES = [(64, 3, 32), (128, 4, 16), (256, 6, 8), (512, 3, 4)]
@@ -129,8 +129,8 @@ def test_training_passes_by_hand():
 
 def test_every_published_figure_is_judged_and_none_besides(found, at):
     table = audit.judge(found)
-    published = reference.read(audit.NAME)
-    assert table["id"].tolist() == published["id"].tolist() == list(found)
+    printed = published.read(audit.NAME)
+    assert table["id"].tolist() == printed["id"].tolist() == list(found)
     assert set(table["kind"]) == {"analytic"}
     assert len(at) == at.index.nunique()
     assert sum(claims.counts(table).values()) == len(table)
@@ -165,5 +165,5 @@ def test_context_never_decides_a_verdict(found):
 
 
 def test_planning_the_audit_needs_no_torch():
-    code = "import sys, lib.papers.audit, lib.plots.audit; assert 'torch' not in sys.modules"
+    code = "import sys, lib.studies.audit, lib.plots.audit; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
