@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The only entry point: makes the environment if it is needed, then runs the suite or its checks.
-# Works with bash 3.2 (macOS) and from any folder; everything beyond the shell is in lib/.
+# Works with bash 3.2 (macOS) and from any folder; everything beyond the shell is in lib/ and .ci/.
 set -u
 
 SELF=${BASH_SOURCE[0]}
@@ -60,7 +60,7 @@ any_python() {
 environment() { # environment PYTHON COMMAND...
   local python=$1
   shift
-  "$python" -P "$ROOT/lib/environment.py" "$@"
+  "$python" -P "$ROOT/.ci/environment.py" "$@"
 }
 
 choose_python() { # choose_python EXTRAS...: what this run needs beyond the core
@@ -103,7 +103,7 @@ step_stripped() {
     -exec "$PYTHON" -m nbstripout --verify --keep-id --extra-keys "$keys" {} +
 }
 
-step_drift() { "$PYTHON" -m lib.lockfile drift; }
+step_drift() { "$PYTHON" .ci/lockfile.py drift; }
 
 step_ignored() { # common .gitignore templates hide a folder called lib
   if ! git rev-parse --git-dir >/dev/null 2>&1; then

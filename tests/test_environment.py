@@ -9,12 +9,12 @@ import tomllib
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
+import environment
+import lockfile
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-
-from lib import environment, lockfile
 
 ROOT = Path(__file__).resolve().parents[1]
 

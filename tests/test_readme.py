@@ -37,6 +37,6 @@ def test_every_generated_region_is_closed_and_named_once():
 
 
 def test_the_relock_command_is_the_one_that_drift_asks_for():
-    from lib.lockfile import RELOCK
+    from lockfile import RELOCK
 
     assert RELOCK in README

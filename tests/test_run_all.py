@@ -71,8 +71,7 @@ class Suite:
         (self.root / "lib").mkdir(parents=True)
         self.bin.mkdir()
         shutil.copy(ROOT / "run_all.sh", self.root)
-        for name in ("environment.py", "lockfile.py", "uv.txt"):
-            shutil.copy(ROOT / "lib" / name, self.root / "lib")
+        shutil.copytree(ROOT / ".ci", self.root / ".ci")
         (self.root / "lib/__init__.py").touch()
         (self.root / "lib/__main__.py").write_text(MAIN)
         for module in ("pip", "venv"):  # instead of the real ones: quick, and without a network

@@ -1,4 +1,4 @@
-"""Do pyproject.toml, the lock and the conda file agree? `python -m lib.lockfile drift|write`."""
+"""Do pyproject.toml, the lock and the conda file agree? `python .ci/lockfile.py drift|write`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from lib import environment
+import environment
 
 RELOCK = (
     "uv pip compile --universal --generate-hashes --all-extras pyproject.toml -o requirements.txt"
@@ -24,7 +24,7 @@ def conda_file() -> str:
     project = environment.project_table()
     return "\n".join(
         [
-            "# Written by: python -m lib.lockfile write",
+            "# Written by: python .ci/lockfile.py write",
             f"name: {project['name']}",
             "channels:",
             "  - conda-forge",
@@ -65,7 +65,7 @@ def drift() -> int:
     found = []
     conda = environment.ROOT / "environment.yml"
     if not conda.exists() or conda.read_text() != conda_file():
-        found.append("environment.yml is out of date: run python -m lib.lockfile write")
+        found.append("environment.yml is out of date: run python .ci/lockfile.py write")
     if f"#    {RELOCK}\n" not in text:
         found.append(f"requirements.txt was not made by: {RELOCK}")
     if re.search(r"://|^\s*--[a-z-]*(?:index|links)", text, re.MULTILINE):
@@ -87,5 +87,5 @@ def drift() -> int:
 if __name__ == "__main__":
     commands = {"drift": drift, "write": write}
     if sys.argv[1:] not in (["drift"], ["write"]):
-        raise SystemExit("Usage: python -m lib.lockfile drift|write")
+        raise SystemExit("Usage: python .ci/lockfile.py drift|write")
     sys.exit(commands[sys.argv[1]]())

@@ -29,7 +29,7 @@ UNFINISHED = "unfinished\n"  # what it says until then
 PYTHON = VENV / "bin" / "python"
 PRIVATE = ROOT / ".uv"  # our own uv where there is none, and the lock of the setup
 
-UV = ROOT / "lib" / "uv.txt"  # with hashes; installed where no uv of at least OLDEST_UV is found
+UV = ROOT / ".ci" / "uv.txt"  # with hashes; installed where no uv of at least OLDEST_UV is found
 OLDEST_UV = (0, 5)
 OTHER_LOCK = 3  # the exit status of ready when .venv is whole but of another lock
 ONLY_FOR_CUDA = re.compile(r"(nvidia-|cuda-|triton$)")
@@ -301,7 +301,7 @@ COMMANDS = {f.__name__: f for f in (check, ready, stamp, setup)}
 def main(words: list[str]) -> int:
     """Run one command and return its exit status."""
     if not words or words[0] not in COMMANDS:
-        raise SystemExit(f"Usage: python lib/environment.py {'|'.join(COMMANDS)}")
+        raise SystemExit(f"Usage: python .ci/environment.py {'|'.join(COMMANDS)}")
     try:
         return COMMANDS[words[0]](*words[1:])
     except KeyboardInterrupt:
