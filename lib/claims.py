@@ -10,9 +10,11 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from lib import paths, published
 from lib.errors import UserError, check_range, choose
 from lib.intervals import Estimate, accuracy, difference, select, wilson
 
@@ -63,7 +65,43 @@ class Claim:
         choose("verdict", self.verdict, VERDICTS)
 
 
-COLUMNS = [f.name for f in fields(Claim)]
+COLUMNS = [*(f.name for f in fields(Claim)), "why"]
+TEXT = (  # columns of data/reference/<paper>/claims.csv; limit is a number
+    *("id", "artifact", "claim", "kind", "where", "words", "test", "metric", "a", "lam_a"),
+    *("b", "lam_b", "attack", "each", "some", "value", "unit", "why_not"),
+)
+
+
+def stated(artifact: str = "") -> pd.DataFrame:
+    """Return what the papers claim, of one artifact or of all, as data/reference has it.
+
+    value, what the paper prints, is a number there, or where it stands: 'float/text:bytes_mb', or
+    a table of accuracies, as 'smart/table2_comparison', for printed a minus printed b.
+    """
+    files = sorted(paths.REFERENCE.glob("*/claims.csv"))
+    kinds: dict[str, type] = dict.fromkeys(TEXT, str) | {"limit": float}
+    rows = pd.concat([pd.read_csv(file, dtype=kinds) for file in files], ignore_index=True)
+    rows = rows.fillna(dict.fromkeys(TEXT, ""))
+    if artifact:
+        rows = rows[rows["artifact"] == artifact].reset_index(drop=True)
+    return rows.assign(value=[_printed(row) for _, row in rows.iterrows()])
+
+
+def _printed(claim: pd.Series[Any]) -> float:
+    """Return the number that the paper prints, NaN without."""
+    table, _, key = claim["value"].partition(":")
+    if "/" not in table:
+        return float(table or "nan")
+    if key:
+        return published.text(table.split("/")[0])[key]
+    metric = claim["metric"].split()[0]
+    lams = [float(claim[c] or claim["lam_a"]) for c in ("lam_a", "lam_b")]
+    rows = published.read(table).assign(attack="")
+    a, b = (
+        float(select(rows, method=m, metric=metric, lam=lam)["value"].iloc[0])
+        for m, lam in zip((claim["a"], claim["b"] or claim["a"]), lams, strict=True)
+    )
+    return round(a - b, 9)
 
 
 def analytic(
@@ -310,7 +348,8 @@ def _number(value: float) -> str:
 
 def table(claims: Iterable[Claim]) -> pd.DataFrame:
     """Return claims as the rows of claims.csv; an id may occur once."""
-    frame = pd.DataFrame([asdict(c) for c in claims], columns=COLUMNS)
+    frame = pd.DataFrame([asdict(c) for c in claims], columns=COLUMNS).astype(str)
+    frame["why"] = ""
     twice = frame["id"][frame["id"].duplicated()]
     if len(twice):
         raise UserError(f"The claim '{twice.iloc[0]}' occurs twice; give each its own id.")
@@ -330,7 +369,7 @@ def read(path: Path) -> pd.DataFrame:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (ValueError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as a table; remake it ({error}).") from error
-    if list(frame.columns) != COLUMNS or not set(frame["verdict"]) <= set(VERDICTS):
+    if list(frame.columns)[:8] != COLUMNS[:8] or not set(frame["verdict"]) <= set(VERDICTS):
         raise UserError(f"{path} does not hold claims as this version writes them; remake it.")
     return frame
 

@@ -1,4 +1,7 @@
-"""The rows of metrics.csv, one for each number of a figure or table. No torch."""
+"""The rows of metrics.csv, one for each number of a figure or table. No torch.
+
+detail tells rows of one metric apart that no other column does: a layer, a channel, a machine.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     *("paper", "artifact", "dataset", "backbone", "method", "seed", "lam", "attack"),
-    *("metric", "value", "ci_low", "ci_high", "n"),
+    *("metric", "detail", "value", "ci_low", "ci_high", "n"),
 ]
 
 

@@ -80,7 +80,14 @@ class Study:
     @property
     def judged(self) -> bool:
         """Return whether what was measured is judged: by a preset that can, at its own sizes."""
-        return self.preset.judge and not self.altered
+        return not self.why_not
+
+    @property
+    def why_not(self) -> str:
+        """Return why nothing that was measured is judged, '' if it is."""
+        if self.altered:
+            return f"these settings are not the preset's: {', '.join(self.altered)}"
+        return "" if self.preset.judge else f"the preset {self.preset.name} is too small"
 
     @property
     def recipes(self) -> dict[str, Recipe]:
