@@ -155,7 +155,7 @@ def test_the_table_has_the_agreed_columns_and_comes_back_from_disk(tmp_path):
     table, path = two_claims(), tmp_path / "claims.csv"
     table.to_csv(path, index=False)
     header = path.read_text().splitlines()[0]
-    assert header == "id,claim,kind,paper_value,our_value,difference,tolerance,verdict,why,why"
+    assert header == "id,claim,kind,paper_value,our_value,difference,tolerance,verdict,why"
     pd.testing.assert_frame_equal(claims.read(path), table.astype(object), check_dtype=False)
 
 
