@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lib import artifacts, claims, paths, report, store
 from lib.batch import inputs, plan
 from lib.recipe import Data, Model, Plain, Recipe, Train
-from lib.report import readme
+from lib.report import markdown, readme
 from lib.studies import ARTIFACTS
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -38,6 +38,10 @@ class Page(HTMLParser):
         self.ids += [values["id"]] if "id" in values else []
         if tag not in VOID:
             self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        assert tag in VOID
+        self.handle_starttag(tag, attrs)
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -99,16 +103,27 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "quick"
 
 
+def build(folder):
+    """Write the reports and return the entries of one folder by name."""
+    return {e.artifact: e for e in report.build(folder.parent, "new")[folder]}
+
+
+def rewrite(path, **changes):
+    """Change fields of a JSON file and note it as a batch does."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    note(path.parent)
+
+
 def test_the_same_results_give_the_same_bytes(folder):
-    report.build(folder.parent, "new")
+    build(folder)
     names = ("index.html", "RESULTS.md", "summary.csv")
     before = [(folder / name).read_bytes() for name in names]
-    report.build(folder.parent, "new")
+    build(folder)
     assert [(folder / name).read_bytes() for name in names] == before
 
 
 def test_the_page_is_closed_html_whose_links_all_lead_somewhere_offline(folder):
-    report.build(folder.parent, "new")
+    build(folder)
     page = Page((folder / "index.html").read_text())
     assert not page.open and len(page.ids) == len(set(page.ids))
     assert any(link.endswith("figure.png") for link in page.links)
@@ -119,13 +134,13 @@ def test_the_page_is_closed_html_whose_links_all_lead_somewhere_offline(folder):
             assert "://" not in link and (folder / link).is_file()
 
 
-def test_claims_tables_and_conditions_are_shown_escaped(folder):
-    report.build(folder.parent, "new")
+def test_claims_tables_and_conditions_are_shown_escaped_in_both_forms(folder):
+    build(folder)
     html, text = ((folder / name).read_text() for name in ("index.html", "RESULTS.md"))
     assert "SMART &lt;b&gt; &amp; more | than that" in html
-    assert "SMART &lt;i&gt;" in html and "<td>1.5</td>" in html
+    assert "SMART &lt;i&gt;" in html and ">1.5</td>" in html and "<th>a|b</th>" in html
     assert "SMART &lt;b> & more \\| than that" in text and "| SMART &lt;i> | 1.5 |" in text
-    assert "<th>a|b</th>" in html and "| method | a\\|b |" in text
+    assert "| method | a\\|b |" in text
     for shown in (html, text):
         assert (
             "digits, resnet18 of width 8, 3 epochs, 32 training images, n = 500 or 2,000" in shown
@@ -135,14 +150,35 @@ def test_claims_tables_and_conditions_are_shown_escaped(folder):
         assert "Stale" not in shown and "failed:" not in shown
 
 
-def test_the_summary_counts_verdicts(folder):
-    report.build(folder.parent, "new")
+def test_every_column_of_claims_is_shown_the_verdict_first_and_named_on_narrow_screens(
+    folder, monkeypatch
+):
+    monkeypatch.setattr(claims, "COLUMNS", [*claims.COLUMNS, "why"])
+    for path in folder.glob("smart/*/claims.csv"):
+        pd.read_csv(path).assign(why="few images").to_csv(path, index=False)
+        note(path.parent)
+    build(folder)
+    rows = re.findall("<tr>.*few images.*</tr>", (folder / "index.html").read_text())
+    assert len(rows) == 4
+    for row in rows:
+        first = re.search('<td data-label="verdict"><span class="chip [a-z]+">([^<]+)</span>', row)
+        assert row.index("<td") + 4 == first.start() + 4 and first[1] in claims.VERDICTS
+        assert row.count("data-label=") == len(claims.COLUMNS) - 1  # all but the id
+    text = (folder / "RESULTS.md").read_text()
+    assert "| verdict | claim |" in text and "| tolerance | why |" in text
+
+
+def test_the_summary_counts_verdicts_and_the_page_explains_them(folder):
+    build(folder)
     frame = pd.read_csv(folder / "summary.csv")
     made = ("smart/table2_comparison", "smart/fig5_fgsm")
     assert list(frame["artifact"]) == [name for name in ARTIFACTS if name in made]
     row = frame.iloc[0]
     assert (row["claims"], row["reproduced"], row["partly"]) == (2, 1, 1)
     assert (row["not_reproduced"], row["not_judged"], row["seconds"]) == (0, 0, 61.0)
+    html = (folder / "index.html").read_text()
+    assert all(f"<strong>{verdict}</strong>" in html for verdict in claims.VERDICTS)
+    assert '<span class="chip good">2 reproduced</span>' in html
 
 
 @pytest.mark.parametrize(
@@ -155,11 +191,9 @@ def test_the_summary_counts_verdicts(folder):
 )
 def test_what_a_reader_must_know_of_the_runs_is_said(folder, change, said):
     path = folder / "smart/fig5_fgsm/run.json"
-    record = json.loads(path.read_text())
-    record["runs"][RECIPE.key] |= change
-    path.write_text(json.dumps(record))
-    note(path.parent)
-    entries = {e.artifact: e for e in report.build(folder.parent, "new")[folder]}
+    runs = json.loads(path.read_text())["runs"]
+    rewrite(path, runs={RECIPE.key: runs[RECIPE.key] | change})
+    entries = build(folder)
     assert entries["smart/fig5_fgsm"].notes[0].startswith(said)
     assert not entries["smart/table2_comparison"].notes
     for name in ("index.html", "RESULTS.md"):
@@ -170,29 +204,28 @@ def test_what_a_reader_must_know_of_the_runs_is_said(folder, change, said):
 def test_times_are_of_the_machine_that_measured_them_not_of_the_one_that_trained(
     folder, threads, said
 ):
-    path = folder / "smart/fig5_fgsm/run.json"
-    record = json.loads(path.read_text()) | {"timed_on": {"device": "B", "threads": threads}}
-    path.write_text(json.dumps(record))
-    note(path.parent)
-    entries = {e.artifact: dict(e.provenance) for e in report.build(folder.parent, "new")[folder]}
-    assert entries["smart/fig5_fgsm"]["Times measured on"] == f"B, {said}"
-    assert entries["smart/fig5_fgsm"]["Trained on"] == "a CPU"
-    assert "Times measured on" not in entries["smart/table2_comparison"]
-    assert f"<dt>Times measured on</dt><dd>B, {said}</dd>" in (folder / "index.html").read_text()
-    assert f"Times measured on: B, {said};" in (folder / "RESULTS.md").read_text()
+    rewrite(folder / "smart/fig5_fgsm/run.json", timed_on={"device": "B", "threads": threads})
+    entries = build(folder)
+    timed, other = (
+        dict(entries[name].provenance) for name in ("smart/fig5_fgsm", "smart/table2_comparison")
+    )
+    assert timed["Times measured on"] == f"B, {said}" and timed["Trained on"] == "a CPU"
+    assert "Times measured on" not in other
+    assert f"- Times measured on: B, {said}\n" in (folder / "RESULTS.md").read_text()
 
 
 def test_a_failure_shows_beside_the_results_of_the_time_before(folder):
     reason = {"reason": "cell [3]: ValueError: a | b"}
-    (folder / "smart/fig5_fgsm/failure.json").write_text(json.dumps(reason))
-    (folder / "smart/fig1_pareto").mkdir()
-    (folder / "smart/fig1_pareto/failure.json").write_text(json.dumps(reason))
-    report.build(folder.parent, "new")
-    summary = pd.read_csv(folder / "summary.csv").set_index("artifact")
-    assert summary.loc["smart/fig5_fgsm", "status"] == "failed: cell [3]: ValueError: a | b"
-    assert summary.loc["smart/fig1_pareto", "claims"] == 0
+    for name in ("fig5_fgsm", "fig1_pareto"):
+        store.write_json(folder / "smart" / name / "failure.json", reason)
+    entries = build(folder)
+    frame = pd.read_csv(folder / "summary.csv").set_index("artifact")
+    for name in ("smart/fig5_fgsm", "smart/fig1_pareto"):
+        assert frame.loc[name, "status"] == "failed: cell [3]: ValueError: a | b"
+    assert frame.loc["smart/fig1_pareto", "claims"] == 0
+    assert report.edited([entries["smart/fig1_pareto"]]) == []
     html = (folder / "index.html").read_text()
-    assert "what is shown here is from the one before" in html
+    assert html.count("What is shown here is from the one before") == 1
     assert not Page(html).open
 
 
@@ -201,10 +234,8 @@ def test_damaged_claims_are_said_and_break_nothing(folder, content):
     path = folder / "smart/fig5_fgsm/claims.csv"
     path.unlink() if content is None else path.write_text(content)
     note(path.parent)
-    entry = next(
-        e for e in report.build(folder.parent, "new")[folder] if e.artifact == "smart/fig5_fgsm"
-    )
-    assert not entry.claims and bool(entry.notes) == (content is not None)
+    entry = build(folder)["smart/fig5_fgsm"]
+    assert not len(entry.claims) and bool(entry.notes) == (content is not None)
 
 
 def test_where_there_are_no_results_no_page_is_written(tmp_path):
@@ -221,7 +252,9 @@ def test_the_report_of_one_folder_leaves_those_of_others_as_they_are(folder):
     assert "cifar/index.html" in (folder.parent / "index.html").read_text()
 
 
-def test_the_readme_shows_each_highlight_from_the_best_preset_that_has_it(folder, monkeypatch):
+def test_the_readme_shows_highlights_from_the_best_preset_and_all_where_there_are_none(
+    folder, monkeypatch
+):
     better = folder.parent / "cifar/smart/fig5_fgsm"
     shutil.copytree(folder / "smart/fig5_fgsm", better)
     found = {name: report.collect(folder.parent / name, "new") for name in ("cifar", "quick")}
@@ -230,10 +263,6 @@ def test_the_readme_shows_each_highlight_from_the_best_preset_that_has_it(folder
     assert text.index("results/quick/RESULTS.md#smart-table2") < text.index("![Title of")
     assert "![Title of smart/fig5_fgsm](results/cifar/smart/fig5_fgsm/figure.png)" in text
     assert "results/quick/smart/fig5_fgsm" not in text
-
-
-def test_the_readme_shows_nothing_but_highlights_and_all_where_there_are_none(folder, monkeypatch):
-    found = {"quick": report.collect(folder, "new")}
     monkeypatch.setattr(readme, "HIGHLIGHTS", ("smart/table2_comparison",))
     assert "Title of smart/fig5_fgsm" not in readme.results(found)
     monkeypatch.setattr(readme, "HIGHLIGHTS", ("dnr/nothing_yet",))
@@ -263,25 +292,20 @@ def test_the_readme_leads_with_a_finding_and_what_is_not_judged_of_it(folder, mo
     found = {"quick": report.collect(folder, "new")}
     text = readme.finding(found)
     assert "![Title of smart/fig5_fgsm](results/quick/smart/fig5_fgsm/figure.png)" in text
-    claims = found["quick"][[e.artifact for e in found["quick"]].index("smart/fig5_fgsm")].claims
-    for claim in claims:
-        (row,) = [x for x in text.splitlines() if x.startswith(f"- **{claim['verdict']}**")]
-        assert report.line(claim["claim"]) in row and claim["difference"] in row
+    (entry,) = (e for e in found["quick"] if e.artifact == "smart/fig5_fgsm")
+    for claim in entry.claims.itertuples():
+        (row,) = [x for x in text.splitlines() if x.startswith(f"- **{claim.verdict}**")]
+        assert markdown.line(claim.claim) in row and claim.difference in row
     assert readme.finding({}) == readme.NOTHING
 
 
 def test_the_readme_says_what_recorded_runs_took_on_each_machine(folder):
-    home = folder / "smart/fig5_fgsm"
-    keys = list(json.loads((home / "run.json").read_text())["runs"])
     took = [("A", 3600, 1e9), ("A", 1800, 2.5e9), ("B", 7200, 1e9)]
     for key, (machine, seconds, memory) in zip("xyz", took, strict=True):
         record = {"device": machine, "seconds": seconds, "peak_memory_bytes": memory}
         store.write_json(paths.records() / key / "run.json", record)
         store.write_json(paths.records() / key / "evaluations/p.json", {"seconds": 360})
-    content = json.loads((home / "run.json").read_text()) | {"runs": {key: {} for key in "xyz"}}
-    assert keys and not set(keys) & set("xyz")
-    store.write_json(home / "run.json", content)
-    note(home)
+    rewrite(folder / "smart/fig5_fgsm/run.json", runs={key: {} for key in "xyz"})
     lines = readme.resources({"quick": report.collect(folder, "new")}).splitlines()
     assert "| quick | A | 2 | 1.5 | 0.2 | 2.5 |" in lines
     assert "| quick | B | 1 | 2.0 | 0.1 | 1.0 |" in lines
@@ -359,13 +383,6 @@ def test_no_result_that_the_repository_keeps_is_published_without_the_note_of_a_
     assert frame.loc["smart/fig5_fgsm", ["claims", "reproduced"]].tolist() == [0, 0]
 
 
-def test_a_failure_alone_is_no_edited_result(folder):
-    home = folder / "smart/fig1_pareto"
-    store.write_json(home / "failure.json", {"reason": "a bug"})
-    entry = next(e for e in report.collect(folder, "new") if e.artifact == "smart/fig1_pareto")
-    assert entry.status == "failed: a bug" and report.edited([entry]) == []
-
-
 @pytest.mark.parametrize("content", ["", "[]", '{"outputs": 3}', '{"outputs": {}}'])
 def test_a_damaged_note_vouches_for_nothing(folder, content):
     (folder / "smart/fig5_fgsm/inputs.json").write_text(content)
@@ -415,22 +432,17 @@ def test_any_json_in_any_file_leaves_report_and_plan_running(folder, data):
 
 @settings(max_examples=200, deadline=None)
 @given(UNTRUSTED)
-def test_text_from_results_never_becomes_markup_but_code(text):
-    plain = "".join(part for part in report.SPAN.split(" ".join(text.split())))
-    render = mistune.create_markdown(
-        escape=False, plugins=["table", "strikethrough", "url", "math"]
-    )
+@pytest.mark.parametrize(
+    "plugins", [["table"], ["table", "strikethrough", "url", "math"]], ids=["ours", "GitHub's"]
+)
+def test_text_from_results_never_becomes_markup_but_code(plugins, text):
+    render = mistune.create_markdown(escape=False, plugins=plugins)
+    plain = "".join(markdown.SPAN.split(" ".join(text.split())))
     rest = {"p", "blockquote", "h2", "table", "thead", "tbody", "tr", "th", "td"}
-    paragraphs = Page(
-        render(f"> {report.line(text)}\n\n{report.line(text)}\n\n## x {report.line(text)} y\n")
-    )
-    table = Page(render(f"| x |\n|---|\n| x {report.cell(text)} y |\n"))
-    page = Page(f"<p>{report.html(text)}</p>")
-    for made, said in (
-        (paragraphs, f"{plain}{plain}x{plain}y"),
-        (table, f"xx{plain}y"),
-        (page, plain),
-    ):
+    line, cell = markdown.line(text), markdown.cell(text)
+    paragraphs = Page(render(f"> {line}\n\n{line}\n\n## x {line} y\n"))
+    table = Page(render(f"| x |\n|---|\n| x {cell} y |\n"))
+    for made, said in ((paragraphs, f"{plain}{plain}x{plain}y"), (table, f"xx{plain}y")):
         assert made.tags - rest <= {"code"}
         flat, wanted = ("".join(t.split()).replace("\\|", "|") for t in ("".join(made.text), said))
         assert flat == wanted
@@ -444,43 +456,11 @@ def test_code_in_text_is_shown_as_code(folder):
     assert "Asked by <code>--set &lt;x&gt;</code>" in text and "| Asked by `--set <x>` |" in text
 
 
-def test_the_verdict_stands_first_in_every_row_of_claims(folder):
-    report.build(folder.parent, "new")
-    rows = (folder / "index.html").read_text().split('<tr id="smart-')[1:]
-    assert len(rows) == 4
-    for row in rows:
-        first = row.split("</td>")[0]
-        assert any(verdict in first for verdict in claims.VERDICTS)
-        assert row.split("</tr>")[0].count("data-label=") == 4  # what a card says beside its values
-    style, printed = (folder / "index.html").read_text().split("@media print")
-    assert "content: attr(data-label)" in style
-    assert re.search(r"\btr\b[^{}]*\{ break-inside: avoid; \}", printed)
-    text = (folder / "RESULTS.md").read_text()
-    assert "| verdict | claim |" in text and "| reproduced | Parameters |" in text
-
-
-def test_the_page_explains_every_verdict_and_has_no_label_without_a_value(folder):
-    record = json.loads((folder / "smart/fig5_fgsm/run.json").read_text())
-    store.write_json(folder / "smart/fig5_fgsm/run.json", record | {"runs": {}})
-    note(folder / "smart/fig5_fgsm")
-    report.build(folder.parent, "new")
-    html = (folder / "index.html").read_text()
-    assert all(f"<b>{verdict}</b>" in html for verdict in claims.VERDICTS)
-    assert 'data-label="Training, s"></td>' in html
-    for labelled in re.findall(r"\[data-label\]\S*", html):
-        assert labelled.startswith("[data-label]:not(:empty)")
-    printed = html.split("@media print")[1]
-    kept = re.search(r"([^{}]*)\{ break-after: avoid; \}", printed)[1]
-    assert {"h1", "h2", "h3", ".note", ".group"} <= set(kept.replace(",", " ").split())
-
-
 def test_the_page_over_all_presets_shows_what_each_has_lacks_and_changed(folder):
     custom = folder.parent / "quick-custom-abc123"
     shutil.copytree(folder / "smart/fig5_fgsm", custom / "smart/fig5_fgsm")
-    record = json.loads((custom / "smart/fig5_fgsm/run.json").read_text())
-    record["overrides"] = {"train.epochs": 3, "method.loop": "released"}
-    (custom / "smart/fig5_fgsm/run.json").write_text(json.dumps(record))
-    note(custom / "smart/fig5_fgsm")
+    changed = {"train.epochs": 3, "method.loop": "released"}
+    rewrite(custom / "smart/fig5_fgsm/run.json", overrides=changed)
     for place in ("runs/0123456789abcdef/evaluations", "records/0123456789abcdef/evaluations"):
         (folder.parent / place).mkdir(parents=True)
         (folder.parent / place / "run.json").write_text("{}")
@@ -493,11 +473,11 @@ def test_the_page_over_all_presets_shows_what_each_has_lacks_and_changed(folder)
         "quick_of_before": 1,
     }
     html, text = ((folder.parent / name).read_text() for name in ("index.html", "RESULTS.md"))
-    page = Page(html)
-    assert not page.open
-    assert "quick/index.html#smart-fig5_fgsm" in page.links
-    assert "quick-custom-abc123/index.html#smart-fig5_fgsm" in page.links
-    assert all((folder.parent / link.split("#")[0]).is_file() for link in page.links[1:])
+    made = Page(html)
+    assert not made.open
+    assert "quick/index.html#smart-fig5_fgsm" in made.links
+    assert "quick-custom-abc123/index.html#smart-fig5_fgsm" in made.links
+    assert all((folder.parent / link.split("#")[0]).is_file() for link in made.links[1:])
     assert "(quick/RESULTS.md#smart-fig5_fgsm) | 2 | 1 | 1 | 0 | 0 | 61 | done |" in text
     for shown in (html, text, *(path.read_text() for path in pages_of(custom))):
         assert "train.epochs=3, method.loop=released" in shown

@@ -13,8 +13,8 @@ from lib import paths, store
 from lib.claims import NOT_JUDGED, VERDICTS
 from lib.errors import UserError, choose
 from lib.presets import PRESETS
-from lib.report import cell, render
 from lib.report.collect import Entry, collect, title
+from lib.report.markdown import cell, exhibit, line, table
 from lib.studies import ARTIFACTS
 
 REGION = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -51,42 +51,50 @@ def best(found: Found, name: str) -> list[tuple[str, Entry]]:
 
 def finding(found: Found) -> str:
     """Return the figure that leads and the claims it shows, by verdict, if judged with the gap."""
-    told: list[tuple[str, str]] = []
-    for _, e in (shown := best(found, FINDING)):
+    told = []
+    for preset, e in best(found, FINDING):
+        about = e.claims[e.claims["id"].map(lambda name: any(part in name for part in ABOUT))]
         for verdict in VERDICTS:
-            mine = [c for c in e.claims if c["verdict"] == verdict]
-            mine = [c for c in mine if any(part in c["id"] for part in ABOUT)]
-            gaps = (f": {c['difference']}" if verdict != NOT_JUDGED else "" for c in mine)
-            said = "; ".join(f"{c['claim']}{gap}" for c, gap in zip(mine, gaps, strict=True))
-            told += [(verdict, said)] if said else []
-    return render("readme.md.j2", shown=shown, told=told) if shown else NOTHING
+            mine = about[about["verdict"] == verdict]
+            gaps = ["" if verdict == NOT_JUDGED else f": {gap}" for gap in mine["difference"]]
+            said = "; ".join(f"{c}{gap}" for c, gap in zip(mine["claim"], gaps, strict=True))
+            told += [f"- **{verdict}**: {line(said)}."] if said else []
+        return "\n\n".join([_shown(preset, e), "\n".join(told)])
+    return NOTHING
 
 
 def results(found: Found) -> str:
     """Return the highlights, each from the best preset that has it; without any, what there is."""
     shown = [one for name in HIGHLIGHTS for one in best(found, name)]
     shown = shown or [(preset, e) for preset, entries in found.items() for e in entries]
-    return render("readme.md.j2", shown=shown, told=[]) if shown else NOTHING
+    return "\n\n".join(_shown(preset, e) for preset, e in shown) or NOTHING
+
+
+def _shown(preset: str, e: Entry) -> str:
+    """Return a figure or table with its conditions and how many claims got which verdict."""
+    stop = "" if e.title.endswith("?") else "."
+    state = "" if e.status == "done" else f" ({line(e.status)})"
+    said = f"**{line(e.title)}{stop}** Preset `{preset}`: {line(e.conditions)}. {e.verdicts}{state}"
+    link = f"[report](results/{preset}/RESULTS.md#{e.anchor})"
+    return "\n\n".join([f"{said}, in the {link}.", *exhibit(e, f"results/{preset}/")])
 
 
 def artifacts(found: Found) -> str:
     """Return the notebooks with what they ask and how many claims got which verdict."""
-    links = (f"[{p}](results/{p}/RESULTS.md)" for p in found)
-    lines = [f"| name | asks | {' | '.join(links)} |", "|---" * (len(found) + 2) + "|"]
+    rows = []
     for name in ARTIFACTS:
         notebook = paths.notebook(name)
         where = notebook.relative_to(paths.NOTEBOOKS.parent).as_posix()
-        cells = [f"`{name}`", f"[{cell(title(notebook))}]({where})"]
-        cells += [_verdicts(entries, name) for entries in found.values()]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        asks = f"[{cell(title(notebook))}]({where})"
+        rows.append([f"`{name}`", asks, *(_verdicts(entries, name) for entries in found.values())])
+    return table(["name", "asks", *(f"[{p}](results/{p}/RESULTS.md)" for p in found)], rows)
 
 
 def _verdicts(entries: list[Entry], name: str) -> str:
     """Return the verdicts on an artifact as '3 / 0 / 1 / 7', '' without results."""
     for e in entries:
         if e.artifact == name:
-            told = [" / ".join(map(str, e.counts.values()))] if e.claims else []
+            told = [" / ".join(map(str, e.counts.values()))] if len(e.claims) else []
             marks = {"failed": e.failure, "edited": e.edited, "made by hand": e.by_hand}
             return ", ".join([*(mark for mark, is_so in marks.items() if is_so), *told])
     return ""
@@ -94,18 +102,18 @@ def _verdicts(entries: list[Entry], name: str) -> str:
 
 def resources(found: Found) -> str:
     """Return what the recorded runs behind the results of each preset took on each machine."""
-    head = ("preset", "machine", "networks", "training, h", "evaluation, h", "memory, GB")
-    lines = [f"| {' | '.join(head)} |", "|---|---" + "|--:" * 4 + "|"]
+    rows = []
     for preset, entries in found.items():
         records = [store.read_json(paths.RESULTS / preset / e.files["record"])
                    for e in entries if "record" in e.files]  # fmt: skip
         keys = sorted({str(key) for record in records for key in record.get("runs") or ()})
         runs = pd.DataFrame([_took(paths.records() / key) for key in keys], columns=TOOK).dropna()
         for machine, its in runs.groupby("machine"):
-            hours = " | ".join(f"{its[kind].sum() / 3600:.1f}" for kind in TOOK[1:3])
+            hours = [f"{its[kind].sum() / 3600:.1f}" for kind in TOOK[1:3]]
             most = f"{its['memory'].max() / 1e9:.1f}"
-            lines.append(f"| {preset} | {cell(machine)} | {len(its)} | {hours} | {most} |")
-    return "\n".join(lines) if len(lines) > 2 else NOTHING
+            rows.append([preset, cell(machine), str(len(its)), *hours, most])
+    head = ["preset", "machine", "networks", "training, h", "evaluation, h", "memory, GB"]
+    return table(head, rows, right=range(2, 6)) if rows else NOTHING
 
 
 def _took(folder: Path) -> tuple[Any, ...]:

@@ -1,0 +1,118 @@
+"""The pages of the report as Markdown, in which text from results is never markup but code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from lib.claims import VERDICTS
+from lib.report.collect import Entry, Results
+
+SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")  # code
+# what Markdown would turn into emphasis, a formula or a link
+SPECIAL = re.compile(
+    r"[\\`*~$]|(?<![^\W_])_|_(?![^\W_])|(?<=\])[(:]|(?<=:)//|(?<=\bwww)\.", re.IGNORECASE
+)
+LEGEND = (
+    "A claim is **reproduced** or **not reproduced** if the whole confidence interval of what we "
+    "measured says so, **partly** if it holds in fewer cases, to a smaller extent or under a "
+    "convention that the paper does not state, and **not judged** if the interval leaves it open "
+    "or the preset is too small to judge. Training is that of all networks behind a figure or "
+    "table; many share theirs."
+)
+
+
+def page(shown: Sequence[Results], own: bool) -> str:
+    """Return the page over results folders, or the report of one's own."""
+    parts = [f"# Results of preset {shown[0].name}" if own else "# All results"]
+    parts += ["[All results](../RESULTS.md)"] if own else []
+    for results in shown:
+        here = "" if own else f"{results.name}/RESULTS.md"
+        parts += [f"## {'Overview' if own else f'Preset [{results.name}]({here})'}"]
+        parts += [f"Changed: {code(results.changed)}."] if results.changed else []
+        parts += [", ".join(f"{n} {verdict}" for verdict, n in results.totals.items()) + "."]
+        parts += [line(f"Lacks {', '.join(results.lacking)}.")] if results.lacking else []
+        parts += [_overview(results.entries, here)]
+    parts += [LEGEND]
+    for e in shown[0].entries if own else ():
+        parts += _section(e)
+    return "\n\n".join(parts) + "\n"
+
+
+def _overview(entries: Iterable[Entry], here: str) -> str:
+    rows = []
+    for e in entries:
+        seconds = "" if e.seconds is None else f"{e.seconds:,.0f}"
+        counts = [str(n) for n in (len(e.claims), *e.counts.values())]
+        rows.append([f"[{e.artifact}]({here}#{e.anchor})", *counts, seconds, cell(e.status)])
+    head = ["artifact", "claims", *VERDICTS, "training, s", "status"]
+    return table(head, rows, right=range(1, len(head) - 1))
+
+
+def _section(e: Entry) -> list[str]:
+    """Return an artifact: its figure or table, its claims and where all of it comes from."""
+    parts = [f'## <a id="{e.anchor}"></a>{line(e.title)}']
+    parts += [line(f"{e.conditions}.")] if e.conditions else []
+    parts += [f"> {line(note)}" for note in e.notes]
+    parts += exhibit(e)
+    if len(e.claims):
+        columns = ["verdict", *(c for c in e.claims if c not in ("verdict", "id"))]
+        rows = [[cell(value) for value in row] for row in e.claims[columns].to_numpy()]
+        parts += [table([cell(name.replace("_", " ")) for name in columns], rows)]
+    links = [f"[{path.split('/')[-1]}]({path})" for path in e.files.values()]
+    parts += [" ".join([f"Made by {code(e.command)}.", *links])]
+    if e.provenance:
+        said = "\n".join(f"- {label}: {line(value)}" for label, value in e.provenance)
+        parts += [f"<details><summary>Provenance</summary>\n\n{said}\n\n</details>"]
+    return parts
+
+
+def exhibit(e: Entry, home: str = "") -> list[str]:
+    """Return the figure and the table of an artifact; home is where its results folder lies."""
+    parts = []
+    if figure := e.files.get("figure"):
+        picture = f"![{alt(e.title)}]({home}{figure})"
+        parts += [f"[{picture}]({home}{e.files.get('pdf', figure)})"]
+    if e.table:
+        head, *rows = ([cell(text) for text in row] for row in e.table)
+        parts += [table(head, rows)]
+    return parts
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> str:
+    """Return a Markdown table of ready cells; columns named by number stand to the right."""
+    rule = ["--:" if number in set(right) else "---" for number in range(len(head))]
+    lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
+    return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])
+
+
+def cell(text: str) -> str:
+    """Return text for a cell of a Markdown table; nothing in it is markup but code."""
+    return _markdown(text).replace("|", "\\|")
+
+
+def line(text: str) -> str:
+    """Return text for a line of Markdown that is no heading, list or quotation."""
+    return re.sub(r"^(\d+(?=[.)](?: |$))|(?=[#>+=-]))", r"\1\\", _markdown(text))
+
+
+def alt(text: str) -> str:
+    """Return text for the description of a Markdown image."""
+    return re.sub(r"(?=[][])", r"\\", _markdown(text))
+
+
+def code(text: str) -> str:
+    """Return text as code in Markdown, whatever backticks it holds."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    space = " " if len(fence) > 1 else ""
+    return f"{fence}{space}{' '.join(text.split())}{space}{fence}"
+
+
+def _markdown(text: str) -> str:
+    parts = enumerate(SPAN.split(" ".join(text.split())))
+    return "".join(f"`{part}`" if n % 2 else _plain(part) for n, part in parts)
+
+
+def _plain(text: str) -> str:
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", text)
+    return SPECIAL.sub(r"\\\g<0>", text).replace("<", "&lt;")

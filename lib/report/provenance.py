@@ -1,0 +1,102 @@
+"""What the run.json of an artifact tells a reader: conditions, warnings, provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lib import artifacts, store
+from lib.errors import UserError
+from lib.recipe import Recipe
+
+LIMIT = 4  # distinct values that are spelled out
+WRONG = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+OTHER_SHAPE = (UserError, *WRONG)  # what comes of reading JSON that is not as we write it
+
+
+def said(path: Path, code: str, images: str) -> dict[str, Any]:
+    """Return what a run.json says of its artifact; whatever its shape, one of OTHER_SHAPE at most.
+
+    Anything may be absent or null.
+    """
+    record = {name: value for name, value in store.parse(path).items() if value is not None}
+    runs = record.get("runs", {})
+    seconds = sum(float(run.get("seconds") or 0) for run in runs.values())
+    recipes = [Recipe.from_dict(run["recipe"]) for run in runs.values() if "recipe" in run]
+    told = {
+        "changed": ", ".join(f"{k}={v}" for k, v in record.get("overrides", {}).items()),
+        "seconds": seconds if runs else None,
+        "conditions": ", ".join(filter(None, [*_networks(recipes), images])),
+        "notes": _marks(runs, code),
+        "provenance": _provenance(record, [*runs.values()], seconds),
+    }
+    return told | ({"command": str(record["command"])} if record.get("command") else {})
+
+
+def few(values: Iterable[object]) -> str:
+    """Return the distinct values in a line, the first ones if there are many."""
+    distinct = list(dict.fromkeys(str(v) for v in values if v not in (None, "")))
+    more = f" and {len(distinct) - LIMIT} more" if len(distinct) > LIMIT else ""
+    return ", ".join(distinct[:LIMIT]) + more
+
+
+def _marks(runs: Mapping[str, dict[str, Any]], code: str) -> list[str]:
+    """Return what a reader must know of the runs before trusting what they show."""
+    recorded = sum(not run.get("weights", True) for run in runs.values())
+    stale = sum(not _is_current(key, run, code) for key, run in runs.items())
+    dirty = sum(bool(run.get("dirty")) for run in runs.values())
+    told = {
+        f"Redrawn from records: {recorded} of {len(runs)} runs have no weights here.": recorded,
+        f"Stale: {stale} of {len(runs)} runs were made by other training code than today's; "
+        "`python -m lib verify` tells whether that matters, --fresh trains them anew.": stale,
+        f"{dirty} of {len(runs)} runs were made with uncommitted changes in lib.": dirty,
+    }
+    return [note for note, number in told.items() if number]
+
+
+def _is_current(key: str, run: dict[str, Any], code: str) -> bool:
+    """Return whether a run was made by today's code, or verified to be what that would make."""
+    if run.get("code") in (None, code):
+        return True
+    return store.verified(key, run["code"], code) is not None
+
+
+def _networks(recipes: Sequence[Recipe]) -> list[str]:
+    """Return data, networks, epochs and training images in a few words each."""
+    if not recipes:
+        return []
+    epochs = few(r.train.epochs for r in recipes)
+    sizes = (r.data.train_images for r in recipes)
+    widths = (f" of width {r.model.width}" if r.model.width else "" for r in recipes)
+    return [
+        few(artifacts.short(r.data.dataset) for r in recipes),
+        few(r.model.backbone + width for r, width in zip(recipes, widths, strict=True)),
+        f"{epochs} {'epoch' if epochs == '1' else 'epochs'}",
+        f"{few(f'{n:,}' if n else 'all' for n in sizes)} training images",
+    ]
+
+
+def _provenance(
+    record: dict[str, Any], runs: list[dict[str, Any]], seconds: float
+) -> list[tuple[str, str]]:
+    """Return where the results come from as pairs of label and value, without empty ones."""
+    versions = {n: record.get(n) for n in ("python", "pandas", "matplotlib")}
+    versions |= {"torch": few(run.get("torch") for run in runs)}
+    timed = record.get("timed_on", {})
+    threads = f"{timed.get('threads')} thread{'' if timed.get('threads') == 1 else 's'}"
+    pairs = [
+        ("Preset", record.get("preset", "")),
+        ("Seeds", few(record.get("seeds", []))),
+        ("Networks", len(runs) or ""),
+        ("Training", f"{seconds:,.0f} s in all" if seconds else ""),
+        ("Trained on", few(run.get("device") for run in runs)),
+        ("Threads", few(run.get("threads") for run in runs)),
+        ("Times measured on", timed and f"{timed.get('device')}, {threads}"),
+        ("Precision", few(run.get("precision") for run in runs)),
+        ("Code of the runs", few((run.get("commit") or "")[:10] for run in runs)),
+        ("Code of the notebook", record.get("commit", "")[:10]),
+        ("Versions", ", ".join(f"{n} {v}" for n, v in versions.items() if v)),
+        ("Written", record.get("written", "")),
+    ]
+    return [(label, str(value)) for label, value in pairs if value]

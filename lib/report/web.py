@@ -1,0 +1,79 @@
+"""The report as a web page: its Markdown, turned to HTML, with verdicts in colour."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import mistune
+
+from lib.claims import VERDICTS
+
+TONES = dict(zip(VERDICTS, ("good", "fair", "bad", "open"), strict=True))
+TOTALS = re.compile(rf"(\d+) ({'|'.join(VERDICTS)})(?:, |\.)")
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="icon" href="data:,">
+<style>
+{style}</style>
+</head>
+<body>
+{body}</section>
+</body>
+</html>
+"""
+
+
+class _Renderer(mistune.HTMLRenderer):
+    """Makes verdicts chips and cells of tables cards, where a screen is narrow."""
+
+    def __init__(self) -> None:
+        super().__init__(escape=False)
+        self.heads: list[str] = []
+        self.row: list[str] = []
+
+    def link(self, text: str, url: str, title: str | None = None) -> str:
+        return super().link(text, re.sub(r"RESULTS\.md(?=#|$)", "index.html", url), title)
+
+    def paragraph(self, text: str) -> str:
+        if TOTALS.sub("", text):
+            return super().paragraph(text)
+        chips = [_chip(f"{n} {verdict}", verdict) for n, verdict in TOTALS.findall(text)]
+        return f"<p>{' '.join(chips)}</p>\n"
+
+    def table(self, text: str) -> str:
+        return f'<div class="scroll"><table>\n{text}</table></div>\n'
+
+    def table_head(self, text: str) -> str:
+        self.heads, self.row = self.row, []
+        return f"<thead>\n<tr>{text}</tr>\n</thead>\n"
+
+    def table_row(self, text: str) -> str:
+        self.row = []
+        return f"<tr>{text}</tr>\n"
+
+    def table_cell(self, text: str, align: str | None = None, head: bool = False) -> str:
+        side = ' class="num"' if align == "right" else ""
+        self.row.append(text)
+        if head:
+            return f"<th{side}>{text}</th>"
+        label = re.sub("<[^>]*>", "", self.heads[len(self.row) - 1])
+        shown = _chip(text, text) if text in TONES else text
+        return f'<td{side} data-label="{label}">{shown}</td>'
+
+
+def html(markdown: str) -> str:
+    """Return a page of the report as HTML; every heading of second rank opens a section."""
+    made = mistune.create_markdown(renderer=_Renderer(), plugins=["table"])(markdown)
+    body = str(made).replace("<h2>", "</section>\n<section>\n<h2>").replace("</section>", "", 1)
+    title = markdown.partition("\n")[0].removeprefix("# ")
+    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    return PAGE.format(title=title, style=style, body=body)
+
+
+def _chip(text: str, verdict: str) -> str:
+    return f'<span class="chip {TONES[verdict]}">{text}</span>'
