@@ -56,8 +56,8 @@ def _section(e: Entry) -> list[str]:
     parts += [f"> {line(note)}" for note in e.notes]
     parts += exhibit(e)
     if len(e.claims):
-        said = [c for c in e.claims if c not in ("verdict", "id") and e.claims[c].any()]
-        columns = ["verdict", *said]
+        filled = [c for c in e.claims if c not in ("verdict", "id") and e.claims[c].any()]
+        columns = ["verdict", *filled]
         rows = [[cell(value) for value in row] for row in e.claims[columns].to_numpy()]
         parts += [table([cell(name.replace("_", " ")) for name in columns], rows)]
     links = [f"[{path.split('/')[-1]}]({path})" for path in e.files.values()]
