@@ -317,7 +317,21 @@ class OatSlim(Oat):
 
 
 @dataclass(frozen=True)
-class Momentum(Part):
+class Sparsity(Part):
+    """How the network is pruned while it trains; `lib.trainers.PRUNERS` does it."""
+
+    kind: ClassVar[str]
+
+
+@dataclass(frozen=True)
+class Fixed(Sparsity):
+    """Fine-tuning: what the network this training starts from has pruned stays zero."""
+
+    kind: ClassVar[str] = "fixed"
+
+
+@dataclass(frozen=True)
+class Momentum(Sparsity):
     """Sparse momentum learning: prune by magnitude, regrow by momentum after every epoch.
 
     density is the fraction of convolution weights that stay non-zero over the whole network,
@@ -340,7 +354,7 @@ class Momentum(Part):
 METHODS: dict[str, type[Method]] = {
     m.kind: m for m in (Plain, PgdAt, Pni, Oat, OatSlim, Float, FloatSlim, Smart)
 }
-SPARSITIES: dict[str, type[Part]] = {Momentum.kind: Momentum}
+SPARSITIES: dict[str, type[Sparsity]] = {s.kind: s for s in (Fixed, Momentum)}
 
 
 @dataclass(frozen=True)
@@ -352,7 +366,7 @@ class Recipe(Part):
     method: Method
     train: Train = field(default=Train())
     attack: Attack = field(default=Attack())
-    sparsity: Momentum | None = None
+    sparsity: Sparsity | None = None
     seed: int = 0
 
     def check(self) -> None:

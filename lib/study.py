@@ -14,7 +14,7 @@ from lib import paths
 from lib.errors import UserError, check_range
 from lib.presets import MAIN, Preset, Setting, preset
 from lib.protocol import Protocol
-from lib.recipe import Method, Momentum, PgdAt, Recipe, replace_fields
+from lib.recipe import Method, PgdAt, Recipe, Sparsity, replace_fields
 
 ONLY_PGD = ("steps", "step", "restarts", "random_start")
 CONDITIONAL = ("pni", "oat", "float", "smart", "oat_slim", "float_slim")
@@ -146,7 +146,7 @@ class Builder:
         method: Method,
         *,
         backbone: str = "",
-        sparsity: Momentum | None = None,
+        sparsity: Sparsity | None = None,
     ) -> Recipe:
         """Return the recipe of a method in a setting, overrides applied."""
         model = setting.model

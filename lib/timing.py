@@ -24,8 +24,7 @@ from lib import data, device, runs
 from lib.errors import UserError, check_range, choose
 from lib.models import classifier, compact, freeze
 from lib.recipe import Recipe
-from lib.trainers import Trainer
-from lib.trainers.sparse import SparseMomentum
+from lib.trainers import Trainer, pruner
 
 COLUMNS = ["round", "label", "seconds"]
 FROZEN = "noise frozen"  # marks a network whose draw of noise is part of its weights
@@ -99,9 +98,7 @@ def deployed(
 def deployable(recipe: Recipe, slim: float) -> nn.Module:
     """Return the plain network, in evaluation mode, that `deployed` times."""
     model = runs.build(recipe).eval()
-    if recipe.sparsity:
-        masks = SparseMomentum(model, recipe.sparsity, recipe.train.epochs)
-        masks.init(torch.Generator().manual_seed(recipe.seed))
+    pruner(model, recipe).begin()
     return compact(freeze(model, 1.0, slim=slim)).to(memory_format=torch.channels_last)
 
 

@@ -11,7 +11,7 @@ from lib.models import channels, create, freeze
 from lib.recipe import Momentum
 from lib.rows import frame
 from lib.studies import float_, smart
-from lib.trainers.sparse import SparseMomentum
+from lib.trainers.pruners.momentum import SparseMomentum
 
 
 @pytest.fixture(autouse=True)
@@ -57,8 +57,7 @@ def test_a_kept_weight_may_be_zero_and_without_masks_a_zero_is_none():
 
 def test_a_slim_network_is_left_with_the_masks_of_its_leading_channels():
     model = create("float_slim", "resnet18", in_channels=1, width=4, prunable=True)
-    generator = torch.Generator().manual_seed(0)
-    SparseMomentum(model, Momentum(0.3), epochs=1).init(generator)
+    SparseMomentum(model, Momentum(0.3), epochs=1).begin()
     model.layer2[1].conv1.mask[:4, 1] = False  # live at full width only
     model.layer2[1].conv1.mask[4, 1] = True
     layers = anatomy.layer_remains(model, 0.5)["layers"]
@@ -152,7 +151,7 @@ def test_channels_and_reductions_are_of_the_width_that_is_scored():
     for key, recipe in study.recipes.items():
         model = runs.build(recipe)
         if recipe.sparsity:
-            SparseMomentum(model, recipe.sparsity, 1).init(torch.Generator().manual_seed(0))
+            SparseMomentum(model, recipe.sparsity, 1).begin()
         fitted[key] = Run(model, key)
     found = frame([*anatomy.live_channels(study, fitted), *anatomy.reductions(study, fitted)])
     values = found.set_index(["method", "metric"])["value"]

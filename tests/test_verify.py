@@ -9,7 +9,7 @@ from lib import paths, runs, store, verify
 from lib.__main__ import main
 from lib.errors import UserError
 from lib.recipe import Momentum, Pni
-from lib.trainers.sparse import SparseMomentum
+from lib.trainers.pruners.momentum import SparseMomentum
 from tests.test_runs import RECIPE
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from lib.errors import choose
 from lib.readings.ledger import count, delay_table, layer_delays, training_cost
-from lib.recipe import Data, Float, Method, Model, Oat, PgdAt
+from lib.recipe import Data, Float, Method, Model, Momentum, Oat, PgdAt
 from lib.rows import row
 from lib.study import Study
 
@@ -90,7 +90,7 @@ def _densities(study: Study) -> dict[tuple[str, str], float]:
     """Return the density of FLOATS-i for each published network that a study's stand for."""
     found = {}
     for job in study.jobs:
-        if job.label == SPARSE and job.recipe.sparsity:
+        if job.label == SPARSE and isinstance(job.recipe.sparsity, Momentum):
             network = PUBLISHED[choose("backbone", job.recipe.model.backbone, PUBLISHED)]
             found[network] = job.recipe.sparsity.density
     return found

@@ -1,15 +1,16 @@
-"""Training: one loop, an objective per method, sparse momentum learning."""
+"""Training: one loop, an objective per method, pruners."""
 
 from lib.trainers.loop import Trainer, learning_rate, under_attack
 from lib.trainers.objectives import Context, objective
-from lib.trainers.sparse import SparseMomentum, allocate
+from lib.trainers.pruners import PRUNERS, Pruner, pruner
 
 __all__ = [
+    "PRUNERS",
     "Context",
-    "SparseMomentum",
+    "Pruner",
     "Trainer",
-    "allocate",
     "learning_rate",
     "objective",
+    "pruner",
     "under_attack",
 ]

@@ -21,7 +21,7 @@ from lib.device import autocast
 from lib.errors import UserError
 from lib.recipe import Recipe
 from lib.trainers.objectives import Classifier, Context, objective
-from lib.trainers.sparse import SparseMomentum
+from lib.trainers.pruners import pruner
 
 Row = dict[str, Any]
 
@@ -83,6 +83,8 @@ class Trainer:
         self.spec = data.spec(recipe.data.dataset)
         train = recipe.train
         self.batch = min(train.batch, len(images) - len(images) % 2)
+        self.pruner = pruner(model, recipe)  # before the optimiser, as it may add parameters
+        self.pruner.begin(next(self._batches(0)))
         self.optimiser = torch.optim.SGD(
             parameter_groups(model, recipe),
             lr=train.lr,
@@ -91,10 +93,6 @@ class Trainer:
         )
         self.objective = objective(recipe.method)
         self.history: list[Row] = []
-        self.sparse: SparseMomentum | None = None
-        if recipe.sparsity:
-            self.sparse = SparseMomentum(model, recipe.sparsity, train.epochs)
-            self.sparse.init(torch.Generator().manual_seed(recipe.seed))
 
     @property
     def epochs_done(self) -> int:
@@ -152,11 +150,11 @@ class Trainer:
                 group["lr"] = learning_rate(recipe, epoch + i / self.steps_per_epoch)
             with autocast(self.precision):
                 loss = self.objective(self.model, x, y, context)
+            loss = loss + self.pruner.penalty()
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             self.optimiser.step()
-            if self.sparse:
-                self.sparse.apply()
+            self.pruner.after_step()
             yield loss.detach()
 
     def epoch(self, on_step: Callable[[float], None] = lambda done: None) -> Row:
@@ -166,13 +164,12 @@ class Trainer:
             return self._epoch(on_step)
 
     def _epoch(self, on_step: Callable[[float], None]) -> Row:
-        start, epoch, recipe = time.perf_counter(), self.epochs_done, self.recipe
+        start, epoch = time.perf_counter(), self.epochs_done
         total, steps = torch.zeros((), device=self.device), self.steps_per_epoch
         for i, loss in enumerate(self.steps(epoch)):
             total += loss
             on_step((i + 1) / steps)
-        if self.sparse and epoch + 1 < recipe.train.epochs:
-            self.sparse.rewire([self._momentum(layer) for layer in self.sparse.layers], epoch)
+        self.pruner.after_epoch(epoch, self._momentum)
         mean = float(total) / steps
         if not math.isfinite(mean):
             raise UserError(
@@ -183,15 +180,14 @@ class Trainer:
             "lr": self.optimiser.param_groups[0]["lr"],
             "loss": mean,
             "seconds": round(time.perf_counter() - start, 3),
+            **self.pruner.row(),
         }
-        if self.sparse:
-            row["active_weights"] = self.sparse.count()
         self.history.append(row)
         return row
 
-    def _momentum(self, layer: Any) -> Tensor:
-        state = self.optimiser.state[layer.weight]
-        return state.get("momentum_buffer", torch.zeros_like(layer.weight))
+    def _momentum(self, parameter: Tensor) -> Tensor:
+        state = self.optimiser.state[parameter]
+        return state.get("momentum_buffer", torch.zeros_like(parameter))
 
     def state(self) -> dict[str, Any]:
         """Return everything a later process needs to go on, as plain containers and tensors."""
@@ -199,6 +195,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "history": self.history,
+            "pruner": self.pruner.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -206,3 +203,4 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.history = list(state["history"])
+        self.pruner.restore(state["pruner"])

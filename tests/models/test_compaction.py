@@ -9,7 +9,7 @@ from lib.errors import UserError
 from lib.models import channels, compact, create, freeze
 from lib.models.compaction import GatheredConv2d
 from lib.recipe import Momentum
-from lib.trainers import SparseMomentum
+from lib.trainers.pruners.momentum import SparseMomentum
 
 BACKBONES = ["resnet18", "resnet50", "wrn16_8"]
 
@@ -159,7 +159,7 @@ def test_training_goes_on_in_a_compact_network(plain, images):
 def test_float_pruned_by_channels_can_be_frozen_and_compacted(make, images, lam):
     model = make("float", "resnet20", prunable=True).double()
     sparse = SparseMomentum(model, Momentum(0.3, granularity="channel"), 1)
-    sparse.init(torch.Generator().manual_seed(0))
+    sparse.begin()
     frozen = freeze(model, lam, noise=model.draw_noise())
     assert channels(model) == channels(frozen)
     kept = sum(
@@ -204,7 +204,7 @@ def test_grouped_convolutions_stay_as_they_are(plain, images):
 def test_a_narrow_sub_network_can_be_compacted(make, images):
     model = make("float_slim", "resnet20", prunable=True, width=8).double()
     sparse = SparseMomentum(model, Momentum(0.3, granularity="channel"), 1)
-    sparse.init(torch.Generator().manual_seed(0))
+    sparse.begin()
     frozen = freeze(model, 0.7, noise=model.draw_noise(), slim=0.5)
     assert_equal_outputs(compact(frozen), frozen, images)
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from lib.errors import UserError
 from lib.models import create
 from lib.recipe import Momentum
-from lib.trainers import SparseMomentum, allocate
-from lib.trainers.sparse import Channels, grow, prune, whole_units
+from lib.trainers.pruners.momentum import SparseMomentum
+from lib.trainers.pruners.units import Channels, allocate, grow, prune, whole_units
 
 
 @settings(deadline=None)
@@ -48,8 +48,8 @@ def network(
     seed: int = 0,
 ) -> SparseMomentum:
     model = create("plain", backbone, in_channels=1, width=4, prunable=True)
-    sparse = SparseMomentum(model, Momentum(density, rate, granularity), epochs)
-    sparse.init(torch.Generator().manual_seed(seed))
+    sparse = SparseMomentum(model, Momentum(density, rate, granularity), epochs, seed)
+    sparse.begin()
     return sparse
 
 
@@ -63,7 +63,7 @@ def test_density_is_exact_after_the_draw_and_after_every_rewiring(density):
             assert not (layer.weight[~layer.mask] != 0).any()
             with torch.no_grad():
                 layer.weight.add_(torch.randn_like(layer.weight))
-        sparse.apply()
+        sparse.after_step()
         sparse.rewire([torch.randn_like(layer.weight) for layer in sparse.layers], epoch)
     assert sparse.count() == expected
 
@@ -113,10 +113,7 @@ def test_a_network_without_masks_is_refused():
 
 def test_gradients_reach_pruned_weights():
     sparse = network(0.1)
-    model = create("plain", "resnet18", in_channels=1, width=4, prunable=True)
-    sparse = SparseMomentum(model, Momentum(0.1), 1)
-    sparse.init(torch.Generator().manual_seed(0))
-    model(torch.rand(8, 1, 8, 8)).square().sum().backward()
+    sparse.model(torch.rand(8, 1, 8, 8)).square().sum().backward()
     assert any((layer.weight.grad[~layer.mask] != 0).any() for layer in sparse.layers)
 
 
@@ -157,7 +154,7 @@ def test_whole_channels_fill_the_budget_at_the_draw_and_at_every_rewiring(
             assert not (layer.weight[~layer.mask] != 0).any()
             with torch.no_grad():
                 layer.weight.add_(torch.randn_like(layer.weight))
-        sparse.apply()
+        sparse.after_step()
         scale = torch.rand(len(sparse.layers)).exp()
         momentum = [
             s * torch.randn_like(layer.weight)
