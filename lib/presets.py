@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from lib.errors import choose
 from lib.recipe import Attack, Data, Model, Part, Train
@@ -17,8 +19,8 @@ class Setting(Part):
     """A data set with the network and the training that go with it.
 
     role is 'main', 'brief' or a paper's data set; where the data are others, the setting stands in
-    for that data set with the same architecture. paper is the only one that it is for; '' means
-    all. images is the number of test images where it differs from the preset's.
+    for that data set with the same architecture. paper is the only one that it is for, where it
+    wins over the one for all, ''. images is the number of test images where it is not the preset's.
     """
 
     data: Data
@@ -63,19 +65,30 @@ class Preset(Part):
     timing_rounds: int = 15
 
     def roles(self, names: Iterable[str], paper: str) -> list[Setting]:
-        """Return the settings that this preset has for the roles named, in their order."""
-        mine = [setting for setting in self.settings if setting.paper in ("", paper)]
-        known = {setting.role for setting in mine}
+        """Return the settings of the roles named, in their order, as far as this preset has them.
+
+        One for the paper wins over one for all of them.
+        """
+        mine = sorted((s for s in self.settings if s.paper in ("", paper)), key=lambda s: s.paper)
+        known = {setting.role: setting for setting in mine}
         names = [MAIN if name == BRIEF and BRIEF not in known else name for name in names]
-        return [setting for name in names for setting in mine if setting.role == name]
+        return [known[name] for name in names if name in known]
 
 
-_DIGITS = Attack(eps=0.25)
+def _on(dataset: str, backbone: str, train: Train, **fields: Any) -> Setting:
+    """Return a setting; fields are its own, those of its data and those of its network."""
+    own = {f.name: fields.pop(f.name) for f in dataclasses.fields(Setting) if f.name in fields}
+    images = fields.pop("train_images", 0)
+    return Setting(Data(dataset, images), Model(backbone, **fields), train, **own)
+
+
+_DIGITS = {"attack": Attack(eps=0.25)}
 _TINY = Train(epochs=1, batch=32)
-_SHORT = Train(epochs=20, batch=64)
-_BRIEF = Train(epochs=7, batch=64)
-_BRIEFER = Train(epochs=5, batch=64)
+_SHORT, _BRIEF, _BRIEFER = (Train(epochs=epochs, batch=64) for epochs in (20, 7, 5))
 _FEW = Train(epochs=5, batch=64, schedule="onecycle", lr=0.1)
+_REAL = replace(_FEW, epochs=6, batch=128, lr=0.2)
+_LESS = {"images": 500}
+_LONG, _SVHN, _SMART = Train(), Train(epochs=80, lr=0.01), Train(epochs=80)
 
 PRESETS: dict[str, Preset] = {
     preset.name: preset
@@ -84,17 +97,9 @@ PRESETS: dict[str, Preset] = {
         Preset(
             name="ci",
             settings=(
-                Setting(
-                    Data("digits", train_images=128), Model("resnet18", width=4), _TINY, _DIGITS
-                ),
-                Setting(
-                    *(Data("digits", train_images=64), Model("wrn16_8", width=1), _TINY, _DIGITS),
-                    role="svhn",
-                ),
-                Setting(
-                    *(Data("digits", train_images=64), Model("wrn40_2", width=2), _TINY, _DIGITS),
-                    role="stl10",
-                ),
+                _on("digits", "resnet18", _TINY, train_images=128, width=4, **_DIGITS),
+                _on("digits", "wrn16_8", _TINY, train_images=64, width=1, role="svhn", **_DIGITS),
+                _on("digits", "wrn40_2", _TINY, train_images=64, width=2, role="stl10", **_DIGITS),
             ),
             images=64,
             judge=False,
@@ -105,14 +110,10 @@ PRESETS: dict[str, Preset] = {
         Preset(
             name="quick",
             settings=(
-                Setting(Data("digits"), Model("resnet18", width=8), _SHORT, _DIGITS),
-                Setting(Data("digits"), Model("resnet18", width=8), _BRIEF, _DIGITS, role=BRIEF),
-                Setting(
-                    *(Data("digits"), Model("wrn16_8", width=1), _BRIEFER, _DIGITS), role="svhn"
-                ),
-                Setting(
-                    *(Data("digits"), Model("wrn40_2", width=2), _BRIEFER, _DIGITS), role="stl10"
-                ),
+                _on("digits", "resnet18", _SHORT, width=8, **_DIGITS),
+                _on("digits", "resnet18", _BRIEF, width=8, role=BRIEF, **_DIGITS),
+                _on("digits", "wrn16_8", _BRIEFER, width=1, role="svhn", **_DIGITS),
+                _on("digits", "wrn40_2", _BRIEFER, width=2, role="stl10", **_DIGITS),
             ),
             images=0,
             strong=Strong(images=100, steps=20, eot=5, queries=200),
@@ -122,21 +123,9 @@ PRESETS: dict[str, Preset] = {
         Preset(
             name="cifar",
             settings=(
-                Setting(
-                    data=Data("cifar10", train_images=15_000),
-                    model=Model("resnet18", width=16),
-                    train=Train(epochs=6, batch=128, schedule="onecycle", lr=0.2),
-                ),
-                Setting(
-                    *(Data("cifar10", train_images=6_000), Model("wrn16_8", width=2), _FEW),
-                    role="svhn",
-                    images=500,
-                ),
-                Setting(
-                    *(Data("cifar10", train_images=3_000), Model("wrn40_2", width=4), _FEW),
-                    role="stl10",
-                    images=500,
-                ),
+                _on("cifar10", "resnet18", _REAL, train_images=15_000, width=16),
+                _on("cifar10", "wrn16_8", _FEW, train_images=6_000, width=2, role="svhn", **_LESS),
+                _on("cifar10", "wrn40_2", _FEW, train_images=3_000, width=4, role="stl10", **_LESS),
             ),
             images=2_000,
             slow_images=500,
@@ -146,21 +135,12 @@ PRESETS: dict[str, Preset] = {
         Preset(
             name="paper",
             settings=(
-                Setting(Data("cifar10"), Model("resnet34"), Train()),
-                Setting(Data("cifar100"), Model("resnet34"), Train(), role="cifar100"),
-                Setting(
-                    *(Data("svhn"), Model("wrn16_8", dropout=0.3), Train(epochs=80, lr=0.01)),
-                    role="svhn",
-                ),
-                Setting(Data("stl10"), Model("wrn40_2", dropout=0.3), Train(), role="stl10"),
-                *(
-                    Setting(
-                        *(Data("tiny_imagenet"), Model("resnet34"), Train(epochs=epochs)),
-                        role="tiny_imagenet",
-                        paper=paper,
-                    )
-                    for paper, epochs in (("smart", 80), ("float", 120))
-                ),
+                _on("cifar10", "resnet34", _LONG),
+                _on("cifar100", "resnet34", _LONG, role="cifar100"),
+                _on("svhn", "wrn16_8", _SVHN, dropout=0.3, role="svhn"),
+                _on("stl10", "wrn40_2", _LONG, dropout=0.3, role="stl10"),
+                _on("tiny_imagenet", "resnet34", Train(epochs=120), role="tiny_imagenet"),
+                _on("tiny_imagenet", "resnet34", _SMART, role="tiny_imagenet", paper="smart"),
             ),
             images=0,
             timing_rounds=30,
