@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 from lib.data.specs import absolute
 from lib.errors import UserError, check_radius, check_range, check_set, choose
+from lib.schedules import SCHEDULES
 
 EPS_DEFAULT = 8 / 255
 LARGEST = 2**31 - 1
@@ -84,17 +85,21 @@ class Part:
 class Data(Part):
     """Which images; 0 images means all of the split.
 
-    The path of an image folder may be relative when a recipe is made and is absolute in it.
+    augment crops each image out of itself with a border, black (padding 'zero') or mirrored
+    ('reflect'), and flips it, as far as that is usual for the data set. The path of an image folder
+    may be relative when a recipe is made and is absolute in it.
     """
 
     dataset: str
     train_images: int = 0
     augment: bool = True
+    padding: str = "zero"
 
     def check(self) -> None:
         """Refuse a negative number of images; make the path of a folder absolute."""
         object.__setattr__(self, "dataset", absolute(self.dataset))
         check_range("data.train_images", self.train_images, 0)
+        choose("padding", self.padding, ("reflect", "zero"))
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,10 @@ class Attack(Part):
 
 @dataclass(frozen=True)
 class Train(Part):
-    """SGD and its schedule; the papers' CIFAR setting by default (FLOAT, section 4.1)."""
+    """SGD and its schedule; the papers' CIFAR setting by default (FLOAT, section 4.1).
+
+    milestones are the epochs after which the schedule of that name multiplies the rate by gamma.
+    """
 
     epochs: int = 200
     batch: int = 128
@@ -149,6 +157,8 @@ class Train(Part):
     schedule: str = "cosine"
     precision: str = "auto"
     validate_every: int = 0  # epochs between looks at the validation split; 0: last epoch counts
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
 
     def check(self) -> None:
         """Refuse impossible optimiser settings."""
@@ -158,8 +168,15 @@ class Train(Part):
         check_range("train.momentum", self.momentum, 0, 1)
         check_range("train.weight_decay", self.weight_decay, 0)
         check_range("train.validate_every", self.validate_every, 0)
-        choose("schedule", self.schedule, ("cosine", "onecycle", "constant"))
+        choose("schedule", self.schedule, SCHEDULES)
         choose("precision", self.precision, ("auto", "fp32", "bf16"))
+        check_range("train.gamma", self.gamma, 0, 1)
+        if any(a >= b for a, b in zip((0, *self.milestones), self.milestones, strict=False)):
+            raise UserError("train.milestones must be rising numbers of epochs, from 1.")
+        if bool(self.milestones) != (self.schedule == "milestones"):
+            raise UserError(
+                "train.milestones go with the schedule 'milestones'; set both or neither of them."
+            )
 
 
 @dataclass(frozen=True)
@@ -351,15 +368,39 @@ class Momentum(Sparsity):
         choose("sparsity.granularity", self.granularity, ("weight", "channel"))
 
 
+@dataclass(frozen=True)
+class Conversion(Part):
+    """What is done to the network a recipe starts from; `lib.conversions` does it."""
+
+    kind: ClassVar[str]
+
+
+@dataclass(frozen=True)
+class Compact(Conversion):
+    """The plain network at one trade-off, without the channels that pruning has emptied."""
+
+    kind: ClassVar[str] = "compact"
+    lam: float = 0.0
+
+    def check(self) -> None:
+        """Refuse a trade-off outside [0, 1]."""
+        check_range("convert.lam", self.lam, 0, 1)
+
+
 METHODS: dict[str, type[Method]] = {
     m.kind: m for m in (Plain, PgdAt, Pni, Oat, OatSlim, Float, FloatSlim, Smart)
 }
 SPARSITIES: dict[str, type[Sparsity]] = {s.kind: s for s in (Fixed, Momentum)}
+CONVERSIONS: dict[str, type[Conversion]] = {Compact.kind: Compact}
 
 
 @dataclass(frozen=True)
 class Recipe(Part):
-    """Everything that decides the weights of a run, up to the machine."""
+    """Everything that decides the weights of a run, up to the machine.
+
+    A recipe with a start takes the weights of that finished run, and convert says what is done to
+    its network first. Such chains may be of any length; of zero epochs, a recipe converts only.
+    """
 
     data: Data
     model: Model
@@ -368,6 +409,8 @@ class Recipe(Part):
     attack: Attack = field(default=Attack())
     sparsity: Sparsity | None = None
     seed: int = 0
+    start: Recipe | None = None
+    convert: Conversion | None = None
 
     def check(self) -> None:
         """Refuse a batch of which a batch norm would see a single image."""
@@ -375,6 +418,14 @@ class Recipe(Part):
         if isinstance(self.method, Oat):
             least = len(self.method.lambdas) + 1
         check_range(f"train.batch of {self.method.kind}", self.train.batch, least)
+        needing = "convert" if self.convert else "sparsity 'fixed'"
+        if self.start is None and (self.convert or isinstance(self.sparsity, Fixed)):
+            raise UserError(f"{needing} works on a trained network; name its recipe in start.")
+
+    @property
+    def ancestors(self) -> list[Recipe]:
+        """Return the recipes that this one starts from, the first of the chain first."""
+        return [*self.start.ancestors, self.start] if self.start else []
 
     @property
     def key(self) -> str:
@@ -402,10 +453,14 @@ def _build(cls: type, tree: Any, where: str) -> Any:
     missing = [n for n, f in names.items() if n not in tree and f.default is MISSING]
     if missing:
         raise UserError(f"{where} lacks the field '{missing[0]}'; add it.")
-    parts = {"data": Data, "model": Model, "train": Train, "attack": Attack}
-    kinds: dict[str, dict[str, Any]] = {"method": METHODS, "sparsity": SPARSITIES}
+    parts = {"data": Data, "model": Model, "train": Train, "attack": Attack, "start": Recipe}
+    kinds: dict[str, dict[str, Any]] = {
+        "method": METHODS,
+        "sparsity": SPARSITIES,
+        "convert": CONVERSIONS,
+    }
     for name, value in tree.items():
-        if cls is Recipe and name in parts:
+        if cls is Recipe and name in parts and not (name == "start" and value is None):
             tree[name] = _build(parts[name], value, name)
         elif cls is Recipe and name in kinds and value is not None:
             kind = value.get("kind", "") if isinstance(value, dict) else ""

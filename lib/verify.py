@@ -21,7 +21,8 @@ import torch
 from lib import data, device, runs, store
 from lib.errors import UserError
 from lib.recipe import Pni, Recipe
-from lib.trainers import Trainer, learning_rate
+from lib.schedules import learning_rate
+from lib.trainers import Trainer
 
 SAME = ("device", "instruction_set", "torch", "precision")
 
@@ -84,7 +85,7 @@ def verify(run: runs.Run, on_progress: runs.OnProgress = lambda done: None) -> b
     with threads(info["threads"]):
         trainer = Trainer(runs.build(recipe), recipe, images, here["precision"])
         last = 1 - 1 / max(1, len(images) // trainer.batch)  # where an epoch's last step begins
-        rates = [learning_rate(recipe, epoch + last) for epoch in range(len(history))]
+        rates = [learning_rate(recipe.train, epoch + last) for epoch in range(len(history))]
         losses = [
             trainer.epoch(partial(_within, on_progress, done, epochs))["loss"]
             for done in range(epochs)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,9 @@ from lib.errors import UserError
 from lib.recipe import (
     METHODS,
     Attack,
+    Compact,
     Data,
+    Fixed,
     Float,
     FloatSlim,
     Model,
@@ -51,6 +54,7 @@ def test_every_changed_field_changes_the_key():
         "data.dataset": "cifar10",
         "data.train_images": 10,
         "data.augment": False,
+        "data.padding": "reflect",
         "model.backbone": "resnet34",
         "model.width": 4,
         "train.epochs": 3,
@@ -104,8 +108,14 @@ def test_key_does_not_depend_on_the_process():
         ("train.epochs", True, "must be of type int"),
         ("train.epochs", -1, "at least 0"),
         ("train.schedule", "cosin", "did you mean 'cosine'"),
+        ("train.schedule", "milestones", "set both or neither"),
+        ("train.milestones", (3,), "set both or neither"),
+        ("train.milestones", (3, 3), "rising numbers of epochs"),
+        ("train.gamma", 1.5, "between 0 and 1"),
+        ("data.padding", "reflekt", "did you mean 'reflect'"),
         ("train", 3, "fields of its own"),
         ("train.epochs.x", 3, "goes deeper"),
+        ("start.train.epochs", 3, "goes deeper than the field 'start', which holds None"),
         ("attack.eps", -0.1, "at least 0"),
         ("attack.eps", float("nan"), "at least 0"),
         ("attack.eps", 8, "attack.eps is 8 but pixels span 0 to 1 .* are 8/255"),
@@ -183,3 +193,24 @@ def test_unknown_and_missing_fields_of_a_file_are_refused():
         Recipe.from_dict({"data": {"dataset": "digits"}, "method": {"kind": "plain"}})
     with pytest.raises(UserError, match="must be a table"):
         Recipe.from_dict(["digits"])
+
+
+def test_chains_have_keys_of_all_their_links_and_come_back_from_json():
+    plain = replace(BASE, method=PgdAt())
+    tuned = replace(plain, sparsity=Fixed(), start=replace(plain, sparsity=Momentum(), start=BASE))
+    assert [link.key for link in tuned.ancestors] == [BASE.key, tuned.start.key]
+    assert Recipe.from_dict(json.loads(json.dumps(tuned.to_dict()))) == tuned
+    changed = tuned.override({"start.start.train.epochs": 3, "start.sparsity.density": 0.5})
+    assert changed.start.start == BASE.override({"train.epochs": 3})
+    compact = replace(plain, start=tuned.start, convert=Compact())
+    assert Recipe.from_dict(json.loads(json.dumps(compact.to_dict()))) == compact
+    other = replace(compact, convert=Compact(lam=1))
+    keys = {r.key for r in (plain, tuned, tuned.start, changed, compact, other)}
+    assert len(keys) == 6
+    for alone in ({"convert": Compact()}, {"sparsity": Fixed()}):
+        with pytest.raises(UserError, match="name its recipe in start"):
+            replace(plain, **alone)
+    with pytest.raises(UserError, match="Unknown convert 'compct'; did you mean 'compact'"):
+        Recipe.from_dict(compact.to_dict() | {"convert": {"kind": "compct"}})
+    with pytest.raises(UserError, match="start must be a table"):
+        Recipe.from_dict(compact.to_dict() | {"start": 3})

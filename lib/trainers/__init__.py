@@ -1,6 +1,6 @@
 """Training: one loop, an objective per method, pruners."""
 
-from lib.trainers.loop import Trainer, learning_rate, under_attack
+from lib.trainers.loop import Trainer, under_attack
 from lib.trainers.objectives import Context, objective
 from lib.trainers.pruners import PRUNERS, Pruner, pruner
 
@@ -9,7 +9,6 @@ __all__ = [
     "Context",
     "Pruner",
     "Trainer",
-    "learning_rate",
     "objective",
     "pruner",
     "under_attack",

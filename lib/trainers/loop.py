@@ -20,28 +20,11 @@ from lib.attacks import pgd
 from lib.device import autocast
 from lib.errors import UserError
 from lib.recipe import Recipe
+from lib.schedules import learning_rate
 from lib.trainers.objectives import Classifier, Context, objective
 from lib.trainers.pruners import pruner
 
 Row = dict[str, Any]
-
-
-def learning_rate(recipe: Recipe, progress: float) -> float:
-    """Return the learning rate after `progress` epochs, which may be a fraction.
-
-    cosine: constant within an epoch, to zero over all epochs, as in the released code; onecycle:
-    linear rise over the first fifth, then linear fall to zero, moving with every step.
-    """
-    train = recipe.train
-    match train.schedule:
-        case "cosine":
-            return train.lr * 0.5 * (1 + math.cos(math.pi * int(progress) / max(1, train.epochs)))
-        case "onecycle":
-            peak = 0.2 * train.epochs
-            if progress < peak:
-                return train.lr * (0.1 + 0.9 * progress / peak)
-            return train.lr * max(0.0, (train.epochs - progress) / (train.epochs - peak))
-    return train.lr
 
 
 @contextmanager
@@ -128,6 +111,7 @@ class Trainer:
             epoch=epoch,
             pad=self.spec.pad if augment else 0,
             flip=self.spec.flip and augment,
+            pad_mode=self.recipe.data.padding,
         )
 
     def steps(self, epoch: int) -> Iterator[Tensor]:
@@ -147,7 +131,7 @@ class Trainer:
         self.model.train()
         for i, (x, y) in enumerate(self._batches(epoch)):
             for group in self.optimiser.param_groups:
-                group["lr"] = learning_rate(recipe, epoch + i / self.steps_per_epoch)
+                group["lr"] = learning_rate(recipe.train, epoch + i / self.steps_per_epoch)
             with autocast(self.precision):
                 loss = self.objective(self.model, x, y, context)
             loss = loss + self.pruner.penalty()

@@ -1,7 +1,10 @@
 """The loop: what an epoch depends on, what it leaves alone, what it refuses."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torchvision.transforms.functional import pad
 
 from lib import data, runs
 from lib.errors import UserError
@@ -20,7 +23,8 @@ from lib.recipe import (
     Smart,
     Train,
 )
-from lib.trainers import Trainer, learning_rate, under_attack
+from lib.schedules import learning_rate
+from lib.trainers import Trainer, under_attack
 from lib.trainers.loop import parameter_groups
 
 
@@ -159,15 +163,37 @@ def test_noise_scales_decay_only_where_asked():
 
 
 def test_schedules_have_their_closed_forms():
-    cosine = recipe(**{"train.schedule": "cosine", "train.epochs": 10})
+    cosine = Train(epochs=10)
     assert learning_rate(cosine, 0.0) == pytest.approx(0.1)
     assert learning_rate(cosine, 5.0) == pytest.approx(0.05)
     assert learning_rate(cosine, 5.9) == learning_rate(cosine, 5.0)
-    cycle = recipe(**{"train.schedule": "onecycle", "train.epochs": 10})
-    assert learning_rate(cycle, 0.0) == pytest.approx(0.01)
-    assert learning_rate(cycle, 2.0) == pytest.approx(0.1)
-    assert learning_rate(cycle, 6.0) == pytest.approx(0.05)
-    assert learning_rate(cycle, 10.0) == pytest.approx(0.0)
+    cycle = Train(epochs=10, schedule="onecycle")
+    rates = [learning_rate(cycle, progress) for progress in (0.0, 2.0, 6.0, 10.0)]
+    assert rates == pytest.approx([0.01, 0.1, 0.05, 0.0])
+    steps = Train(epochs=10, lr=0.4, schedule="milestones", milestones=(3, 7), gamma=0.2)
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.4)
+    theirs = torch.optim.lr_scheduler.MultiStepLR(optimiser, [3, 7], gamma=0.2)
+    for epoch in range(10):
+        rates = [learning_rate(steps, epoch + part) for part in (0.0, 0.5, 0.99)]
+        assert rates == pytest.approx(3 * theirs.get_last_lr())
+        optimiser.step()
+        theirs.step()
+
+
+def test_the_border_of_augmented_images_is_the_recipes():
+    """Every image is a crop of itself with the border that torchvision makes of that padding."""
+    for padding, mode in (("zero", "constant"), ("reflect", "reflect")):
+        t = trainer(recipe(**{"data.padding": padding}))
+        t.spec = replace(t.spec, pad=2)  # as digits have no border of their own
+        x, _ = next(t._batches(0))
+        padded = [pad(image, 2, padding_mode=mode) for image in t.images.float()]
+        crops = {
+            image[:, i : i + 8, j : j + 8].numpy().tobytes()
+            for image in padded
+            for i in range(5)
+            for j in range(5)
+        }
+        assert all(image.contiguous().numpy().tobytes() in crops for image in x)
 
 
 def test_divergence_stops_the_run():
