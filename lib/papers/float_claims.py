@@ -210,7 +210,7 @@ def fig6_lambda_threshold(metrics: pd.DataFrame, judge: bool = True) -> pd.DataF
 
         cases = (
             ("clean", "clean_acc", gentle, 0.2, sharp, 0.2, text["fig6_clean_delta"]),
-            ("robust", "robust_acc", sharp, 0.2, gentle, 0.2, -text["fig6_robust_delta"]),
+            ("robust", "robust_acc", sharp, 0.2, gentle, 0.2, text["fig6_robust_drop"]),
             ("clean-noise", "clean_acc", gentle, 0.0, gentle, 0.2, None),
             ("robust-noise", "robust_acc", gentle, 0.2, gentle, 0.0, None),
         )

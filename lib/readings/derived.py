@@ -56,7 +56,7 @@ def time() -> dict[str, Reading]:
 def variants() -> dict[str, Reading]:
     """Return what FLOAT prints of its pruned and slim variants."""
     text = published.text("float")
-    table = "float/table1_variants"
+    table, slim = "float/table1_variants", "FLOATS slim, SF 0.5"
 
     def compression(method: str) -> float:
         return printed(table, method=method, metric="compression_ratio")
@@ -80,7 +80,7 @@ def variants() -> dict[str, Reading]:
             1 / density,
             context={
                 "full network over d of the half-width one": plain / (density * half),
-                "density it needs": 1 / compression("FLOATS slim"),
+                "density it needs": 1 / compression(slim),
             },
         ),
         "float-slim-params": Reading(
@@ -90,13 +90,13 @@ def variants() -> dict[str, Reading]:
         ),
         "float-slim-storage": Reading(
             "quotient of the compressions in Table 1",
-            compression("FLOATS slim") / compression("FLOATS-c"),
+            compression(slim) / compression("FLOATS-c"),
         ),
         "float-slim-gain": Reading(
             "robust accuracy at lam = 1",
-            accuracy("FLOATS slim", "robust_acc") - accuracy("FLOATS-c", "robust_acc"),
+            accuracy(slim, "robust_acc") - accuracy("FLOATS-c", "robust_acc"),
             context={
-                "clean accuracy at lam = 1": accuracy("FLOATS slim", "clean_acc")
+                "clean accuracy at lam = 1": accuracy(slim, "clean_acc")
                 - accuracy("FLOATS-c", "clean_acc")
             },
         ),

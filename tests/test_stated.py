@@ -1,0 +1,29 @@
+"""The claims in data/reference name methods, trade-offs and tests that there are."""
+
+import pytest
+
+from lib import claims
+from lib.judge import COMPARISONS, RANGES, TESTS
+from lib.studies import ARTIFACTS
+
+CLAIMS = claims.stated().to_dict("records")
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=[claim["id"] for claim in CLAIMS])
+def test_a_claim_compares_what_its_artifact_plans(claim):
+    assert claim["test"] in TESTS and claim["kind"] in claims.KINDS and claim["claim"]
+    assert {*claim["each"].split(), *claim["some"].split()} <= set(RANGES)
+    jobs = ARTIFACTS[claim["artifact"]]("quick", [0]).jobs
+    lams = {(job.label, job.lam(p)) for job in jobs for p in job.protocols}
+    attacks = {p.name for job in jobs for p in job.protocols}
+    for method, lam in ((claim["a"], claim["lam_a"]), (claim["b"], claim["lam_b"])):
+        for name in filter(None, method.split("; ")):
+            assert {(name, float(x)) for x in lam.split()} <= lams
+            assert name in {job.label for job in jobs}
+    assert set(claim["attack"].split()) <= attacks
+    assert (claim["test"] in COMPARISONS) == bool(claim["metric"])
+
+
+def test_every_claim_has_an_id_of_its_own_and_a_place():
+    assert len({claim["id"] for claim in CLAIMS}) == len(CLAIMS)
+    assert all(claim["where"] for claim in CLAIMS)
