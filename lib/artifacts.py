@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from PIL import Image
 
-from lib import paths, store
+from lib import paths, rows, store, tables
 from lib.errors import UserError
 from lib.study import Study
 
@@ -30,13 +30,20 @@ FAILURE = "failure.json"  # why the last batch could not make them
 FOLDER = "imagefolder:"
 
 
-def stamp(study: Study, metrics: pd.DataFrame) -> str:
-    """Return what every figure below the paper preset carries: preset and numbers of images."""
+def stamp(study: Study, metrics: pd.DataFrame, weights: bool = False) -> str:
+    """Return what every figure below the paper preset carries: preset and numbers of images.
+
+    A figure of weights shows no image; it carries the networks that they are of.
+    """
     if study.preset.name == "paper" and not study.overrides:
         return ""
     split = next((p.split for job in study.jobs for p in job.protocols), "test")
-    counts = images(metrics)
+    counts = "" if weights else images(metrics)
     n = f", n = {counts} {split} images" if counts else ""
+    if weights:
+        models = (rows.row(study, recipe)["backbone"] for recipe in study.recipes.values())
+        networks = map(tables.backbone_name, models)
+        n = f", {' and '.join(dict.fromkeys(networks))}"
     sets = [recipe.data.dataset for recipe in (*study.recipes.values(), *study.timed.values())]
     named = (s for s in sets if "data.dataset" in study.overrides or s.startswith(FOLDER))
     data = " and ".join(dict.fromkeys(map(short, named))).replace("$", r"\$")  # no formula

@@ -17,6 +17,14 @@ from lib.study import Study
 
 Where = Mapping[str, Any]
 FROM_255 = 255  # pixels are in [0, 1]; papers give radii in 1/255
+DATASETS = {
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "svhn": "SVHN",
+    "stl10": "STL-10",
+    "tiny_imagenet": "Tiny-ImageNet",
+}
+BACKBONES = {"resnet": "ResNet", "wrn": "WRN", "vgg": "VGG"}
 ATTACKS = {"fgsm": "FGSM", "aa": "AutoAttack", "aa-rand": "AutoAttack"}
 RARE = ("AutoAttack", "queries", "slimming factor")  # columns of protocols, left out where empty
 
@@ -165,6 +173,20 @@ def attack_name(attack: str) -> str:
     """
     spelt = re.sub(r"-step([\d.]+)", r", step \1/255", attack.replace("pgd", "PGD-"))
     return ATTACKS.get(attack, spelt)
+
+
+def dataset_name(dataset: str) -> str:
+    """Return the usual spelling of a data set."""
+    return DATASETS.get(dataset, dataset)
+
+
+def backbone_name(backbone: str) -> str:
+    """Return the usual spelling of a backbone: 'WRN-16-8, width 1' of 'wrn16_8-1'."""
+    network, _, width = backbone.partition("-")
+    family = network.rstrip("_0123456789")
+    if family in BACKBONES:
+        network = f"{BACKBONES[family]}-{network.removeprefix(family).replace('_', '-')}"
+    return f"{network}, width {width}" if width else network
 
 
 def weaker(metrics: pd.DataFrame) -> str:

@@ -73,6 +73,11 @@ def test_the_stamp_names_preset_and_images_below_the_paper():
     assert "paper-custom-" in artifacts.stamp(changed, METRICS)
 
 
+def test_the_stamp_of_a_figure_of_weights_names_the_networks():
+    text = artifacts.stamp(smart.fig2_layer_sensitivity("quick"), METRICS, weights=True)
+    assert text == "preset quick, ResNet-18, width 8"
+
+
 def test_the_stamp_names_every_number_of_images_but_no_other_count():
     rows = [("robust_acc", 100), ("clean_acc", 600), ("robust_acc", 600), ("train_ratio:FLOAT", 15)]
     metrics = pd.DataFrame(rows, columns=["metric", "n"])

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pandas as pd
+import pytest
 
 from lib import claims, tables
 from lib.intervals import wilson
@@ -197,3 +198,16 @@ def test_overrides_and_small_presets_say_once_why_nothing_measured_is_judged():
     assert text.count("`evaluation.images`, `train.epochs`") == 1
     assert "method.density" not in text and "1 reproduced, 1 not judged" in text
     assert "the preset ci is too small" in judged("ci")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "spelt"),
+    [
+        ("wrn16_8-1", "WRN-16-8, width 1"),
+        ("wrn40_2", "WRN-40-2"),
+        ("resnet18-8", "ResNet-18, width 8"),
+        ("mine-3", "mine, width 3"),
+    ],
+)
+def test_backbones_are_spelt_as_in_papers(backbone, spelt):
+    assert tables.backbone_name(backbone) == spelt

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from lib.errors import UserError, choose
 from lib.plots import style
-from lib.tables import attack_name
+from lib.tables import attack_name, backbone_name, dataset_name
 
 # what is scored, at which end of the trade-off, and how much white its marker is filled with
 FOCUS = (("clean_acc", 0.0, 0.0), ("robust_acc", 1.0, 0.7))
@@ -51,7 +51,7 @@ def memory_accuracy(
         for label in style.unique(here["method"]):
             x = plain[choose("method with memory", label, plain)]
             _ends(axes, here[here["method"] == label], x, indexed.get(label, x), faces[label])
-        names = [style.dataset(dataset), *([style.backbone(backbone)] if repeated else [])]
+        names = [dataset_name(dataset), *([backbone_name(backbone)] if repeated else [])]
         axes.set_title(f"({letter}) {', '.join(names)}" if len(trained) > 1 else "")
         axes.margins(y=0.1)
         axes.set_xlim(0, 1.06 * max([1, *plain.values(), *indexed.values()]))

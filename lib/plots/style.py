@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation, Transform
 
 from lib.errors import UserError, choose
-from lib.tables import shown
+from lib.tables import dataset_name, shown
 
 STYLE = Path(__file__).with_name("suite.mplstyle")
 NARROW, WIDE = 3.3, 7.0  # inches: one column, the page
@@ -56,16 +56,6 @@ DASHES = ("-", (0, (4, 1.4)), (0, (1, 1.1)), (0, (5, 1.2, 1, 1.2)))
 PATHS = {"clean": "#56B4E9", "adversarial": "#CC79A7"}
 PAPER = "#8A8A8A"  # hollow markers: the numbers that the paper prints
 QUIET = "#777777"  # stamps and guides
-
-DATASETS = {
-    "digits": "digits",
-    "cifar10": "CIFAR-10",
-    "cifar100": "CIFAR-100",
-    "svhn": "SVHN",
-    "stl10": "STL-10",
-    "tiny_imagenet": "Tiny-ImageNet",
-}
-BACKBONES = {"resnet": "ResNet", "wrn": "WRN", "vgg": "VGG"}
 
 P = ParamSpec("P")
 Look = dict[str, Any]  # keyword arguments of matplotlib
@@ -152,21 +142,6 @@ def tinted(colour: str, share: float) -> str:
     goal = 1.0 if share > 0 else 0.0
     red, green, blue = np.array(to_rgb(colour)) * (1 - abs(share)) + goal * abs(share)
     return to_hex((red, green, blue))
-
-
-def dataset(name: str) -> str:
-    """Return the usual spelling of a data set."""
-    return DATASETS.get(name, name)
-
-
-def backbone(name: str) -> str:
-    """Return the usual spelling of a backbone: 'WRN-16-8, width 1' of 'wrn16_8-1'."""
-    network, _, width = name.partition("-")
-    family = network.rstrip("_0123456789")
-    if family not in BACKBONES:
-        return name
-    spelt = f"{BACKBONES[family]}-{network.removeprefix(family).replace('_', '-')}"
-    return f"{spelt}, width {width}" if width else spelt
 
 
 def unique(values: pd.Series) -> list[Any]:
@@ -263,7 +238,7 @@ def extension_handle(label: str) -> Line2D:
 
 def paper_handle(names: list[str]) -> Line2D:
     """Return the legend entry for a paper's numbers on the data sets named."""
-    where = ", ".join(map(dataset, names))
+    where = ", ".join(map(dataset_name, names))
     look: Look = {"marker": "o", "markerfacecolor": "none", "linestyle": "none", "color": PAPER}
     return Line2D([], [], label=f"paper ({where})" if where else "paper", **look)
 

@@ -15,7 +15,7 @@ from lib.errors import UserError, choose
 from lib.intervals import Estimate
 from lib.plots import style
 from lib.plots.labels import Labels
-from lib.tables import attack_name, shown
+from lib.tables import attack_name, backbone_name, dataset_name, shown
 
 PANELS = ("network", "attack")
 SCORES = ("clean_acc", "robust_acc")
@@ -157,8 +157,8 @@ def _panels(metrics: pd.DataFrame, reference: pd.DataFrame | None, by_attack: bo
                 paper = paper[paper["dataset"] == dataset]
             if repeated:
                 paper = paper[paper["backbone"] == backbone.partition("-")[0]]
-            title = [style.dataset(dataset)] if len(networks) > 1 else []
-            title += [style.backbone(backbone)] if repeated else []
+            title = [dataset_name(dataset)] if len(networks) > 1 else []
+            title += [backbone_name(backbone)] if repeated else []
             title += [attack_name(attack)] if len(attacks) > 1 else []
             found.append(Panel(", ".join(title), attack, part, paper))
     if len(found) > 1:

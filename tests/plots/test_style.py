@@ -89,20 +89,6 @@ def test_a_tint_goes_towards_white_or_black():
     assert style.tinted("#204060", -0.5) == "#102030"
 
 
-@pytest.mark.parametrize(
-    ("name", "spelt"),
-    [
-        ("wrn16_8-1", "WRN-16-8, width 1"),
-        ("wrn40_2", "WRN-40-2"),
-        ("resnet18-8", "ResNet-18, width 8"),
-        ("vgg16", "VGG-16"),
-        ("mine-3", "mine-3"),
-    ],
-)
-def test_backbones_are_spelt_as_in_papers(name, spelt):
-    assert style.backbone(name) == spelt
-
-
 @pytest.mark.parametrize("width", [style.NARROW, style.WIDE])
 @pytest.mark.parametrize("number", [1, 4, 5, 7])
 def test_a_legend_is_no_wider_than_its_figure_and_keeps_every_entry(width, number):
