@@ -19,7 +19,7 @@ from pyautoattack.square import SquareAttack
 from torch import Tensor
 
 from lib.attacks.loss import (
-    BACKWARD,
+    GRADIENT,
     Classifier,
     Worst,
     check_count,
@@ -152,12 +152,12 @@ class _Budget:
 
     def forwards(self, version: str) -> dict[str, int]:
         """Return the forward passes of each attack on an image that it never breaks, in order."""
-        climb = BACKWARD * self.draws(version) * (self.steps + 1)
+        climb = GRADIENT * self.draws(version) * (self.steps + 1)
         each = {
             "apgd-ce": climb * self.restarts(version),
             "apgd-dlr": climb,
             "apgd-t": climb * self.apgd_targets,
-            "fab-t": (BACKWARD + 1) * self.steps * self.fab_targets,
+            "fab-t": (GRADIENT + 1) * self.steps * self.fab_targets,
             "square": self.queries,
         }
         return {name: each[name] for name in VERSIONS[version]}
@@ -217,7 +217,7 @@ class _Watched:
         logits = self.f(x)
         if differentiated:
             check_gradient(logits)
-        self.now += BACKWARD if differentiated else 1
+        self.now += GRADIENT if differentiated else 1
         self.tell()
         return logits.float().clone()  # Square writes into it
 

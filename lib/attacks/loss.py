@@ -14,7 +14,8 @@ from torch import Tensor
 from lib.errors import UserError, check_range
 
 Classifier = Callable[[Tensor], Tensor]
-BACKWARD = 3  # cost of forward and backward together, in forwards
+Loss = Callable[[Tensor, Tensor], Tensor]  # of logits (N, K) and labels (N,), for each image (N,)
+GRADIENT = 2  # cost of a pass with the gradient of its images, in passes
 
 
 def check_count(name: str, count: float, least: int) -> None:
@@ -62,12 +63,25 @@ def check_gradient(values: Tensor) -> None:
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     """Return the cross-entropy of each image (N,), in float32 or better also under autocast."""
-    check_logits(logits, y)
     wide = logits if logits.dtype == torch.float64 else logits.float()
     return F.cross_entropy(wide, y, reduction="none")
 
 
-def input_gradient(f: Classifier, x: Tensor, y: Tensor, eot: int = 1) -> Tensor:
+def each(loss: Loss, logits: Tensor, y: Tensor) -> Tensor:
+    """Return the loss of each image (N,); refuse logits and losses of another shape."""
+    check_logits(logits, y)
+    values = loss(logits, y)
+    if values.shape != y.shape:
+        raise UserError(
+            f"The loss has shape {tuple(values.shape)} but {len(y)} images need ({len(y)},); "
+            "leave out its mean."
+        )
+    return values
+
+
+def input_gradient(
+    f: Classifier, x: Tensor, y: Tensor, eot: int = 1, loss: Loss = cross_entropy
+) -> Tensor:
     """Return the gradient of the summed loss with respect to x, averaged over eot passes of f.
 
     The sum over images keeps each image's gradient independent of the batch. For a network with
@@ -78,21 +92,23 @@ def input_gradient(f: Classifier, x: Tensor, y: Tensor, eot: int = 1) -> Tensor:
     with torch.enable_grad():
         x = x.detach().requires_grad_(True)
         for _ in range(eot):
-            loss = cross_entropy(f(x), y).sum()
-            check_gradient(loss)
-            (grad,) = torch.autograd.grad(loss, x)
+            value = each(loss, f(x), y).sum()
+            check_gradient(value)
+            (grad,) = torch.autograd.grad(value, x)
             total = total + grad if eot > 1 else grad
     return total / eot if eot > 1 else total
 
 
 @torch.no_grad()
-def hardness(f: Classifier, x: Tensor, y: Tensor, eot: int = 1) -> tuple[Tensor, Tensor]:
+def hardness(
+    f: Classifier, x: Tensor, y: Tensor, eot: int = 1, loss: Loss = cross_entropy
+) -> tuple[Tensor, Tensor]:
     """Return for each image how often f errs (a fraction) and its mean loss, over eot passes."""
     errors, losses = [], []
     for _ in range(eot):
         logits = f(x)
         errors.append((logits.argmax(1) != y).float())
-        losses.append(cross_entropy(logits, y))
+        losses.append(each(loss, logits, y))
     return torch.stack(errors).mean(0), torch.stack(losses).mean(0)
 
 
@@ -102,14 +118,16 @@ class Worst:
     For a function that draws noise, how often and which loss are of eot passes of it.
     """
 
-    def __init__(self, f: Classifier, x: Tensor, y: Tensor, eot: int = 1) -> None:
-        self.f, self.y, self.eot = f, y, eot
+    def __init__(
+        self, f: Classifier, x: Tensor, y: Tensor, eot: int = 1, loss: Loss = cross_entropy
+    ) -> None:
+        self.f, self.y, self.eot, self.loss = f, y, eot, loss
         self.images = x.clone()
-        self.errors, self.losses = hardness(f, x, y, eot)
+        self.errors, self.losses = hardness(f, x, y, eot, loss)
 
     def offer(self, adv: Tensor, rows: Tensor | slice = slice(None)) -> None:
         """Keep those of adv, versions of the images in rows, that are worse than what there is."""
-        errors, losses = hardness(self.f, adv, self.y[rows], self.eot)
+        errors, losses = hardness(self.f, adv, self.y[rows], self.eot, self.loss)
         tied = (errors == self.errors[rows]) & (losses > self.losses[rows])
         worse = (errors > self.errors[rows]) | tied
         keep = worse.view(-1, *[1] * (adv.ndim - 1))

@@ -30,37 +30,37 @@ def linear(line):
 ZEROS = torch.zeros(5, dtype=torch.int64)  # raising the loss of class 0 raises <w, x>
 
 
-def test_fgsm_reaches_the_linf_optimum_of_a_linear_classifier(line, grey):
-    best = grey + EPS * line.sign().view(1, 3, 2, 2)
-    torch.testing.assert_close(fgsm(linear(line), grey, ZEROS, EPS), best)
+@pytest.mark.parametrize(
+    ("attack", "norm", "tolerance"),
+    [
+        (lambda *a: fgsm(*a, EPS), "linf", 1e-9),
+        (lambda *a: pgd(*a, EPS, EPS / 4, 9, random_start=False), "linf", 1e-9),
+        (lambda *a: pgd(*a, EPS, EPS / 4, 9), "linf", 1e-9),
+        (lambda *a: pgd(*a, EPS, EPS, 60, "l2", random_start=False), "l2", 1e-5),
+        (lambda *a: pgd(*a, EPS, EPS, 60, "l2"), "l2", 1e-5),
+        (lambda *a: pgd(*a, EPS, EPS / 2, 20, "l1", random_start=False), "l1", 1e-9),
+    ],
+)
+def test_attacks_reach_the_optimum_of_a_linear_classifier(line, grey, attack, norm, tolerance):
+    """With room everywhere the best L1 perturbation spends eps on the largest weight."""
+    top = torch.zeros(12, dtype=torch.float64)
+    top[line.abs().argmax()] = line[line.abs().argmax()].sign()
+    best = {"linf": line.sign(), "l2": line / line.norm(), "l1": top}[norm]
+    want = grey + EPS * best.view(1, 3, 2, 2)
+    torch.testing.assert_close(attack(linear(line), grey, ZEROS), want, atol=tolerance, rtol=0)
 
 
-@pytest.mark.parametrize("random_start", [False, True])
-def test_pgd_reaches_the_linf_optimum_of_a_linear_classifier(line, grey, random_start):
-    adv = pgd(linear(line), grey, ZEROS, EPS, EPS / 4, 9, random_start=random_start)
-    torch.testing.assert_close(adv, grey + EPS * line.sign().view(1, 3, 2, 2))
+def test_an_attack_climbs_the_loss_it_is_given(line, grey):
+    """One that falls with <w, x> is climbed downhill, whatever the labels; restarts judge by it."""
+    worst = grey - EPS * line.sign().view(1, 3, 2, 2)
+    options = {"random_start": False, "restarts": 2, "loss": lambda logits, y: -logits[:, 1]}
+    torch.testing.assert_close(pgd(linear(line), grey, ZEROS, EPS, EPS, 3, **options), worst)
 
 
 def test_linf_optimum_respects_the_image_range(line):
     x = torch.full((5, 3, 2, 2), 0.95, dtype=torch.float64)
     best = (x + EPS * line.sign().view(1, 3, 2, 2)).clamp(0, 1)
     torch.testing.assert_close(pgd(linear(line), x, ZEROS, EPS, EPS, 3), best)
-
-
-@pytest.mark.parametrize("random_start", [False, True])
-def test_pgd_reaches_the_l2_optimum_of_a_linear_classifier(line, grey, random_start):
-    adv = pgd(linear(line), grey, ZEROS, EPS, EPS, 60, "l2", random_start=random_start)
-    best = grey + EPS * (line / line.norm()).view(1, 3, 2, 2)
-    torch.testing.assert_close(adv, best, atol=1e-5, rtol=0)
-
-
-def test_pgd_reaches_the_l1_optimum_of_a_linear_classifier(line, grey):
-    """With room everywhere the best L1 perturbation spends eps on the largest weight."""
-    adv = pgd(linear(line), grey, ZEROS, EPS, EPS / 2, 20, "l1", random_start=False)
-    best = torch.zeros(12, dtype=torch.float64)
-    top = line.abs().argmax()
-    best[top] = EPS * line[top].sign()
-    torch.testing.assert_close(adv - grey, best.view(1, 3, 2, 2).expand(5, -1, -1, -1))
 
 
 def test_l1_steps_move_on_to_the_next_coordinate_where_the_first_has_no_room():

@@ -265,6 +265,7 @@ def test_a_step_of_one_is_the_widest_of_fgsm(net, images, labels):
         ({"x": torch.zeros(8, 3, 8, 8, dtype=torch.uint8)}, "divide by 255"),
         ({"f": lambda x: x.mean((1, 2, 3))}, "one row of class scores"),
         ({"f": lambda x: torch.zeros(8, 10)}, "no gradient"),
+        ({"loss": lambda logits, y: logits.mean()}, "leave out its mean"),
     ],
 )
 def test_bad_arguments_are_refused_in_one_sentence(net, images, labels, change, words):
