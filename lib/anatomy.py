@@ -11,10 +11,11 @@ from torch import nn
 
 from lib import cost, data, evaluate, runs, store
 from lib.errors import UserError
+from lib.methods import Plain
 from lib.models import effective_weights
 from lib.models.compaction import standing
 from lib.readings.ledger import count
-from lib.recipe import Plain, Recipe
+from lib.recipe import Recipe
 from lib.rows import frame, row
 from lib.study import Job, Study
 
@@ -141,7 +142,7 @@ def noise_scales(study: Study, fitted: Mapping[str, runs.Run]) -> list[Row]:
     """Return the learned scale alpha of every noisy layer, its mean size where there are more."""
     rows = []
     for job in study.jobs:
-        if "alpha" in job.recipe.method.arch:
+        if "alpha" in job.recipe.method.options():
             record = recorded(fitted[job.recipe.key], "alphas", layer_alphas)
             rows += [
                 row(study, job.recipe, method=job.label, metric=f"alpha:{name}", value=value)

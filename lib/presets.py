@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lib.errors import choose
-from lib.recipe import Attack, Data, Model, Part, Train
+from lib.part import Part
+from lib.recipe import Attack, Data, Model, Train
 
 MAIN = "main"
 BRIEF = "brief"  # for networks that only one artifact compares; main where a preset has none

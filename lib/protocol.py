@@ -8,7 +8,8 @@ import math
 from dataclasses import dataclass
 
 from lib.errors import UserError, check_radius, check_range, choose
-from lib.recipe import EPS_DEFAULT, Part
+from lib.part import Part
+from lib.recipe import EPS_DEFAULT
 
 
 @dataclass(frozen=True)

@@ -10,75 +10,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from functools import cache
 from typing import Any, ClassVar
 
 from lib.data.specs import absolute
-from lib.errors import UserError, check_radius, check_range, check_set, choose
+from lib.errors import UserError, check_radius, check_range, choose
+from lib.methods import METHODS, Method
+from lib.part import Part
 from lib.schedules import SCHEDULES
 
 EPS_DEFAULT = 8 / 255
-LARGEST = 2**31 - 1
-
-
-@cache
-def _hints(cls: Any) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
-
-
-def _coerce(name: str, kind: Any, value: Any) -> Any:
-    """Return value in the field's type, so that 1 and 1.0 or a list and a tuple are the same."""
-    if typing.get_origin(kind) is tuple:
-        item = typing.get_args(kind)[0]
-        if not isinstance(value, list | tuple):
-            raise UserError(f"{name} must be a list, not {value!r}.")
-        return tuple(_coerce(name, item, v) for v in value)
-    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    if value is None and type(None) in options:
-        return None
-    if isinstance(value, int) and abs(value) > LARGEST:
-        raise UserError(f"{name} must be a number between -{LARGEST} and {LARGEST}.")
-    for option in options:
-        if isinstance(value, option) and not (isinstance(value, bool) and option is not bool):
-            return value
-        if option is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
-    expected = " or ".join(o.__name__ for o in options if o is not type(None))
-    raise UserError(f"{name} must be of type {expected}, not {value!r}.")
-
-
-@dataclass(frozen=True)
-class Part:
-    """A piece of a recipe; checks the types of its fields."""
-
-    def __post_init__(self) -> None:
-        for f in fields(self):
-            where = f"{type(self).__name__.lower()}.{f.name}"
-            hints = _hints(type(self))  # type: ignore[arg-type]
-            value = _coerce(where, hints[f.name], getattr(self, f.name))
-            object.__setattr__(self, f.name, value)
-        self.check()
-
-    def check(self) -> None:
-        """Refuse values outside their range."""
-
-    def to_dict(self, full: bool = True) -> dict[str, Any]:
-        """Return plain containers; full=False leaves out what equals its default."""
-        out: dict[str, Any] = {}
-        for f in fields(self):
-            value = getattr(self, f.name)
-            default = f.default if f.default_factory is MISSING else f.default_factory()
-            if not full and value == default and f.default is not MISSING:
-                continue
-            if isinstance(value, Part):
-                kind = {"kind": value.kind} if hasattr(value, "kind") else {}
-                value = kind | value.to_dict(full)
-            out[f.name] = list(value) if isinstance(value, tuple) else value
-        return out
 
 
 @dataclass(frozen=True)
@@ -180,160 +122,6 @@ class Train(Part):
 
 
 @dataclass(frozen=True)
-class Method(Part):
-    """How the network is conditioned and trained; `arch` names what shapes the network itself."""
-
-    kind: ClassVar[str]
-    arch: ClassVar[tuple[str, ...]] = ()
-
-    def options(self) -> dict[str, Any]:
-        """Return the keyword arguments for `lib.models.create`."""
-        return {name: getattr(self, name) for name in self.arch}
-
-
-@dataclass(frozen=True)
-class Plain(Method):
-    """Standard training on clean images."""
-
-    kind: ClassVar[str] = "plain"
-
-
-@dataclass(frozen=True)
-class PgdAt(Method):
-    """PGD adversarial training with a fixed trade-off (SMART Eq. 2, FLOAT Eq. 3).
-
-    loop 'paper' leaves out a term of zero weight; 'released' runs the clean images through the
-    network in training mode even at lam = 1, so that they feed the batch-norm statistics.
-    """
-
-    kind: ClassVar[str] = "pgd_at"
-    lam: float = 1.0
-    loop: str = "paper"
-
-    def check(self) -> None:
-        """Refuse a trade-off outside [0, 1]."""
-        check_range("method.lam", self.lam, 0, 1)
-        choose("loop", self.loop, ("paper", "released"))
-
-
-@dataclass(frozen=True)
-class Pni(Method):
-    """Parametric noise injection (He et al. 2019): weight noise everywhere, one batch norm."""
-
-    kind: ClassVar[str] = "pni"
-    arch: ClassVar[tuple[str, ...]] = ("alpha", "granularity", "noise_fc")
-    alpha: float = 0.25
-    granularity: str = "layer"
-    noise_fc: bool = True
-    alpha_decay: bool = False
-    clean_epochs: int = 5  # at the start, without the adversarial half of the loss
-
-    def check(self) -> None:
-        """Refuse an unknown granularity or a negative number of epochs."""
-        choose("granularity", self.granularity, ("layer", "channel", "element"))
-        check_range("method.clean_epochs", self.clean_epochs, 0)
-
-
-@dataclass(frozen=True)
-class Oat(Method):
-    """Once-for-all adversarial training: FiLM layers driven by lam, dual batch norm."""
-
-    kind: ClassVar[str] = "oat"
-    arch: ClassVar[tuple[str, ...]] = ("lambdas", "encoding", "code_dim", "dual_bn")
-    lambdas: tuple[float, ...] = (0.0, 0.2, 0.7, 1.0)
-    encoding: str = "orthogonal"
-    code_dim: int = 128
-    dual_bn: bool = True
-
-    def check(self) -> None:
-        """Refuse trade-offs outside [0, 1] or given twice."""
-        check_set("method.lambdas", self.lambdas, 0, 1, needed=0)
-        choose("encoding", self.encoding, ("orthogonal", "dct", "onehot", "none"))
-
-
-@dataclass(frozen=True)
-class Float(Method):
-    """FLOAT: weight noise switched by lam, dual batch norm (FLOAT Eq. 4 and Algorithm 1).
-
-    loop 'alg1' is the paper's: the first half of a batch clean, the second adversarial.
-    'released' sends all images clean through the clean weights as well, the second half of them
-    through the adversarial batch norm.
-    """
-
-    kind: ClassVar[str] = "float"
-    arch: ClassVar[tuple[str, ...]] = ("alpha", "granularity", "noise", "noise_fc", "dual_bn")
-    alpha: float = 0.25
-    granularity: str = "layer"
-    noise: bool = True
-    noise_fc: bool = False
-    dual_bn: bool = True
-    alpha_decay: bool = True
-    loop: str = "alg1"
-
-    def check(self) -> None:
-        """Refuse an unknown granularity or loop."""
-        choose("granularity", self.granularity, ("layer", "channel", "element"))
-        choose("loop", self.loop, ("alg1", "released"))
-
-
-@dataclass(frozen=True)
-class Smart(Float):
-    """SMART: FLOAT with one frozen random mask per path in the later stages (SMART Eqs. 3, 4)."""
-
-    kind: ClassVar[str] = "smart"
-    arch: ClassVar[tuple[str, ...]] = (
-        *Float.arch,
-        *("pattern", "density", "overlap", "exact", "mask_shortcuts", "noise_in_masked"),
-        "mask_seed",
-    )
-    pattern: str = "DDSS"
-    density: float = 0.5
-    overlap: float = 0.25
-    exact: bool = False
-    mask_shortcuts: bool = False
-    noise_in_masked: bool = True
-    mask_seed: int | None = None
-
-    def check(self) -> None:
-        """Refuse masks that cannot have the asked overlap."""
-        super().check()
-        check_range("method.density", self.density, 0, 1)
-        low = round(max(0.0, 2 * self.density - 1), 12)
-        check_range("method.overlap", self.overlap, low, self.density)
-
-
-@dataclass(frozen=True)
-class FloatSlim(Float):
-    """FLOAT of several widths: each of `slims` is a share of the channels, trained in every step.
-
-    All widths share the weights; the loss is the sum of FLOAT's over the widths.
-    """
-
-    kind: ClassVar[str] = "float_slim"
-    arch: ClassVar[tuple[str, ...]] = (*Float.arch, "slims")
-    slims: tuple[float, ...] = (0.5, 1.0)
-
-    def check(self) -> None:
-        """Refuse widths outside (0, 1], given twice, or without the full one."""
-        super().check()
-        check_set("method.slims", self.slims, 1e-6, 1, needed=1)
-
-
-@dataclass(frozen=True)
-class OatSlim(Oat):
-    """OAT of several widths, as `FloatSlim` is FLOAT of several widths."""
-
-    kind: ClassVar[str] = "oat_slim"
-    arch: ClassVar[tuple[str, ...]] = (*Oat.arch, "slims")
-    slims: tuple[float, ...] = (0.5, 1.0)
-
-    def check(self) -> None:
-        """Refuse widths outside (0, 1], given twice, or without the full one."""
-        super().check()
-        check_set("method.slims", self.slims, 1e-6, 1, needed=1)
-
-
-@dataclass(frozen=True)
 class Sparsity(Part):
     """How the network is pruned while it trains; `lib.trainers.PRUNERS` does it."""
 
@@ -387,9 +175,6 @@ class Compact(Conversion):
         check_range("convert.lam", self.lam, 0, 1)
 
 
-METHODS: dict[str, type[Method]] = {
-    m.kind: m for m in (Plain, PgdAt, Pni, Oat, OatSlim, Float, FloatSlim, Smart)
-}
 SPARSITIES: dict[str, type[Sparsity]] = {s.kind: s for s in (Fixed, Momentum)}
 CONVERSIONS: dict[str, type[Conversion]] = {Compact.kind: Compact}
 
@@ -414,10 +199,8 @@ class Recipe(Part):
 
     def check(self) -> None:
         """Refuse a batch of which a batch norm would see a single image."""
-        least = 4 if isinstance(self.method, Float) else 2
-        if isinstance(self.method, Oat):
-            least = len(self.method.lambdas) + 1
-        check_range(f"train.batch of {self.method.kind}", self.train.batch, least)
+        method = self.method
+        check_range(f"train.batch of {method.kind}", self.train.batch, method.least_batch)
         needing = "convert" if self.convert else "sparsity 'fixed'"
         if self.start is None and (self.convert or isinstance(self.sparsity, Fixed)):
             raise UserError(f"{needing} works on a trained network; name its recipe in start.")

@@ -28,9 +28,10 @@ from torch import nn
 
 from lib import data, device, evaluate, paths, source, store
 from lib.errors import UserError, choose
+from lib.methods import Method
 from lib.models import BACKBONES, create
 from lib.protocol import Protocol
-from lib.recipe import Method, Model, Oat, Pni, Recipe
+from lib.recipe import Model, Recipe
 from lib.trainers import Trainer
 
 log = logging.getLogger("lib")
@@ -88,9 +89,8 @@ def check(recipe: Recipe, protocols: Iterable[Protocol] = ()) -> None:
     _shape(recipe.model, recipe.method)
     for protocol in protocols:
         spec.check_limit(protocol.split, protocol.images)
-        if isinstance(recipe.method, Oat) and recipe.method.encoding != "none":
-            choose_lam(protocol.lam, recipe.method.lambdas)
-        if protocol.slim not in getattr(recipe.method, "slims", (1.0,)):
+        recipe.method.check_lam(protocol.lam)
+        if protocol.slim not in recipe.method.widths:
             raise UserError(
                 f"This {recipe.method.kind} network has no sub-network of slimming factor "
                 f"{protocol.slim:g}; score one that method.slims names."
@@ -99,20 +99,13 @@ def check(recipe: Recipe, protocols: Iterable[Protocol] = ()) -> None:
             raise UserError("There are no best weights without validation; set validate_every.")
 
 
-def choose_lam(lam: float, trained: tuple[float, ...]) -> None:
-    """Refuse a trade-off for which OAT has no code."""
-    if not any(math.isclose(lam, known, abs_tol=1e-6) for known in trained):
-        known = ", ".join(f"{value:g}" for value in trained)
-        raise UserError(f"OAT has no code for lam {lam:g}; it is trained for {known}.")
-
-
 @cache
 def _shape(model: Model, method: Method) -> None:
     """Refuse what a backbone cannot be; a narrow copy tells and is quickly made.
 
     Whether every slim factor leaves whole channels depends on the width itself.
     """
-    width = (model.width or None) if "slims" in method.arch else 1
+    width = (model.width or None) if len(method.widths) > 1 else 1
     with torch.random.fork_rng(devices=[]):
         create(method.kind, model.backbone, width=width, dropout=model.dropout, **method.options())
 
@@ -290,8 +283,8 @@ class _Best:
         if not self.every or (epoch % self.every and epoch < total):
             return
         attack = {"attack": "pgd", **self.recipe.attack.to_dict()}
-        clean = 1.0 if isinstance(self.recipe.method, Pni) else 0.0  # PNI is always noisy
-        protocols = {"val_clean": Protocol(lam=clean), "val_robust": Protocol(lam=1.0, **attack)}
+        clean = Protocol(lam=self.recipe.method.clean_lam)
+        protocols = {"val_clean": clean, "val_robust": Protocol(lam=1.0, **attack)}
         for name, protocol in protocols.items():
             hits = evaluate.correct(trainer.model, self.images, protocol)
             row[name] = round(float(hits.double().mean()), 6)

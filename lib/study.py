@@ -12,12 +12,12 @@ from typing import Any
 
 from lib import paths
 from lib.errors import UserError, check_range
+from lib.methods import Method
 from lib.presets import MAIN, Preset, Setting, preset
 from lib.protocol import Protocol
-from lib.recipe import Method, PgdAt, Recipe, Sparsity, replace_fields
+from lib.recipe import Recipe, Sparsity, replace_fields
 
 ONLY_PGD = ("steps", "step", "restarts", "random_start")
-CONDITIONAL = ("pni", "oat", "float", "smart", "oat_slim", "float_slim")
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Job:
 
     def lam(self, protocol: Protocol) -> float:
         """Return the trade-off that a score stands for: PGD-AT has the one it was trained for."""
-        method = self.recipe.method
-        return method.lam if isinstance(method, PgdAt) else protocol.lam
+        own = self.recipe.method.fixed_lam
+        return protocol.lam if own is None else own
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class Builder:
 
         scoring are fields of the protocol that hold for all of them, as slim or threshold.
         """
-        if recipe.method.kind not in CONDITIONAL:
+        if not recipe.method.conditional:
             lams = (0.0,)
         protocols = []
         for lam in lams:

@@ -20,7 +20,7 @@ import torch
 
 from lib import data, device, runs, store
 from lib.errors import UserError
-from lib.recipe import Pni, Recipe
+from lib.recipe import Recipe
 from lib.schedules import learning_rate
 from lib.trainers import Trainer
 
@@ -37,8 +37,7 @@ def is_current(run: runs.Run) -> bool:
 
 def telling_epochs(recipe: Recipe) -> int:
     """Return how many epochs, from the first, have done everything that a training does."""
-    clean = recipe.method.clean_epochs if isinstance(recipe.method, Pni) else 0
-    return max(clean, 1 if recipe.sparsity else 0) + 1
+    return max(recipe.method.warm_up, 1 if recipe.sparsity else 0) + 1
 
 
 def _within(report: runs.OnProgress, before: int, epochs: int, done: float) -> None:

@@ -13,8 +13,9 @@ from lib import data, models, paths, runs, store
 from lib.__main__ import main
 from lib.attacks import pgd
 from lib.errors import UserError
+from lib.methods import PgdAt, Plain, Smart
 from lib.protocol import Protocol
-from lib.recipe import Attack, Data, Model, PgdAt, Plain, Recipe, Smart, Train
+from lib.recipe import Attack, Data, Model, Recipe, Train
 
 RECIPE = Recipe(
     Data("digits", train_images=32), Model("resnet20", width=4), Plain(), Train(epochs=1, batch=16)

@@ -17,9 +17,10 @@ from lib.batch.plan import evaluated
 from lib.claims import wilson
 from lib.data import Images
 from lib.errors import UserError
+from lib.methods import PgdAt, Plain, Smart
 from lib.models import create
 from lib.protocol import Protocol
-from lib.recipe import Attack, Data, Model, PgdAt, Plain, Recipe, Smart, Train
+from lib.recipe import Attack, Data, Model, Recipe, Train
 from lib.rows import COLUMNS
 from lib.studies import smart
 

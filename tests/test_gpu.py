@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from lib import data, device, evaluate, runs
+from lib.methods import Float, Oat, PgdAt, Plain, Smart
 from lib.protocol import Protocol
-from lib.recipe import Attack, Data, Float, Model, Oat, PgdAt, Plain, Recipe, Smart, Train
+from lib.recipe import Attack, Data, Model, Recipe, Train
 from lib.trainers import Trainer
 
 pytestmark = [

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from lib import artifacts, claims, paths, report, store
 from lib.batch import inputs, plan
-from lib.recipe import Data, Model, Plain, Recipe, Train
+from lib.methods import Plain
+from lib.recipe import Data, Model, Recipe, Train
 from lib.report import markdown, readme
 from lib.studies import ARTIFACTS
 

@@ -15,8 +15,9 @@ import torch
 
 from lib import paths, runs, store
 from lib.errors import UserError
+from lib.methods import FloatSlim, Oat, OatSlim, PgdAt, Smart
 from lib.protocol import Protocol
-from lib.recipe import Attack, Data, FloatSlim, Model, Oat, OatSlim, PgdAt, Recipe, Smart, Train
+from lib.recipe import Attack, Data, Model, Recipe, Train
 
 RECIPE = Recipe(
     Data("digits", train_images=32),

@@ -8,9 +8,9 @@ import pytest
 
 from lib import artifacts, claims, paths, rows, studies
 from lib.errors import UserError
+from lib.methods import Smart
 from lib.papers import float_claims, float_cost_claims, smart_claims
 from lib.presets import PRESETS
-from lib.recipe import Smart
 from lib.studies import smart
 
 

@@ -11,20 +11,9 @@ from scipy import stats
 
 from lib import data, runs, timing
 from lib.errors import UserError
+from lib.methods import Float, FloatSlim, Oat, PgdAt, Smart
 from lib.models import channels, create
-from lib.recipe import (
-    Attack,
-    Data,
-    Float,
-    FloatSlim,
-    Model,
-    Momentum,
-    Oat,
-    PgdAt,
-    Recipe,
-    Smart,
-    Train,
-)
+from lib.recipe import Attack, Data, Model, Momentum, Recipe, Train
 
 
 def recipe(method) -> Recipe:

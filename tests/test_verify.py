@@ -8,7 +8,8 @@ import torch
 from lib import paths, runs, store, verify
 from lib.__main__ import main
 from lib.errors import UserError
-from lib.recipe import Momentum, Pni
+from lib.methods import Pni
+from lib.recipe import Momentum
 from lib.trainers.pruners.momentum import SparseMomentum
 from tests.test_runs import RECIPE
 

@@ -7,16 +7,16 @@ from functools import cache
 
 from lib import cost, data, device
 from lib.attacks.autoattack import forwards
-from lib.attacks.loss import BACKWARD
+from lib.attacks.loss import GRADIENT
 from lib.models import create
 from lib.protocol import Protocol
-from lib.recipe import Oat, PgdAt, Plain, Pni, Recipe
+from lib.recipe import Recipe
 
 STANDING = {"standard": 0.4, "rand": 0.8}  # share of the images that AutoAttack still finds right
 # Multiply-accumulates a second of one thread, on images below 16 pixels, above, and on a GPU: first
-# guesses, which measured times replace. Recorded trainings on servers ran at 2 to 14, and at 22 to
-# 119 billion; none has been recorded on a GPU.
-SPEEDS = (5e9, 40e9, 1e12)
+# guesses, which measured times replace. Nine of ten recorded trainings on servers ran at 1.2 to 6,
+# and at 12 to 70 billion; none has been recorded on a GPU.
+SPEEDS = (3e9, 35e9, 1e12)
 PROCESS = 0.8e9  # bytes of a process that has imported everything
 NOTEBOOK = 2 * PROCESS  # and its kernel
 
@@ -35,26 +35,6 @@ def _counted(recipe: Recipe) -> tuple[int, int, int]:
     return _counts(recipe.model.backbone, recipe.model.width, recipe.data.dataset)
 
 
-def _passes(recipe: Recipe) -> float:
-    """Return how often an image goes forward and backward in one epoch, in full widths."""
-    slims: tuple[float, ...] = getattr(recipe.method, "slims", (1.0,))
-    return _passes_at_width(recipe) * sum(slim**2 for slim in slims)
-
-
-def _passes_at_width(recipe: Recipe) -> float:
-    attacked = recipe.attack.steps + 1.0
-    match recipe.method:
-        case Plain():
-            return 1.0
-        case PgdAt(lam=lam):
-            return (lam > 0) * attacked + (lam < 1)
-        case Pni():
-            return attacked + 1
-        case Oat():
-            return 1.5 * (attacked + 1)  # FiLM layers on top
-    return 0.5 * attacked + 0.5  # FLOAT and SMART attack half of each batch
-
-
 def _images(recipe: Recipe, split: str, limit: int) -> int:
     """Return the number of images; folders of images are counted only on loading."""
     spec = data.spec(recipe.data.dataset)
@@ -65,16 +45,16 @@ def training(recipe: Recipe) -> float:
     """Return the multiply-accumulates of a training."""
     macs, _, _ = _counted(recipe)
     images = _images(recipe, "train", recipe.data.train_images) * recipe.train.epochs
-    return float(BACKWARD * macs * images * _passes(recipe))
+    return float(macs * images * recipe.method.passes(recipe.attack.steps))
 
 
 def _attack_passes(protocol: Protocol, classes: int) -> float:
     """Return how many forward passes an attack takes for each image."""
     match protocol.attack:
         case "fgsm":
-            return float(BACKWARD * protocol.eot)
+            return float(GRADIENT * protocol.eot)
         case "pgd":
-            return float(BACKWARD * protocol.steps * protocol.restarts * protocol.eot)
+            return float(GRADIENT * protocol.steps * protocol.restarts * protocol.eot)
         case "autoattack":
             share = STANDING[protocol.version]
             work = (protocol.steps, protocol.eot, protocol.queries)

@@ -11,7 +11,7 @@ from typing import Any
 
 from lib import evaluate, runs, store, studies, verify
 from lib.protocol import Protocol
-from lib.recipe import PgdAt, Recipe
+from lib.recipe import Recipe
 from lib.study import Study
 
 FINISHED = "finished"
@@ -35,8 +35,8 @@ class Need:
     @property
     def name(self) -> str:
         """Return what people read: label, trade-off of the training, seed and key."""
-        method, seed = self.recipe.method, self.recipe.seed
-        lam = f" lam {method.lam:g}" if isinstance(method, PgdAt) else ""
+        own, seed = self.recipe.method.fixed_lam, self.recipe.seed
+        lam = "" if own is None else f" lam {own:g}"
         return f"{self.label}{lam}, seed {seed} ({self.recipe.key})"
 
     @property

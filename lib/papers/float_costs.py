@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 from lib.errors import choose
-from lib.readings.ledger import count, delay_table, layer_delays, training_cost
-from lib.recipe import Data, Float, Method, Model, Momentum, Oat, PgdAt
+from lib.readings.ledger import count, delay_table, layer_delays
+from lib.recipe import Data, Model, Momentum
 from lib.rows import row
 from lib.study import Study
 
@@ -137,34 +137,16 @@ def machines(metrics: pd.DataFrame, name: str = "delay_ratio") -> pd.DataFrame:
     )
 
 
-def shares(method: Method) -> tuple[float, float]:
-    """Return of which shares of a batch a training step takes a clean and an adversarial loss.
-
-    The second is also the share that is attacked.
-    """
-    match method:
-        case PgdAt(lam=lam, loop=loop):
-            return float(lam < 1 or loop == "released"), float(lam > 0)
-        case Oat(lambdas=lambdas):
-            return 1.0, 1 - 1 / len(lambdas)
-        case Float(loop=loop):
-            return (1.0 if loop == "released" else 0.5), 0.5
-    raise TypeError(f"no counted passes for {type(method).__name__}")
-
-
 def passes(study: Study) -> Rows:
     """Return the attacked share of a batch, and passes of a training step as multiples of FLOAT's.
 
-    A forward pass counts 1, the gradient of the image 1, that of the weights 2.
+    Passes are counted by `lib.methods.Method.passes`.
     """
-    cost = {}
-    for label, recipe in study.timed.items():
-        clean, attacked = shares(recipe.method)
-        cost[label] = training_cost(attacked, clean, attacked, recipe.attack.steps)
+    cost = {label: r.method.passes(r.attack.steps) for label, r in study.timed.items()}
     rows = []
     for label, recipe in study.timed.items():
         values = {
-            "attacked_share": shares(recipe.method)[1],
+            "attacked_share": recipe.method.shares[1],
             f"pass_ratio:{BASE}": cost[label] / cost[BASE],
         }
         rows += [row(study, recipe, method=label, metric=m, value=v) for m, v in values.items()]

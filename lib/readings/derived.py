@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lib import published
-from lib.readings.ledger import count, layer_delays, machines_that_print, training_cost
+from lib.methods import Float, Oat, PgdAt
+from lib.readings.ledger import count, layer_delays, machines_that_print
 from lib.readings.reading import Reading, printed
 
 
@@ -19,11 +20,9 @@ def time() -> dict[str, Reading]:
     machines, _ = machines_that_print(printed_gain)
     reads, multipliers = machines[0]
     net, largest = layer_delays(reads, multipliers), gain(reads, multipliers)
-    algorithm = training_cost(attacked=0.5, clean=0.5, adversarial=0.5)
-    released = training_cost(attacked=0.5, clean=1, adversarial=0.5)
-    pgd_at = training_cost(attacked=1, clean=1, adversarial=1)
-    oat4 = training_cost(attacked=3 / 4, clean=1, adversarial=3 / 4)
-    oat6 = training_cost(attacked=5 / 6, clean=1, adversarial=5 / 6)
+    six = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    methods = (Float(), Float(loop="released"), PgdAt(lam=0.5), Oat(), Oat(lambdas=six))
+    algorithm, released, pgd_at, oat4, oat6 = (method.passes(steps=7) for method in methods)
     return {
         "float-delay": Reading(
             "slowest layer, 8 weights a read and 128 multipliers",

@@ -149,12 +149,3 @@ def machines_that_print(gain: float) -> tuple[list[tuple[int, int]], int]:
     grid = [(r, m) for r in reads for m in multipliers]
     found = [g for g in grid if round(layer_delays(*g)["gain"].max(), 2) == gain]
     return found, len(grid)
-
-
-def training_cost(attacked: float, clean: float, adversarial: float, steps: int = 7) -> float:
-    """Return the cost of a training step in forward passes of a whole batch.
-
-    A forward pass counts 1, the gradient of the image 1, of all weights 2. The arguments are the
-    shares of the batch that PGD attacks and that the clean and the adversarial loss are taken of.
-    """
-    return 2 * steps * attacked + 3 * (clean + adversarial)

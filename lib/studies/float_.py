@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from lib.methods import Float, FloatSlim, Method, Oat, OatSlim, PgdAt, Pni, Smart
 from lib.presets import BRIEF, MAIN, Setting
-from lib.recipe import Float, FloatSlim, Method, Momentum, Oat, OatSlim, PgdAt, Pni, Smart
+from lib.recipe import Momentum
 from lib.study import Builder, Study
 
 LAMBDAS = (0.0, 0.2, 0.7, 1.0)  # the test set of trade-offs (section 4.2)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lib.methods import Float, Method, Oat, PgdAt, Smart
 from lib.presets import MAIN
-from lib.recipe import Float, Method, Momentum, Oat, PgdAt, Smart
+from lib.recipe import Momentum
 from lib.study import Builder, Study
 
 LAMBDAS = (0.0, 0.2, 0.7, 1.0)  # the test set of trade-offs (section 5.2)

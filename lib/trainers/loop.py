@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,11 +18,12 @@ from torch import Tensor, nn
 
 from lib import data
 from lib.attacks import pgd
+from lib.attacks.loss import Classifier, Loss, cross_entropy
 from lib.device import autocast
 from lib.errors import UserError
 from lib.recipe import Recipe
 from lib.schedules import learning_rate
-from lib.trainers.objectives import Classifier, Context, objective
+from lib.trainers.objectives import Context, objective
 from lib.trainers.pruners import pruner
 
 Row = dict[str, Any]
@@ -47,9 +49,8 @@ def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Return SGD's groups: weight decay on everything, on the noise scales only if asked."""
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
-    spare_alpha = not getattr(recipe.method, "alpha_decay", True)
     for name, p in model.named_parameters():
-        (free if spare_alpha and name.endswith("alpha") else decayed).append(p)
+        (decayed if recipe.method.decays(name) else free).append(p)
     decay = recipe.train.weight_decay
     groups = [{"params": decayed, "weight_decay": decay}, {"params": free, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
@@ -82,7 +83,14 @@ class Trainer:
         """Return how many epochs are behind this network."""
         return len(self.history)
 
-    def _attack(self, f: Classifier, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+    def _attack(
+        self,
+        generator: torch.Generator,
+        f: Classifier,
+        x: Tensor,
+        y: Tensor,
+        loss: Loss = cross_entropy,
+    ) -> Tensor:
         a = self.recipe.attack
         with under_attack(self.model):
             return pgd(
@@ -95,6 +103,7 @@ class Trainer:
                 norm=a.norm,
                 random_start=a.random_start,
                 generator=generator,
+                loss=loss,
             )
 
     @property
@@ -124,7 +133,7 @@ class Trainer:
         torch.manual_seed(base)  # weight noise and dropout
         starts = torch.Generator(self.device).manual_seed(base + 1)
         context = Context(
-            attack=lambda f, x, y: self._attack(f, x, y, starts),
+            attack=partial(self._attack, starts),
             generator=torch.Generator().manual_seed(base + 2),
             epoch=epoch,
         )

@@ -1,8 +1,9 @@
 """The loss of one mini-batch for each method: PGD-AT, PNI, OAT, FLOAT, SMART, slim ones.
 
-An objective takes a network in training mode, images x (B, C, H, W) in [0, 1], labels y (B,) and a
-Context, and returns the scalar loss. Adversarial images come from the context, which attacks the
-network in evaluation mode and leaves it in training mode.
+An objective takes a method, a network in training mode, images x (B, C, H, W) in [0, 1], labels
+y (B,) and a Context, and returns the scalar loss. Adversarial images come from the context, which
+attacks the network in evaluation mode and leaves it in training mode; the attack climbs the
+cross-entropy, or the loss (logits, labels) -> (B,) it is given.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lib.recipe import Float, FloatSlim, Method, Oat, OatSlim, PgdAt, Plain, Pni
+from lib.errors import choose
+from lib.methods import Float, Method, Oat, PgdAt, Plain, Pni
 
-Classifier = Callable[[Tensor], Tensor]
 Network = Callable[..., Tensor]  # a call takes images and lam, split, slim
 
 
@@ -26,7 +27,7 @@ Network = Callable[..., Tensor]  # a call takes images and lam, split, slim
 class Context:
     """What an objective may use: the attack, a generator (on the CPU), the epoch from 0."""
 
-    attack: Callable[[Classifier, Tensor, Tensor], Tensor]
+    attack: Callable[..., Tensor]  # of a classifier, images, labels and maybe `loss`
     generator: torch.Generator
     epoch: int = 0
 
@@ -39,7 +40,7 @@ def cross_entropy(logits: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
     return F.cross_entropy(logits.float(), y, reduction=reduction)
 
 
-def plain(model: Network, x: Tensor, y: Tensor, context: Context) -> Tensor:
+def plain(method: Plain, model: Network, x: Tensor, y: Tensor, context: Context) -> Tensor:
     """Return the cross-entropy on clean images."""
     return cross_entropy(model(x), y)
 
@@ -113,38 +114,36 @@ def two_paths(method: Float, model: Network, x: Tensor, y: Tensor, context: Cont
     return 0.5 * (clean + robust) / len(x)
 
 
-def every_slim(
-    base: Objective,
-    slims: tuple[float, ...],
+# By kind of method; SMART is FLOAT with path masks
+OBJECTIVES: dict[str, Callable[..., Tensor]] = {
+    "plain": plain,
+    "pgd_at": pgd_at,
+    "pni": pni,
+    "oat": oat,
+    "oat_slim": oat,
+    "float": two_paths,
+    "float_slim": two_paths,
+    "smart": two_paths,
+}
+
+
+def objective(method: Method) -> Objective:
+    """Return the objective of a method: the sum over its widths, from the full one down.
+
+    Each width is attacked by itself: the gradients of its attack are of that sub-network.
+    """
+    loss = partial(OBJECTIVES[choose("objective", method.kind, OBJECTIVES)], method)
+    return partial(every_width, loss, method.widths) if len(method.widths) > 1 else loss
+
+
+def every_width(
+    loss: Objective,
+    widths: tuple[float, ...],
     model: Network,
     x: Tensor,
     y: Tensor,
     context: Context,
 ) -> Tensor:
-    """Return the sum, not the mean, of an objective over widths, from the full one down.
-
-    Each width is attacked by itself: the gradients of its attack are of that sub-network.
-    """
-    widths = [partial(model, slim=slim) for slim in sorted(slims, reverse=True)]
-    losses = [base(width, x, y, context) for width in widths]
-    return torch.stack(losses).sum()
-
-
-def objective(method: Method) -> Objective:
-    """Return the objective of a method."""
-    match method:
-        case Plain():
-            return plain
-        case PgdAt():
-            return partial(pgd_at, method)
-        case Pni():
-            return partial(pni, method)
-        case FloatSlim():
-            return partial(every_slim, partial(two_paths, method), method.slims)
-        case OatSlim():
-            return partial(every_slim, partial(oat, method), method.slims)
-        case Oat():
-            return partial(oat, method)
-        case Float():  # SMART is FLOAT with path masks
-            return partial(two_paths, method)
-    raise TypeError(f"no objective for {type(method).__name__}")
+    """Return the sum, not the mean, of an objective over widths."""
+    networks = [partial(model, slim=width) for width in sorted(widths, reverse=True)]
+    return torch.stack([loss(network, x, y, context) for network in networks]).sum()

@@ -10,7 +10,7 @@ from lib import paths
 from lib.__main__ import main
 from lib.batch import execute, pool
 from lib.evaluate import code_fingerprint
-from lib.recipe import Plain, Smart
+from lib.methods import Plain, Smart
 from lib.studies import ARTIFACTS
 from lib.study import Builder, Study
 

@@ -20,7 +20,7 @@ import os, sys
 import matplotlib.pyplot as plt
 from lib import artifacts, claims, measure
 from lib.study import Builder
-from lib.recipe import Plain
+from lib.methods import Plain
 
 b = Builder("tiny/two", PRESET, SEEDS, OVERRIDES)
 for setting, seed in b.settings():

@@ -8,8 +8,9 @@ from lib import paths, runs
 from lib.__main__ import main
 from lib.batch import plan, status, worker
 from lib.errors import UserError
+from lib.methods import Plain
 from lib.protocol import Protocol
-from lib.recipe import Data, Model, Plain, Recipe, Train
+from lib.recipe import Data, Model, Recipe, Train
 
 RECIPE = Recipe(
     Data("digits", train_images=32), Model("resnet20", width=4), Plain(), Train(epochs=2, batch=16)

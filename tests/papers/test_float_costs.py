@@ -6,15 +6,12 @@ import sys
 
 import pandas as pd
 import pytest
-import torch
 
 from lib import paths, timing
 from lib.errors import UserError
 from lib.papers import float_cost_claims, float_costs
-from lib.recipe import Float, Oat, PgdAt, Plain
 from lib.rows import frame
 from lib.studies import ARTIFACTS, audit
-from lib.trainers import Context, objective
 
 
 @pytest.fixture(scope="module")
@@ -165,31 +162,6 @@ def test_every_machine_of_the_grid_is_computed(counted):
     assert (largest >= whole).all(axis=None)
 
 
-@pytest.mark.parametrize(
-    "method",
-    [PgdAt(1.0), PgdAt(0.5), PgdAt(0.0), PgdAt(loop="released"), Oat(), Oat((0.0, 1.0)), Float(),
-     Float(loop="released")],
-    ids=str,
-)  # fmt: skip
-def test_shares_of_a_batch_are_those_that_the_objective_takes(method):
-    seen = {"attacked": 0, "passed": 0}
-
-    def model(x, **options):
-        seen["passed"] += len(x)
-        return x.flatten(1) + torch.zeros(10, requires_grad=True)
-
-    def attack(f, x, y):
-        seen["attacked"] += len(x)
-        return x
-
-    batch = 12
-    x, y = torch.zeros(batch, 1), torch.zeros(batch, dtype=torch.long)
-    objective(method)(model, x, y, Context(attack, torch.Generator()))
-    clean, attacked = float_costs.shares(method)
-    assert seen["attacked"] == pytest.approx(attacked * batch)
-    assert seen["passed"] == pytest.approx((clean + attacked) * batch)
-
-
 def test_passes_are_counted_by_hand(counted):
     rows = counted[counted["metric"] == "pass_ratio:FLOAT"].set_index("method")["value"]
     assert rows.to_dict() == pytest.approx(
@@ -200,11 +172,6 @@ def test_passes_are_counted_by_hand(counted):
             "OAT": (0.75 * 7 * 2 + 3 + 0.75 * 3) / (7 + 3),
         }
     )
-
-
-def test_methods_without_an_adversarial_loss_are_refused():
-    with pytest.raises(TypeError, match="Plain"):
-        float_costs.shares(Plain())
 
 
 def test_times_become_ratios_of_either_base(study, counted):

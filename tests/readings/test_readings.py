@@ -121,12 +121,6 @@ def test_delays_of_an_independent_recount(reads, multipliers, expected):
     assert row["whole network"] == pytest.approx(expected[8], abs=1e-3)
 
 
-def test_training_passes_by_hand():
-    # FLOAT's algorithm: attack half a batch, a loss on either half
-    assert ledger.training_cost(0.5, 0.5, 0.5) == 7 * (1 + 1) / 2 + 3 / 2 + 3 / 2
-    assert ledger.training_cost(1, 1, 1, steps=10) == 26
-
-
 def test_every_published_figure_is_judged_and_none_besides(found, at):
     table = audit.judge(found)
     printed = published.read(audit.NAME)

@@ -8,21 +8,8 @@ from torchvision.transforms.functional import pad
 
 from lib import data, runs
 from lib.errors import UserError
-from lib.recipe import (
-    METHODS,
-    Attack,
-    Data,
-    Float,
-    FloatSlim,
-    Model,
-    Momentum,
-    Oat,
-    PgdAt,
-    Pni,
-    Recipe,
-    Smart,
-    Train,
-)
+from lib.methods import METHODS, Float, FloatSlim, Oat, PgdAt, Pni, Smart
+from lib.recipe import Attack, Data, Model, Momentum, Recipe, Train
 from lib.schedules import learning_rate
 from lib.trainers import Trainer, under_attack
 from lib.trainers.loop import parameter_groups
@@ -134,7 +121,7 @@ def test_the_attack_leaves_the_network_as_it_was():
     t.model.train()
     before = weights(t)
     x, y = next(t._batches(0))
-    adversarial = t._attack(t.model, x, y, torch.Generator())
+    adversarial = t._attack(torch.Generator(), t.model, x, y)
     assert_same(before, weights(t))
     assert t.model.training
     assert all(p.requires_grad and p.grad is None for p in t.model.parameters())

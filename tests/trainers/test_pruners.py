@@ -5,8 +5,9 @@ import torch
 
 from lib import data, runs
 from lib.errors import UserError
+from lib.methods import PgdAt
 from lib.models import create
-from lib.recipe import SPARSITIES, Attack, Data, Fixed, Model, PgdAt, Recipe, Train
+from lib.recipe import SPARSITIES, Attack, Data, Fixed, Model, Recipe, Train
 from lib.trainers import PRUNERS, Pruner, Trainer
 from tests.trainers.toy import Toy
 

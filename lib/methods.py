@@ -1,0 +1,336 @@
+"""The methods: one frozen dataclass each, asked for everything in which they differ.
+
+A new method is its class here and in METHODS, its objective (`lib.trainers.objectives`) and, where
+no present one serves, its layers (`lib.models.variants`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from lib.errors import UserError, check_range, check_set, choose
+from lib.part import Part
+
+ENCODINGS = ("orthogonal", "dct", "onehot", "none")
+GRANULARITIES = ("layer", "channel", "element")
+
+
+@dataclass(frozen=True)
+class Method(Part):
+    """How a network is conditioned and trained. Fields are options, other attributes fixed.
+
+    `training` names the options that do not shape the network, `loose` what `lib.models.create`
+    takes for an option whose default belongs to one family of backbones. Without a colour of its
+    own a method gets one in each figure.
+    """
+
+    kind: ClassVar[str]
+    label: ClassVar[str]
+    colour: ClassVar[str] = ""
+    conditional: ClassVar[bool]  # whether a call of the network takes lam
+    training: ClassVar[tuple[str, ...]] = ()
+    loose: ClassVar[Mapping[str, Any]] = {}
+
+    default_lam: ClassVar[float] = 0.0  # of a call without one
+    clean_lam: ClassVar[float] = 0.0  # at which clean images are scored
+    rescales: ClassVar[bool] = False  # whether a call takes a threshold (FLOAT Eq. 6)
+
+    # What layers the network is of; an option of some methods, fixed in others
+    noise = False  # in the weights of convolutions
+    noise_fc = False  # in those of the classifier, too
+    dual_bn = False  # a batch norm for each path
+    film = False  # modulation by a code of lam
+    masked = False  # path masks
+    alpha_decay = True  # weight decay also on the scales of the noise
+
+    @property
+    def widths(self) -> tuple[float, ...]:
+        """Return the shares of its channels at which the network is trained and can be called."""
+        return (1.0,)
+
+    @property
+    def fixed_lam(self) -> float | None:
+        """Return the one trade-off that every score of a network stands for, if there is one."""
+        return None
+
+    @property
+    def warm_up(self) -> int:
+        """Return how many epochs, from the first, train otherwise than the later ones."""
+        return 0
+
+    @property
+    def least_batch(self) -> int:
+        """Return the smallest batch of which no batch norm sees a single image."""
+        return 2
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """Return of which shares of a batch a step takes a clean and an adversarial loss.
+
+        The second is also the share that is attacked.
+        """
+        raise NotImplementedError
+
+    def passes(self, steps: int) -> float:
+        """Return the cost of a training step in forward passes of a whole batch at full width.
+
+        A forward pass counts 1, the gradient of the images 1, that of the weights 2; `steps` are
+        those of the attack.
+        """
+        clean, attacked = self.shares
+        work = 2 * steps * attacked + 3 * (clean + attacked)
+        return sum(width**2 for width in self.widths) * work
+
+    def decays(self, name: str) -> bool:
+        """Return whether the parameter of this name gets weight decay."""
+        return self.alpha_decay or not name.endswith("alpha")
+
+    def check_lam(self, lam: float) -> None:
+        """Refuse a trade-off at which the network cannot be called."""
+
+    def options(self) -> dict[str, Any]:
+        """Return the keyword arguments for `lib.models.create`."""
+        return {name: getattr(self, name) for name in self.arch()}
+
+    @classmethod
+    def arch(cls) -> list[str]:
+        """Return the names of the options that shape the network."""
+        return [f.name for f in fields(cls) if f.name not in cls.training]
+
+
+@dataclass(frozen=True)
+class Plain(Method):
+    """Standard training on clean images."""
+
+    kind = "plain"
+    label = "plain"
+    conditional = False
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """Return 1 and 0: no image is attacked."""
+        return 1.0, 0.0
+
+
+@dataclass(frozen=True)
+class PgdAt(Method):
+    """PGD adversarial training with a fixed trade-off (SMART Eq. 2, FLOAT Eq. 3).
+
+    loop 'paper' leaves out a term of zero weight; 'released' runs the clean images through the
+    network in training mode even at lam = 1, so that they feed the batch-norm statistics.
+    """
+
+    kind = "pgd_at"
+    label = "PGD-AT"
+    colour = "#1A1A1A"
+    conditional = False
+    training = ("lam", "loop")
+
+    lam: float = 1.0
+    loop: str = "paper"
+
+    def check(self) -> None:
+        """Refuse a trade-off outside [0, 1]."""
+        check_range("method.lam", self.lam, 0, 1)
+        choose("loop", self.loop, ("paper", "released"))
+
+    @property
+    def fixed_lam(self) -> float:
+        """Return lam, which the network is trained for."""
+        return self.lam
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """Return all of the batch for each loss that has a weight, or that the loop computes."""
+        return float(self.lam < 1 or self.loop == "released"), float(self.lam > 0)
+
+
+@dataclass(frozen=True)
+class Pni(Method):
+    """Parametric noise injection (He et al. 2019): weight noise everywhere, one batch norm."""
+
+    kind = "pni"
+    label = "PNI"
+    colour = "#E69F00"
+    conditional = True
+    training = ("alpha_decay", "clean_epochs")
+    default_lam = clean_lam = 1.0  # always noisy
+    noise = True
+
+    alpha: float = 0.25
+    granularity: str = "layer"
+    noise_fc: bool = True
+    alpha_decay: bool = False
+    clean_epochs: int = 5  # at the start, without the adversarial half of the loss
+
+    def check(self) -> None:
+        """Refuse an unknown granularity or a negative number of epochs."""
+        choose("granularity", self.granularity, GRANULARITIES)
+        check_range("method.clean_epochs", self.clean_epochs, 0)
+
+    @property
+    def warm_up(self) -> int:
+        """Return the epochs that are clean alone."""
+        return self.clean_epochs
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """Return the whole batch for both losses, as after the clean epochs."""
+        return 1.0, 1.0
+
+
+@dataclass(frozen=True)
+class Oat(Method):
+    """Once-for-all adversarial training: FiLM layers driven by lam, dual batch norm."""
+
+    kind = "oat"
+    label = "OAT"
+    colour = "#009E73"
+    conditional = True
+    film = True
+
+    lambdas: tuple[float, ...] = (0.0, 0.2, 0.7, 1.0)
+    encoding: str = "orthogonal"
+    code_dim: int = 128
+    dual_bn: bool = True
+
+    def check(self) -> None:
+        """Refuse trade-offs outside [0, 1] or given twice."""
+        check_set("method.lambdas", self.lambdas, 0, 1, needed=0)
+        choose("encoding", self.encoding, ENCODINGS)
+
+    @property
+    def least_batch(self) -> int:
+        """Return a batch of which two images are not clean."""
+        return len(self.lambdas) + 1
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """Return all images for the clean loss, those of lam > 0 for the other."""
+        return 1.0, 1 - 1 / len(self.lambdas)
+
+    def check_lam(self, lam: float) -> None:
+        """Refuse a trade-off for which there is no code."""
+        if self.encoding == "none" or any(
+            math.isclose(lam, known, abs_tol=1e-6) for known in self.lambdas
+        ):
+            return
+        known = ", ".join(f"{value:g}" for value in self.lambdas)
+        raise UserError(f"OAT has no code for lam {lam:g}; it is trained for {known}.")
+
+
+@dataclass(frozen=True)
+class Float(Method):
+    """FLOAT: weight noise switched by lam, dual batch norm (FLOAT Eq. 4 and Algorithm 1).
+
+    loop 'alg1' is the paper's: the first half of a batch clean, the second adversarial.
+    'released' sends all images clean through the clean weights as well, the second half of them
+    through the adversarial batch norm.
+    """
+
+    kind = "float"
+    label = "FLOAT"
+    colour = "#0072B2"
+    conditional = True
+    training = ("alpha_decay", "loop")
+    rescales = True
+
+    alpha: float = 0.25
+    granularity: str = "layer"
+    noise: bool = True
+    noise_fc: bool = False
+    dual_bn: bool = True
+    alpha_decay: bool = True
+    loop: str = "alg1"
+
+    def check(self) -> None:
+        """Refuse an unknown granularity or loop."""
+        choose("granularity", self.granularity, GRANULARITIES)
+        choose("loop", self.loop, ("alg1", "released"))
+
+    @property
+    def least_batch(self) -> int:
+        """Return a batch of which each half has two images."""
+        return 4
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """Return half of the batch for each loss, in the released loop all for the clean one."""
+        return (1.0 if self.loop == "released" else 0.5), 0.5
+
+
+@dataclass(frozen=True)
+class Smart(Float):
+    """SMART: FLOAT with one frozen random mask per path in the later stages (SMART Eqs. 3, 4).
+
+    pattern has a letter for each stage, D for dense and S for sparse; None: the last two are
+    sparse.
+    """
+
+    kind = "smart"
+    label = "SMART"
+    colour = "#D55E00"
+    rescales = False
+    masked = True
+    loose: ClassVar[Mapping[str, Any]] = {"pattern": None}
+
+    pattern: str | None = "DDSS"
+    density: float = 0.5
+    overlap: float = 0.25
+    exact: bool = False
+    mask_shortcuts: bool = False
+    noise_in_masked: bool = True
+    mask_seed: int | None = None
+
+    def check(self) -> None:
+        """Refuse masks that cannot have the asked overlap, which is in [2 density - 1, density]."""
+        super().check()
+        check_range("method.density", self.density, 0, 1)
+        low = round(max(0.0, 2 * self.density - 1), 12)
+        check_range("method.overlap", self.overlap, low, self.density)
+
+
+@dataclass(frozen=True)
+class Slim(Method):
+    """Several widths that share the weights: each of `slims` is a share of the channels.
+
+    All are trained in every step; the loss is the sum over the widths.
+    """
+
+    slims: tuple[float, ...] = (0.5, 1.0)
+
+    def check(self) -> None:
+        """Refuse widths outside (0, 1], given twice, or without the full one."""
+        super().check()
+        check_set("method.slims", self.slims, 1e-6, 1, needed=1)
+
+    @property
+    def widths(self) -> tuple[float, ...]:
+        """Return the slimming factors."""
+        return self.slims
+
+
+@dataclass(frozen=True)
+class FloatSlim(Slim, Float):
+    """FLOAT of several widths."""
+
+    kind = "float_slim"
+    label = "FLOAT slim"
+    colour = "#1F5FA8"
+
+
+@dataclass(frozen=True)
+class OatSlim(Slim, Oat):
+    """OAT of several widths."""
+
+    kind = "oat_slim"
+    label = "OAT slim"
+    colour = "#2E8B57"
+
+
+METHODS: dict[str, type[Method]] = {
+    m.kind: m for m in (Plain, PgdAt, Pni, Oat, OatSlim, Float, FloatSlim, Smart)
+}

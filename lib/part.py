@@ -1,0 +1,69 @@
+"""A piece of a recipe: a frozen dataclass that checks its fields and becomes plain containers."""
+
+from __future__ import annotations
+
+import types
+import typing
+from dataclasses import MISSING, dataclass, fields
+from functools import cache
+from typing import Any
+
+from lib.errors import UserError
+
+LARGEST = 2**31 - 1
+
+
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _coerce(name: str, kind: Any, value: Any) -> Any:
+    """Return value in the field's type, so that 1 and 1.0 or a list and a tuple are the same."""
+    if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        if not isinstance(value, list | tuple):
+            raise UserError(f"{name} must be a list, not {value!r}.")
+        return tuple(_coerce(name, item, v) for v in value)
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if value is None and type(None) in options:
+        return None
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise UserError(f"{name} must be a number between -{LARGEST} and {LARGEST}.")
+    for option in options:
+        if isinstance(value, option) and not (isinstance(value, bool) and option is not bool):
+            return value
+        if option is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+    expected = " or ".join(o.__name__ for o in options if o is not type(None))
+    raise UserError(f"{name} must be of type {expected}, not {value!r}.")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a recipe; checks the types of its fields."""
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            where = f"{type(self).__name__.lower()}.{f.name}"
+            hints = _hints(type(self))  # type: ignore[arg-type]
+            value = _coerce(where, hints[f.name], getattr(self, f.name))
+            object.__setattr__(self, f.name, value)
+        self.check()
+
+    def check(self) -> None:
+        """Refuse values outside their range."""
+
+    def to_dict(self, full: bool = True) -> dict[str, Any]:
+        """Return plain containers; full=False leaves out what equals its default."""
+        out: dict[str, Any] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            default = f.default if f.default_factory is MISSING else f.default_factory()
+            if not full and value == default and f.default is not MISSING:
+                continue
+            if isinstance(value, Part):
+                kind = {"kind": value.kind} if hasattr(value, "kind") else {}
+                value = kind | value.to_dict(full)
+            out[f.name] = list(value) if isinstance(value, tuple) else value
+        return out

@@ -1,0 +1,107 @@
+"""Methods answer for what they do: the cost of a step, what is refused, what the network is of."""
+
+import pytest
+import torch
+
+from lib.errors import UserError
+from lib.methods import (
+    METHODS,
+    Float,
+    FloatSlim,
+    Oat,
+    OatSlim,
+    PgdAt,
+    Plain,
+    Pni,
+    Smart,
+)
+from lib.trainers import Context, objective
+
+
+@pytest.mark.parametrize(
+    "method",
+    [*(m() for m in METHODS.values()), PgdAt(0.5), PgdAt(0.0), PgdAt(loop="released"),
+     Oat((0.0, 1.0)), Float(loop="released"), FloatSlim(slims=(0.25, 1.0))],
+    ids=str,
+)  # fmt: skip
+def test_a_step_takes_the_passes_that_its_objective_takes(method):
+    images = {"attacked": 0.0, "passed": 0.0}
+
+    def model(x, slim=1.0, **options):
+        images["passed"] += slim**2 * len(x)
+        return x.flatten(1) + slim + torch.zeros(10, requires_grad=True)
+
+    def attack(f, x, y):
+        width = float(f(x)[0, 0].detach())
+        images["passed"] -= width**2 * len(x)
+        images["attacked"] += width**2 * len(x)
+        return x
+
+    batch = 12
+    x, y = torch.zeros(batch, 1), torch.zeros(batch, dtype=torch.long)
+    objective(method)(model, x, y, Context(attack, torch.Generator(), epoch=method.warm_up))
+    for steps in (0, 7):
+        counted = (2 * steps * images["attacked"] + 3 * images["passed"]) / batch
+        assert method.passes(steps) == pytest.approx(counted)
+
+
+def test_passes_of_the_papers_methods_by_hand():
+    # FLOAT's algorithm: attack half a batch, a loss on either half
+    assert Float().passes(7) == Smart().passes(7) == 7 * (1 + 1) / 2 + 3 / 2 + 3 / 2
+    assert PgdAt(0.5).passes(10) == 26
+    assert Oat().passes(7) == 0.75 * 7 * 2 + 3 + 0.75 * 3
+    assert Plain().passes(7) == 3
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_every_method_says_how_it_is_called_and_shown(method):
+    assert METHODS[method.kind] is method
+    assert method.label and method.conditional in (True, False)
+    assert set(method.training) <= set(method.__dataclass_fields__)
+
+
+def test_no_two_methods_share_a_label_or_a_colour():
+    assert len({m.label for m in METHODS.values()}) == len(METHODS)
+    colours = [m.colour for m in METHODS.values() if m.colour]
+    assert len(set(colours)) == len(colours)
+
+
+def test_noise_scales_decay_where_the_method_says_so():
+    assert Float().decays("layer1.0.conv1.alpha") and not Pni().decays("layer1.0.conv1.alpha")
+    assert not Smart(alpha_decay=False).decays("conv1.alpha")
+    assert all(m().decays("conv1.weight") for m in METHODS.values())
+
+
+def test_only_lambdas_with_a_code_are_taken():
+    for method in (Oat(), OatSlim()):
+        method.check_lam(0.2 + 1e-9)
+        with pytest.raises(UserError, match=r"no code for lam 0\.5; it is trained for 0, 0\.2"):
+            method.check_lam(0.5)
+    for method in (Oat(encoding="none"), Float(), Pni()):
+        method.check_lam(0.5)
+
+
+def test_impossible_methods_are_refused():
+    with pytest.raises(UserError, match="between 0 and 1"):
+        PgdAt(lam=1.2)
+    with pytest.raises(UserError, match="between 0 and 1"):
+        PgdAt(lam=float("nan"))
+    with pytest.raises(UserError, match=r"between 0\.6 and 0\.8"):
+        Smart(density=0.8, overlap=0.5)
+    with pytest.raises(UserError, match="must hold 0"):
+        Oat(lambdas=(0.2, 1.0))
+    with pytest.raises(UserError, match="granularity"):
+        Float(granularity="filter")
+
+
+@pytest.mark.parametrize("method", [FloatSlim, OatSlim])
+def test_impossible_widths_are_refused(method):
+    for slims, words in (
+        ((0.5,), "must hold 1 and no value twice"),
+        ((1.0, 0.5, 0.5), "must hold 1 and no value twice"),
+        ((0.0, 1.0), "method.slims is 0"),
+        ((1.0, 2.0), "method.slims is 2"),
+    ):
+        with pytest.raises(UserError, match=words):
+            method(slims=slims)
+    assert method(slims=[1]).widths == (1.0,)
