@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from lib.claims import COLUMNS, NOT_JUDGED, NOT_REPRODUCED, PARTLY, REPRODUCED, stated
+from lib.claims import COLUMNS, NOT_JUDGED, NOT_REPRODUCED, PARTLY, REPRODUCED, pairs, stated
 from lib.errors import UserError, choose
 from lib.intervals import Estimate, accuracy, difference, select
 from lib.readings import Reading
@@ -163,13 +163,8 @@ def sides(claim: Row, rows: pd.DataFrame, ranges: list[str]) -> Iterator[tuple[S
 
     Without methods every two of them are compared, without trade-offs every one that both have.
     """
-    firsts, seconds = (claim[c].split("; ") if claim[c] else [] for c in ("a", "b"))
-    pairs = list(permutations(dict.fromkeys(rows["method"]), 2))
-    if firsts:
-        seconds = seconds or firsts
-        firsts = firsts * (len(seconds) // len(firsts))
-        pairs = list(zip(firsts, seconds * (len(firsts) // len(seconds)), strict=True))
-    for a, b in pairs:
+    every = list(permutations(dict.fromkeys(rows["method"]), 2))
+    for a, b in pairs(claim) if claim["a"] else every:
         shared = (set(rows.loc[rows["method"] == m, "lam"]) for m in (a, b))
         here = [float(lam) for lam in claim["lam_a"].split()] or sorted(set.intersection(*shared))
         there = [float(lam) for lam in claim["lam_b"].split()] or here

@@ -3,8 +3,10 @@
 import pandas as pd
 import pytest
 
-from lib import paths, published
+from lib import paths, published, studies
+from lib.claims import KINDS, stated
 from lib.errors import UserError
+from lib.judge import COMPARISONS, RANGES, TESTS
 
 AUDIT = "audit/published_numbers"
 TABLES = [name for name in published.names() if not name.endswith("/text") and name != AUDIT]
@@ -66,6 +68,38 @@ def test_audited_figures_stand_in_the_transcribed_tables_or_text():
         tables = [published.read(name) for name in published.names() if name.startswith(paper)]
         assert figure.value in pd.concat(tables)["value"].to_list(), figure.id
         assert figure.tolerance >= 0
+
+
+def test_every_claim_says_what_is_compared_how_and_where_it_stands():
+    claims = stated()
+    assert not claims.duplicated(["artifact", "id"]).any()
+    assert not claims.duplicated(["artifact", "claim"]).any()
+    assert set(claims["artifact"]) <= set(studies.ARTIFACTS)
+    assert set(claims["test"]) <= set(TESTS) and set(claims["kind"]) <= set(KINDS)
+    assert claims["where"].str.len().gt(0).all() and claims["words"].str.len().lt(120).all()
+    compared = claims[claims["test"].isin(COMPARISONS)]
+    assert set(" ".join(compared["metric"].str.replace("|", " ")).split()) == {
+        "clean_acc",
+        "robust_acc",
+    }
+    assert set(" ".join(claims["each"] + " " + claims["some"]).split()) <= set(RANGES)
+
+
+def test_claims_compare_labels_that_their_study_plans():
+    for row in stated().query("why_not == '' and test != 'reading'").to_dict("records"):
+        study = studies.artifact(row["artifact"])("quick", [0])
+        named = {name for side in "ab" for name in row[side].split("; ") if name}
+        assert named <= {job.label for job in study.jobs}, row["id"]
+
+
+def test_what_a_claim_prints_is_looked_up_where_it_stands():
+    printed = stated().drop_duplicates("id").set_index("id")["value"]
+    assert printed["smart-oat-macs"] == 15  # a cell of Table 2
+    assert printed["smart-oat-ratio"] == 2.72 and printed["float-params"] == 21.28  # in the text
+    assert printed["table1-dense"] == round(84.60 - 43.20, 9)  # the smaller of its two gaps
+    assert printed["table2-robust-0"] == round(19.36 - 0.84, 9)  # the smallest of three methods
+    assert printed["fig4-trades-robust"] == round(57.84 - 19.36, 9)  # one method at two λ
+    assert printed["observations-released-shared"] == round(89.04 - 84.60, 9)
 
 
 def test_a_misspelt_table_gets_a_suggestion():
