@@ -13,7 +13,7 @@ from lib.data.specs import absolute
 from lib.errors import UserError, choose
 from lib.presets import PRESETS
 
-SEEDS = re.compile(r"[0-9]{1,10}(,[0-9]{1,10})*,?")
+SEEDS = re.compile(r"[0-9]{1,10}(,[0-9]{1,10})*,?")  # a word that can be nothing else
 DESCRIPTION = "Train, measure and report robust, efficient networks; --help on each command."
 
 
@@ -48,8 +48,8 @@ def parser() -> Parser:
     p.add_argument("--fresh", action="store_true", help="train even what is finished")
     _study_options(p)
     p = command("status", "Show the runs of the store: finished, unfinished, damaged, stale.")
-    p.add_argument("--preset", help="only the runs that this preset asks for")
-    p.add_argument("--seeds", default="0", help="with these seeds, as in 0,1,2")
+    p.add_argument("--preset", default="", help="only the runs that this preset asks for")
+    p.add_argument("--seeds", help="with these seeds, as in 0,1,2")
     p = command("verify", "Train the first epoch of runs again: do they come out alike?")
     p.add_argument("key", nargs="*", help="keys of runs; without any, all stale ones")
     p = command("cost", "Count parameters, operations and bytes of a network.")
@@ -64,7 +64,7 @@ def parser() -> Parser:
     p = command("data", "Download, check and decode data sets.")
     p.add_argument("name", nargs="+", help="as in cifar10")
     p = command("report", "Write index.html, RESULTS.md and summary.csv from the results.")
-    p.add_argument("--preset", help="one folder of results; without it, all of them")
+    p.add_argument("--preset", default="", help="one folder of results; without it, all of them")
     _record_option(p)
     p.add_argument("--readme", action="store_true", help="fill the generated parts of README.md")
     p = command("prepare-notebooks", "Write copies of the notebooks with a preset filled in.")
@@ -77,7 +77,8 @@ def _run_options(p: Parser) -> None:
     p.add_argument("artifacts", nargs="*", metavar="ARTIFACT", help="artifacts, papers or globs")
     _study_options(p)
     p.add_argument("--jobs", type=int, help="processes at a time; default: one for each core")
-    p.add_argument("--timeout", type=float, help="seconds that a notebook may take")
+    text = "seconds that a notebook may take; its networks are trained before"
+    p.add_argument("--timeout", type=float, default=1800, help=text)
     p.add_argument("--fresh", action="store_true", help="train and execute everything anew")
     p.add_argument("--from-records", action="store_true", help="only redraw recorded runs")
     _record_option(p)
@@ -93,7 +94,7 @@ def _record_option(p: Parser) -> None:
 
 def _study_options(p: Parser) -> None:
     p.add_argument("--preset", default="quick", help=f"{', '.join(PRESETS)}; default: quick")
-    p.add_argument("--seeds", default="0", help="one run for each, as in 0,1,2")
+    p.add_argument("--seeds", help="one run for each, as in 0,1,2")
     _set_option(p, "a field of every recipe, as in train.epochs=30")
 
 
@@ -101,10 +102,12 @@ def _set_option(p: Parser, text: str) -> None:
     p.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help=text)
 
 
-def seeds_of(text: str) -> tuple[int, ...]:
-    """Return the seeds of '0,1,2'."""
+def seeds_of(text: str | None) -> tuple[int, ...]:
+    """Return the seeds of '0,1,2'; 0 if there are none."""
+    if text is None:
+        return (0,)
     try:
-        return tuple(int(word) for word in text.split(","))
+        return tuple(int(word) for word in text.strip(",").split(","))
     except ValueError:
         raise UserError(f"--seeds takes whole numbers as in 0,1,2, not '{text}'.") from None
 
@@ -138,24 +141,18 @@ def _quotient(text: str) -> float | str:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return the words of a call; artifacts may stand before, between and after the options."""
     top = parser()
-    words, more = top.parse_known_args(_with_seeds(argv))
+    if argv and not argv[0].startswith("-"):
+        choose("command", argv[0], top.commands.choices)
+    words, more = top.parse_known_args(argv)
     for word in more:
         if word.startswith("-"):
             choose("option", word.partition("=")[0], top.options(words.command))
-    if more and words.command == "run":
-        words.artifacts += more
-    elif more:
+    if more and words.command != "run":
         top.error(f"unrecognized arguments: {' '.join(more)}")
-    return words
-
-
-def _with_seeds(argv: Sequence[str]) -> list[str]:
-    """Take '--seeds 0 1 2' for '--seeds 0,1,2': nothing else is a short number."""
-    words: list[str] = []
-    for word in argv:
-        begun = words[-2:-1] == ["--seeds"] or "".join(words[-1:]).startswith("--seeds=")
-        if begun and SEEDS.fullmatch(word):
-            words[-1] = f"{words[-1].rstrip(',')},{word}"
-        else:
-            words.append(word)
+    if words.command == "run":
+        words.artifacts += more
+        if words.seeds is not None:  # those of '--seeds 0 1 2' stand among the artifacts
+            apart = [word for word in words.artifacts if SEEDS.fullmatch(word)]
+            words.artifacts = [word for word in words.artifacts if word not in apart]
+            words.seeds = ",".join(word.strip(",") for word in (words.seeds, *apart))
     return words

@@ -1,4 +1,4 @@
-"""What a batch shows: one progress bar with the time left, the plan, the reasons, the summary."""
+"""What a batch shows: tables, durations, and one progress bar with the time left."""
 
 from __future__ import annotations
 
@@ -6,12 +6,26 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+
+from tabulate import tabulate
+from tqdm import tqdm
 
 from lib.batch.pool import Child, Outcome, Task
 
 EVERY = 20.0  # seconds between lines where there is no terminal
 TRUST = 10.0  # seconds measured that weigh as much as the first guess
+
+
+def say(text: str) -> None:
+    """Write a line to standard output."""
+    sys.stdout.write(f"{text}\n")
+
+
+def shown(path: Path) -> str:
+    """Return a path as people type it: relative where it lies below the current folder."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def span(seconds: float) -> str:
@@ -24,23 +38,14 @@ def span(seconds: float) -> str:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return aligned columns under a head; numbers to the right."""
-    cells = [[str(cell) for cell in row] for row in rows]
-    numeric = [all(_number(row[i]) for row in cells) for i in range(len(head))]
-    cells.insert(0, [str(cell) for cell in head])
-    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
-    lines = []
-    for row in cells:
-        parts = [
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(row, widths, numeric, strict=True)
-        ]
-        lines.append("  ".join(parts).rstrip())
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)
+    rows = list(rows)
+    columns = zip(*rows, strict=True)
+    sides = ["right" if all(map(_is_number, column)) else "left" for column in columns]
+    return tabulate(rows, head, "simple", disable_numparse=True, colalign=sides)
 
 
-def _number(cell: str) -> bool:
-    return not cell or cell.replace(".", "", 1).isdigit()
+def _is_number(value: object) -> bool:
+    return str(value).replace(",", "").replace(".", "", 1).isdigit() or value == ""
 
 
 class Meter:
@@ -54,31 +59,27 @@ class Meter:
         self.started = self.shown = time.monotonic()
         self.told: set[str] = set()
         self.share = 0.0
-        self.bar: Any = None
-        if sys.stderr.isatty() and tasks:
-            from tqdm import tqdm
-
-            form = "{percentage:3.0f}% |{bar}| {elapsed}{postfix}"
-            self.bar = tqdm(total=1000, bar_format=form, dynamic_ncols=True, leave=False)
+        form = "{percentage:3.0f}% |{bar}| {elapsed}{postfix}"
+        hidden = not tasks or not sys.stderr.isatty()
+        self.bar = tqdm(
+            total=1000, bar_format=form, dynamic_ncols=True, leave=False, disable=hidden
+        )
 
     def __call__(self, running: Mapping[str, Child], ended: Mapping[str, Outcome]) -> None:
         """Show where things stand."""
         for name in ended.keys() - self.told:
             self.told.add(name)
             if ended[name].reason:
-                self.say(f"failed: {name}: {ended[name].reason}")
-        left = self.left(running, ended)
-        passed = time.monotonic() - self.started
+                self.bar.write(f"failed: {name}: {ended[name].reason}", file=sys.stderr)
+        passed, left = time.monotonic() - self.started, self.left(running, ended)
         self.share = max(self.share, passed / max(passed + left, 1e-9))
-        if self.bar is not None:
+        counts = f"{self._counts(ended)}, about {span(left)} left"
+        if not self.bar.disable:
             self.bar.n = round(1000 * self.share)
-            self.bar.set_postfix_str(f"about {span(left)} left, {self._counts(ended)}")
+            self.bar.set_postfix_str(counts)
         elif time.monotonic() - self.shown >= EVERY:
             self.shown = time.monotonic()
-            self.say(
-                f"{span(passed)}: {100 * self.share:.0f} %, {self._counts(ended)}, "
-                f"about {span(left)} left"
-            )
+            self.bar.write(f"{span(passed)}: {100 * self.share:.0f} %, {counts}", file=sys.stderr)
 
     def left(self, running: Mapping[str, Child], ended: Mapping[str, Outcome]) -> float:
         """Return the seconds left."""
@@ -102,16 +103,3 @@ class Meter:
         kinds = Counter(task.kind for task in self.tasks.values())
         ready = Counter(self.tasks[name].kind for name in ended)
         return ", ".join(f"{ready[kind]} of {kinds[kind]} {kind}s" for kind in kinds)
-
-    def say(self, text: str) -> None:
-        """Print a line above the bar."""
-        if self.bar is not None:
-            self.bar.write(text, file=sys.stderr)
-        else:
-            sys.stderr.write(f"{text}\n")
-            sys.stderr.flush()
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self.bar is not None:
-            self.bar.close()

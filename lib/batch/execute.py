@@ -15,14 +15,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import nbformat
+import papermill
+from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
 from lib import paths
 from lib.batch.child import Stopped, ending, follow_parent, stoppable
 from lib.errors import UserError
 
-KERNEL = "python3"
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 START = 180  # seconds; a loaded machine takes its time to start a kernel
 SOCKET_LENGTH = 80  # a longer path does not fit into the address of a socket
-PARAMETERS = ("PRESET", "SEEDS", "OVERRIDES")
+
+
+class Kernel(AsyncKernelManager):
+    """A kernel that leaves word of how it ended."""
+
+    code = 0
+
+    async def is_alive(self) -> bool:  # type: ignore[override]
+        """Return whether it runs."""
+        if self.provisioner is not None:
+            Kernel.code = await self.provisioner.poll() or Kernel.code
+        return await super().is_alive()
 
 
 @contextmanager
@@ -31,116 +49,57 @@ def own_kernel() -> Iterator[dict[str, Any]]:
 
     Kernelspecs, start-up files and profiles of whoever runs this have no influence.
     """
-    from jupyter_client.manager import AsyncKernelManager
-    from traitlets.config import Config
-
-    class Kernel(AsyncKernelManager):
-        """A kernel that leaves word of how it ended."""
-
-        code = 0
-
-        async def is_alive(self) -> bool:  # type: ignore[override]
-            """Return whether it runs."""
-            if self.provisioner is not None:
-                Kernel.code = await self.provisioner.poll() or Kernel.code
-            return await super().is_alive()
-
     with tempfile.TemporaryDirectory(prefix="nb-", ignore_cleanup_errors=True) as folder:
-        home = Path(folder)
-        spec = home / "kernels" / KERNEL
+        spec = Path(folder) / "kernels" / KERNEL["name"]
         spec.mkdir(parents=True)
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        content = {"argv": command, "display_name": "Python 3", "language": "python"}
-        (spec / "kernel.json").write_text(json.dumps(content))
+        (spec / "kernel.json").write_text(json.dumps(KERNEL | {"argv": command}))
         os.environ |= {"JUPYTER_PATH": folder, "JUPYTER_RUNTIME_DIR": folder, "IPYTHONDIR": folder}
         config = Config()
         if os.name == "posix" and len(folder) < SOCKET_LENGTH:
             config.KernelManager.transport = "ipc"
-            config.KernelManager.ip = str(home / "socket")
-        yield {
-            "kernel_name": KERNEL,
-            "kernel_manager_class": Kernel,
-            "config": config,
-            "start_timeout": START,
-        }
+            config.KernelManager.ip = f"{folder}/socket"
+        yield {"kernel_manager_class": Kernel, "config": config, "start_timeout": START}
 
 
 def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
     """Execute a notebook with parameters; the output file is whole only if this returns."""
-    import papermill
-    from nbclient.exceptions import DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
-
-    with own_kernel() as arguments:
-        try:
-            made = papermill.execute_notebook(
-                notebook,
-                output,
-                parameters,
-                cwd=paths.ROOT,
-                progress_bar=False,
-                **arguments,
-            )
-        except PapermillExecutionError as error:
-            detail = " ".join(f"{error.ename}: {error.evalue}".split())
-            raise UserError(f"cell [{error.exec_count}]: {detail}") from error
-        except DeadKernelError as error:
-            cell, code = _reached(output), arguments["kernel_manager_class"].code
-            raise UserError(f"cell [{cell}]: the kernel {ending(code)}") from error
+    try:
+        with own_kernel() as arguments:
+            made = _papermill(notebook, output, parameters, cwd=paths.ROOT, **arguments)
+    except PapermillExecutionError as error:
+        detail = " ".join(f"{error.ename}: {error.evalue}".split())
+        raise UserError(f"cell [{error.exec_count}]: {detail}") from error
+    except DeadKernelError as error:
+        cells = nbformat.read(output, as_version=4).cells
+        begun = [c for c in cells if c.metadata.get("papermill", {}).get("start_time")]
+        number = sum(c.cell_type == "code" and bool(c.source.strip()) for c in begun)
+        raise UserError(f"cell [{number}]: the kernel {ending(Kernel.code)}") from error
     for number, cell in enumerate(made.cells, 1):
         if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None:
             raise UserError(f"cell {number} of {len(made.cells)} was not executed")
     tidy(made, notebook, output)
 
 
-def _reached(output: Path) -> int:
-    """Return the number of the last cell that was started."""
-    import nbformat
-
-    made = nbformat.read(output, as_version=4)
-    code = [cell for cell in made.cells if cell.cell_type == "code" and cell.source.strip()]
-    return sum(bool(cell.metadata.get("papermill", {}).get("start_time")) for cell in code)
-
-
 def prepare(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
     """Write a copy of a notebook with parameters filled in, not executed."""
-    import papermill
-
     output.parent.mkdir(parents=True, exist_ok=True)
-    made = papermill.execute_notebook(
-        notebook, output, parameters, kernel_name=KERNEL, prepare_only=True, progress_bar=False
-    )
-    tidy(made, notebook, output)
+    tidy(_papermill(notebook, output, parameters, prepare_only=True), notebook, output)
+
+
+def _papermill(notebook: Path, output: Path, parameters: dict[str, Any], **options: Any) -> Any:
+    options |= {"kernel_name": KERNEL["name"], "progress_bar": False}
+    return papermill.execute_notebook(notebook, output, parameters, **options)
 
 
 def tidy(made: Any, notebook: Path, output: Path) -> None:
     """Write a notebook whose metadata name no folder of this machine."""
-    import nbformat
-
     home = paths.NOTEBOOKS.parent
     inside = notebook.is_relative_to(home)
-    made.metadata.papermill["input_path"] = (
-        notebook.relative_to(home).as_posix() if inside else notebook.name
-    )
-    made.metadata.papermill["output_path"] = notebook.name
-    made.metadata["kernelspec"] = {
-        "display_name": "Python 3",
-        "language": "python",
-        "name": KERNEL,
-    }
+    place = notebook.relative_to(home).as_posix() if inside else notebook.name
+    made.metadata.papermill |= {"input_path": place, "output_path": notebook.name}
+    made.metadata["kernelspec"] = KERNEL
     nbformat.write(made, output)
-
-
-def inspect(notebook: Path) -> None:
-    """Refuse a notebook that would ignore the parameters; papermill itself only warns."""
-    import papermill
-
-    known = papermill.inspect_notebook(notebook)
-    for name in PARAMETERS:
-        if name not in known:
-            raise UserError(
-                f"{notebook} has no parameter {name}; assign it in its cell tagged 'parameters'."
-            )
 
 
 def main(words: list[str]) -> int:

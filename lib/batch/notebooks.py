@@ -6,11 +6,11 @@ that fails, hangs or is killed leaves the results of the last good execution as 
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 import tempfile
-import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lib import artifacts, paths, store
-from lib.batch import execute, inputs, pool
+from lib.batch import inputs, pool
 from lib.batch.plan import Plan
 from lib.errors import UserError
 from lib.study import Study
@@ -26,12 +26,8 @@ from lib.study import Study
 GUESS = 12.0  # seconds of a notebook that has not been executed before
 REQUIRED = ("metrics.csv", "claims.csv", "run.json")
 EITHER = ("figure.png", "table.md")
-TEMPORARY = "tmp"
-
-
-def stages() -> Path:
-    """Return the folder of all stages, beside the runs and out of git's sight like them."""
-    return paths.runs() / ".stage"
+PARAMETERS = ("PRESET", "SEEDS", "OVERRIDES")
+PREFIX = "suite-"  # of a batch's folder among the temporary ones, where sockets have short names
 
 
 @contextmanager
@@ -39,39 +35,42 @@ def staging() -> Iterator[Path]:
     """Yield a folder for the stages of one batch; remove it in the end, and what dead ones left.
 
     The operating system frees the lock inside when its owner dies; the number of a process tells
-    nothing, since in containers it comes back. TEMPORARY is a link to the temporary folder of the
-    notebooks, outside, where sockets have short names.
+    nothing, since in containers it comes back.
     """
-    folder = stages() / uuid.uuid4().hex[:12]
-    lock = FileLock(folder / "lock")
-    try:
+    with store.one_writer(paths.runs() / ".stage"):
+        for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+            with suppress(Timeout, OSError), FileLock(left / "lock", timeout=0):
+                shutil.rmtree(left, ignore_errors=True)
         try:
-            with store.one_writer(stages()):
-                for left in stages().glob("*"):
-                    with suppress(Timeout, OSError), FileLock(left / "lock", timeout=0):
-                        _remove(left)
-                folder.mkdir(parents=True)
-                lock.acquire()
-            temporary = Path(tempfile.gettempdir()) / f"nb-{folder.name}"
-            (folder / TEMPORARY).symlink_to(temporary)  # first: whoever sweeps finds it by this
-            temporary.mkdir(mode=0o700)
+            folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+            lock = FileLock(folder / "lock")
+            lock.acquire()
         except OSError as error:
             raise UserError(
-                f"Cannot write {error.filename or folder} ({error.strerror}); free space or make "
-                "the folder writable; TMPDIR names another one for temporary files."
+                f"Cannot write into {tempfile.gettempdir()} ({error.strerror}); free space, or "
+                "name another folder for temporary files in TMPDIR."
             ) from error
+    try:
         yield folder
     finally:
-        _remove(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         lock.release()
 
 
-def _remove(folder: Path) -> None:
-    """Remove the folder of a batch and the temporary folder that it names."""
-    link = folder / TEMPORARY
-    if link.is_symlink() and link.readlink().name == f"nb-{folder.name}":
-        shutil.rmtree(link.readlink(), ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)
+def check(notebook: Path) -> None:
+    """Refuse a notebook that is not there or would ignore parameters; papermill only warns."""
+    known: set[str] = set()
+    for cell in inputs.cells(notebook):
+        if "parameters" in cell.get("metadata", {}).get("tags", []):
+            with suppress(SyntaxError):
+                tree = ast.parse(inputs.code(cell))
+                named = (node for node in ast.walk(tree) if isinstance(node, ast.Name))
+                known |= {name.id for name in named if isinstance(name.ctx, ast.Store)}
+    for name in PARAMETERS:
+        if name not in known:
+            raise UserError(
+                f"{notebook} has no parameter {name}; assign it in its cell tagged 'parameters'."
+            )
 
 
 def guess(study: Study, limit: float) -> float:
@@ -80,55 +79,36 @@ def guess(study: Study, limit: float) -> float:
     return past if isinstance(past, int | float) and 0 <= past < limit else GUESS
 
 
-@dataclass
-class Execution:
-    """The execution of one notebook."""
+@dataclass(kw_only=True)
+class Execution(pool.Task):
+    """The execution of the notebook of a study."""
 
     study: Study
     plan: Plan
     home: Path  # of all stages of this batch
-    stage: Path = Path()
-    inputs: dict[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
-    def task(self, needs: frozenset[str], limit: float, env: dict[str, str]) -> pool.Task:
-        """Return this execution as a task of the pool."""
-        name = self.study.artifact
-        task = pool.Task(
-            name,
-            "notebook",
-            (),
-            paths.runs() / ".logs" / f"{name.replace('/', '.')}.log",
-            guess=guess(self.study, limit),
-            needs=needs,
-            limit=limit,
-            begin=lambda: self.begin(task, env),
-            end=self.end,
-        )
-        return task
+    @property
+    def stage(self) -> Path:
+        """Return the results folder that the notebook sees."""
+        return self.home / self.name.replace("/", ".")
 
-    def begin(self, task: pool.Task, env: dict[str, str]) -> None:
+    def begin(self) -> None:
         """Note the inputs and lay out the stage."""
         self.inputs = inputs.of(self.study, self.plan)
-        self.stage = self.home / self.study.artifact.replace("/", ".")
         self.stage.mkdir()
         for shelf in (paths.runs(), paths.records()):
             (self.stage / shelf.name).symlink_to(shelf.resolve(), target_is_directory=True)
-        parameters = {
-            "PRESET": self.study.preset.name,
-            "SEEDS": list(self.study.seeds),
-            "OVERRIDES": dict(self.study.overrides),
-        }
-        source = paths.notebook(self.study.artifact)
-        words = (str(source), str(self.stage / "partial.ipynb"), json.dumps(parameters))
-        task.command = pool.python("lib.batch.execute", *words)
-        temporary = (self.home / TEMPORARY).readlink()
-        task.env = env | {"SUITE_RESULTS": str(self.stage), "TMPDIR": str(temporary)}
+        values = (self.study.preset.name, list(self.study.seeds), dict(self.study.overrides))
+        given = json.dumps(dict(zip(PARAMETERS, values, strict=True)))
+        source, partial = paths.notebook(self.name), self.stage / "partial.ipynb"
+        self.command = pool.python("lib.batch.execute", str(source), str(partial), given)
+        self.env = {**self.env, "SUITE_RESULTS": str(self.stage), "TMPDIR": str(self.home)}
 
     def end(self, outcome: pool.Outcome) -> pool.Outcome:
         """Move a success into place, or keep a failure beside the last good results."""
         try:
-            if not outcome.reason:
-                outcome.reason = self._incomplete()
+            outcome.reason = outcome.reason or self._incomplete()
             if outcome.reason:
                 self._keep_failure(outcome.reason)
             else:
@@ -139,8 +119,7 @@ class Execution:
                 "folder writable, then rerun."
             ) from error
         finally:
-            if self.stage != Path():
-                shutil.rmtree(self.stage, ignore_errors=True)
+            shutil.rmtree(self.stage, ignore_errors=True)
         return outcome
 
     @property
@@ -155,7 +134,6 @@ class Execution:
 
     def _publish(self, seconds: float) -> None:
         folder, name = self.study.folder, self.study.name
-        folder.mkdir(parents=True, exist_ok=True)
         (self.stage / "partial.ipynb").rename(self._made / f"{name}.ipynb")
         before = (artifacts.recorded(folder) or {}).keys() & artifacts.outputs(folder).keys()
         (folder / artifacts.INPUTS).unlink(missing_ok=True)
@@ -164,23 +142,14 @@ class Execution:
         for file in made:
             store.write_bytes(folder / file.name, file.read_bytes())
         gone = before - {file.name for file in made}
-        failed = {artifacts.FAILURE, f"{name}.failed.ipynb"}
-        for old in gone | failed:
+        for old in gone | {artifacts.FAILURE, f"{name}.failed.ipynb"}:
             (folder / old).unlink(missing_ok=True)
         record = {"seconds": round(seconds, 1), "inputs": self.inputs, "outputs": noted}
         store.write_json(folder / artifacts.INPUTS, record)
 
     def _keep_failure(self, reason: str) -> None:
-        folder = self.study.folder
-        folder.mkdir(parents=True, exist_ok=True)
         partial = self.stage / "partial.ipynb"
-        if self.stage != Path() and partial.is_file():
-            store.write_bytes(folder / f"{self.study.name}.failed.ipynb", partial.read_bytes())
-        store.write_json(folder / artifacts.FAILURE, {"reason": reason})
-
-
-def check(study: Study) -> None:
-    """Refuse a notebook that is not there or would ignore the parameters."""
-    source = paths.notebook(study.artifact)
-    inputs.cells(source)
-    execute.inspect(source)
+        if partial.is_file():
+            target = self.study.folder / f"{self.study.name}.failed.ipynb"
+            store.write_bytes(target, partial.read_bytes())
+        store.write_json(self.study.folder / artifacts.FAILURE, {"reason": reason})

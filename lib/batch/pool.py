@@ -37,10 +37,7 @@ class Outcome:
 
 @dataclass
 class Task:
-    """A process to run once the tasks named in `needs` have succeeded.
-
-    begin is called just before the start and end just after; end may turn success into failure.
-    """
+    """A process to run once the tasks named in `needs` have succeeded."""
 
     name: str
     kind: str
@@ -50,8 +47,13 @@ class Task:
     needs: frozenset[str] = frozenset()
     limit: float = 0.0  # seconds; 0: none
     env: Mapping[str, str] = field(default_factory=dict)
-    begin: Callable[[], None] = lambda: None
-    end: Callable[[Outcome], Outcome] = lambda outcome: outcome
+
+    def begin(self) -> None:
+        """Prepare what the process needs, just before it is started."""
+
+    def end(self, outcome: Outcome) -> Outcome:
+        """Return how the task ended after all; what failed is handed here without a start, too."""
+        return outcome
 
 
 class Child:

@@ -1,20 +1,22 @@
-"""The batch command from plan to report, and what it says without doing anything."""
+"""The batch command: train what is missing, execute notebooks, write the report."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from lib import data, device, paths, report, runs, store
 from lib.batch import display, effort, inputs, notebooks, plan, pool
+from lib.batch.display import say, shown
 from lib.errors import UserError, check_range
 from lib.recipe import Recipe
 
-TIMEOUT = 1800.0  # seconds for one notebook; its networks are trained before it starts
 GPU_JOBS = 4  # networks that share one GPU
 
 
@@ -29,7 +31,7 @@ class Options:
     jobs: int | None = None
     fresh: bool = False
     records: bool = False
-    timeout: float = TIMEOUT
+    timeout: float = 1800.0
 
     def __post_init__(self) -> None:
         if self.jobs is not None:
@@ -38,87 +40,105 @@ class Options:
         if self.fresh and self.records:
             raise UserError("--fresh trains anew and --from-records never trains; choose one.")
 
-    def plan(self) -> plan.Plan:
-        """Return the plan of the chosen artifacts."""
-        chosen = (self.names, self.preset, self.seeds, self.overrides)
-        return plan.make(*chosen, records=self.records, fresh=self.fresh)
 
+class Batch:
+    """What was asked for, what is there of it, and what is left to do."""
 
-def execute(options: Options) -> int:
-    """Train, evaluate, execute and report what is missing; return 1 if anything failed."""
-    made = options.plan()
-    due, skipped = _due(options, made)
-    for name in due:
-        notebooks.check(made.studies[name])
-    jobs = {need.recipe.key: need for need in _undone(options, made)}
-    _require_writable(paths.runs())
-    timed = [recipe for name in due for recipe in made.studies[name].timed.values()]
-    _require_data([*(need.recipe for need in jobs.values()), *timed])
-    slots = _slots(options)
-    with notebooks.staging() as stage:
-        tasks = _jobs(options, jobs) + _notebooks(options, made, due, jobs, stage)
-        if tasks:
-            sys.stderr.write(f"{_announcement(options, made, jobs, due)}, {slots} at a time.\n")
-        meter = display.Meter(tasks, slots)
-        try:
-            ended = pool.run(tasks, slots, meter)
-        finally:
-            meter.close()
-    status = _summarise(made, tasks, ended, skipped)
-    if os.environ.get("SUITE_RECORD") and not status and not options.records:
-        for need in made.needs.values():
-            runs.record(need.recipe)
-    return status
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        chosen = (options.names, options.preset, options.seeds, options.overrides)
+        self.plan = plan.make(*chosen, records=options.records, fresh=options.fresh)
 
+    @cached_property
+    def outdated(self) -> list[str]:
+        """Return the artifacts whose results are not what their notebooks would make now."""
+        return [
+            name
+            for name, study in self.plan.studies.items()
+            if self.options.fresh
+            or any(not need.done for need in self.plan.of(study))
+            or any(inputs.changes(study, self.plan))
+        ]
 
-def _due(options: Options, made: plan.Plan) -> tuple[list[str], dict[str, str]]:
-    """Return the artifacts whose notebooks are to be executed, and why others cannot be."""
-    due = [
-        name
-        for name, study in made.studies.items()
-        if options.fresh
-        or any(not need.done for need in made.of(study))
-        or any(inputs.changes(study, made))
-    ]
-    skipped = _unrecorded(made, due) if options.records else {}
-    return [name for name in due if name not in skipped], skipped
+    @cached_property
+    def skipped(self) -> dict[str, str]:
+        """Return why outdated artifacts cannot be redrawn, those without a complete record."""
+        names = self.outdated if self.options.records else []
+        found = {name: reason for name in names if (reason := self._lacks(name))}
+        if found and len(found) == len(self.plan.studies):
+            raise UserError(
+                f"Nothing can be redrawn from records: {next(iter(found.values()))}; "
+                "run without --from-records to train."
+            )
+        return found
 
+    @property
+    def due(self) -> list[str]:
+        """Return the artifacts whose notebooks are to be executed."""
+        return [name for name in self.outdated if name not in self.skipped]
 
-def _unrecorded(made: plan.Plan, due: list[str]) -> dict[str, str]:
-    """Return why artifacts cannot be redrawn, those that have no complete record."""
-    skipped = {}
-    for name in due:
-        lacking = [need for need in made.of(made.studies[name]) if not need.done]
+    @property
+    def undone(self) -> list[plan.Need]:
+        """Return the networks to train or evaluate; from records that are none."""
+        return [] if self.options.records else [n for n in self.plan.needs.values() if not n.done]
+
+    @cached_property
+    def slots(self) -> int:
+        """Return how many jobs run at a time: as asked, else one for each core, a few on a GPU."""
+        affine = hasattr(os, "sched_getaffinity")
+        cores = (len(os.sched_getaffinity(0)) if affine else os.cpu_count()) or 1
+        jobs = self.options.jobs
+        if jobs is None:
+            return min(cores, GPU_JOBS) if device.device().type == "cuda" else cores
+        if jobs > cores:
+            sys.stderr.write(
+                f"--jobs {jobs} is more than the {cores} cores here: no faster, and as many "
+                "processes want memory.\n"
+            )
+        return jobs
+
+    def _lacks(self, name: str) -> str:
+        """Return what an artifact lacks to be redrawn from records, '' if nothing."""
+        study = self.plan.studies[name]
+        lacking = [need for need in self.plan.of(study) if not need.done]
         if lacking:
-            need = lacking[0]
-            what = need.state if not need.trained else "not evaluated as asked"
-            first = f"the first is {need.name}: {what}"
-            skipped[name] = f"{len(lacking)} of its runs have no record, {first}"
-            continue
-        for dataset in sorted({r.data.dataset for r in made.studies[name].timed.values()}):
+            what = "not evaluated as asked" if lacking[0].trained else lacking[0].state
+            first = f"the first is {lacking[0].name}: {what}"
+            return f"{len(lacking)} of its runs have no record, {first}"
+        for dataset in sorted({recipe.data.dataset for recipe in study.timed.values()}):
             if not _is_here(dataset):
                 why = f"its networks are timed on {dataset}, which is not here"
-                skipped[name] = f"{why}; python -m lib data {dataset} fetches it"
-    if len(skipped) == len(made.studies):
-        raise UserError(
-            f"Nothing can be redrawn from records: {next(iter(skipped.values()))}; "
-            "run without --from-records to train."
-        )
-    return skipped
+                return f"{why}; python -m lib data {dataset} fetches it"
+        return ""
 
 
-def _slots(options: Options) -> int:
-    """Return how many jobs run at a time: as asked, else one for each core, a few on a GPU."""
-    affine = hasattr(os, "sched_getaffinity")
-    cores = (len(os.sched_getaffinity(0)) if affine else os.cpu_count()) or 1
-    if options.jobs is None:
-        return min(cores, GPU_JOBS) if device.device().type == "cuda" else cores
-    if options.jobs > cores:
-        sys.stderr.write(
-            f"--jobs {options.jobs} is more than the {cores} cores here: no faster, and as many "
-            "processes want memory.\n"
-        )
-    return options.jobs
+def execute(batch: Batch) -> int:
+    """Train, evaluate, execute and report what is missing; return 1 if anything failed."""
+    made, due, undone = batch.plan, batch.due, batch.undone
+    for name in due:
+        notebooks.check(paths.notebook(name))
+    _require_writable(paths.runs())
+    timed = [recipe for name in due for recipe in made.studies[name].timed.values()]
+    _require_data([*(need.recipe for need in undone), *timed])
+    with notebooks.staging() as stage:
+        jobs = sorted(_jobs(batch), key=lambda task: -task.guess)
+        tasks = [*jobs, *_executions(batch, stage)]
+        if tasks:
+            training = sum(not need.trained for need in undone)
+            parts = [f"{training} networks to train"] if training else []
+            parts += [f"{len(jobs) - training} to evaluate"] if len(jobs) > training else []
+            parts += [f"{len(due)} of {len(made.studies)} notebooks to execute"]
+            what = f"Preset {batch.options.preset}: {', '.join(parts)}"
+            sys.stderr.write(f"{what}, {batch.slots} at a time.\n")
+        meter = display.Meter(tasks, batch.slots)
+        with closing(meter.bar):
+            ended = pool.run(tasks, batch.slots, meter)
+    _summarise(batch, tasks, ended)
+    failed = any(outcome.reason for outcome in ended.values())
+    if os.environ.get("SUITE_RECORD") and not failed and not batch.options.records:
+        for need in made.needs.values():
+            runs.record(need.recipe)
+    return int(failed)
 
 
 def _require_writable(folder: Path) -> None:
@@ -152,181 +172,62 @@ def _require_data(recipes: Iterable[Recipe]) -> None:
             data.prepare(name)
 
 
-def _jobs(options: Options, needs: Mapping[str, plan.Need]) -> list[pool.Task]:
-    """Return one task per network that lacks its training or an evaluation, longest first."""
-    tasks = []
-    for key, need in needs.items():
-        folder = paths.runs() / ".jobs" / key
+def _jobs(batch: Batch) -> Iterator[pool.Task]:
+    """Yield one task for every network that lacks its training or an evaluation."""
+    for need in batch.undone:
+        key, folder = need.recipe.key, paths.runs() / ".jobs" / need.recipe.key
         store.write_json(folder / "recipe.json", need.recipe.to_dict())
         store.write_json(folder / "protocols.json", [p.to_dict() for p in need.lacking])
         words = ["lib", "train", str(folder / "recipe.json")]
         words += ["--protocols", str(folder / "protocols.json")]
-        words += ["--fresh"] if options.fresh else []
+        words += ["--fresh"] if batch.options.fresh else []
         guess = effort.seconds(need.recipe, not need.trained, need.lacking)
         log = paths.runs() / ".logs" / f"{key}.log"
-        tasks.append(pool.Task(need.name, "network", pool.python(*words), log, guess))
-    return sorted(tasks, key=lambda task: -task.guess)
+        yield pool.Task(need.name, "network", pool.python(*words), log, guess)
 
 
-def _notebooks(
-    options: Options,
-    made: plan.Plan,
-    due: list[str],
-    jobs: Mapping[str, plan.Need],
-    stage: Path,
-) -> list[pool.Task]:
-    env = {"SUITE_FROM_RECORDS": "1"} if options.records else {}
-    tasks = []
-    for name in due:
-        study = made.studies[name]
-        needs = frozenset(need.name for key, need in jobs.items() if key in study.recipes)
-        tasks.append(notebooks.Execution(study, made, stage).task(needs, options.timeout, env))
-    return tasks
+def _executions(batch: Batch, stage: Path) -> Iterator[pool.Task]:
+    """Yield one task for every notebook that is due."""
+    names = {need.recipe.key: need.name for need in batch.undone}
+    for name in batch.due:
+        study = batch.plan.studies[name]
+        yield notebooks.Execution(
+            name,
+            "notebook",
+            command=(),
+            log=paths.runs() / ".logs" / f"{name.replace('/', '.')}.log",
+            guess=notebooks.guess(study, batch.options.timeout),
+            needs=frozenset(names[key] for key in study.recipes if key in names),
+            limit=batch.options.timeout,
+            env={"SUITE_FROM_RECORDS": "1"} if batch.options.records else {},
+            study=study,
+            plan=batch.plan,
+            home=stage,
+        )
 
 
-def _announcement(
-    options: Options, made: plan.Plan, jobs: Mapping[str, plan.Need], due: list[str]
-) -> str:
-    training = sum(not need.trained for need in jobs.values())
-    measuring = len(jobs) - training
-    parts = [f"{training} networks to train"] if training else []
-    parts += [f"{measuring} to evaluate"] if measuring else []
-    parts += [f"{len(due)} of {len(made.studies)} notebooks to execute"]
-    return f"Preset {options.preset}: {', '.join(parts)}"
-
-
-def _summarise(
-    made: plan.Plan,
-    tasks: Sequence[pool.Task],
-    ended: Mapping[str, pool.Outcome],
-    skipped: Mapping[str, str],
-) -> int:
-    """Write the report, print the summary of the chosen artifacts, return the exit status."""
-    home = paths.home(made.results)
+def _summarise(batch: Batch, tasks: Sequence[pool.Task], ended: Mapping[str, pool.Outcome]) -> None:
+    """Write the report and print the summary of the chosen artifacts."""
+    home = paths.home(batch.plan.results)
     reported = report.build(home.parent, only=home.name)
     entries = {e.artifact: e for e in reported.get(home, [])}
     rows = []
-    for name in made.studies:
-        outcome, entry = ended.get(name), entries.get(name)
-        verdicts = entry.verdicts if entry else ""
-        if name in skipped:
-            rows.append((name, verdicts, "", f"skipped: {skipped[name]}"))
-        elif outcome is None:
-            rows.append((name, verdicts, "", "current"))
-        elif outcome.reason:
-            rows.append((name, "", f"{outcome.seconds:.1f}", f"failed: {outcome.reason}"))
-        else:
-            rows.append((name, verdicts, f"{outcome.seconds:.1f}", "done"))
+    for name in batch.plan.studies:
+        verdicts, seconds, status = (e.verdicts if (e := entries.get(name)) else ""), "", "current"
+        if outcome := ended.get(name):
+            seconds, status = f"{outcome.seconds:.1f}", "done"
+            if outcome.reason:
+                verdicts, status = "", f"failed: {outcome.reason}"
+        elif name in batch.skipped:
+            status = f"skipped: {batch.skipped[name]}"
+        rows.append((name, verdicts, seconds, status))
     say(display.table(("artifact", "verdicts", "seconds", "status"), rows))
     if entries:
         say(f"\nReport: {shown(home / 'index.html')}")
     if edited := "; ".join(report.edited(entries.values())):
         say(f"Edited since: {edited}; not published.")
-    if stale := sum(need.stale for need in made.needs.values()):
+    if stale := sum(need.stale for need in batch.plan.needs.values()):
         say(f"Stale: {stale} networks were made by other code than today's, see --why and --fresh.")
-    failed = [task for task in tasks if ended[task.name].reason]
-    for task in failed:
-        if ended[task.name].seconds:  # it was started
+    for task in tasks:
+        if ended[task.name].reason and ended[task.name].seconds:  # it was started
             say(f"Log of what failed: {shown(task.log)}")
-    return int(bool(failed))
-
-
-def say(text: str) -> None:
-    """Write a line to standard output."""
-    sys.stdout.write(f"{text}\n")
-
-
-def shown(path: Path) -> str:
-    """Return a path as people type it: relative where it lies below the current folder."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-
-def dry(options: Options) -> int:
-    """Print what `execute` would do, one line per artifact."""
-    made = options.plan()
-    due, skipped = _due(options, made)
-    rows = []
-    for name, study in made.studies.items():
-        needs = made.of(study)
-        training, lacking = _work(options, needs)
-        notebook = "execute" if name in due else "skip" if name in skipped else "current"
-        rows.append((name, len(needs), training, lacking, notebook))
-    say(display.table(("artifact", "networks", "to train", "to evaluate", "notebook"), rows))
-    for name, reason in skipped.items():
-        say(f"skipped: {name}: {reason}")
-    training, lacking = _work(options, made.needs.values())
-    jobs = len(_undone(options, made)) + len(due)
-    say(
-        f"\nShared networks counted once: {len(made.needs)} networks, {training} to train, "
-        f"{lacking} evaluations, {len(due)} notebooks; {jobs} jobs."
-    )
-    if jobs:
-        say(_extent(options, made, due))
-    return 0
-
-
-def _undone(options: Options, made: plan.Plan) -> list[plan.Need]:
-    """Return the networks to train or evaluate; from records that are none."""
-    return [] if options.records else [need for need in made.needs.values() if not need.done]
-
-
-def _work(options: Options, needs: Iterable[plan.Need]) -> tuple[int, int]:
-    """Return how many networks there are to train and how many evaluations to make."""
-    needs = [] if options.records else list(needs)
-    return sum(not need.trained for need in needs), sum(len(need.lacking) for need in needs)
-
-
-def _extent(options: Options, made: plan.Plan, due: list[str]) -> str:
-    """Return in a sentence how long and how large a batch is."""
-    slots = _slots(options)
-    needs = _undone(options, made)
-    times = [effort.seconds(need.recipe, not need.trained, need.lacking) for need in needs]
-    times += [notebooks.guess(made.studies[name], options.timeout) for name in due]
-    sizes = [effort.memory(need.recipe) for need in needs] + [effort.NOTEBOOK] * len(due)
-    memory = sum(sorted(sizes)[-slots:]) / 1e9
-    disk = (sum(effort.disk(n.recipe) for n in needs if not n.trained) + 1e6 * len(due)) / 1e9
-    return (
-        f"About {display.span(max(*times, sum(times) / slots))} with {slots} at a time, up to "
-        f"{memory:.1f} GB of memory and {max(disk, 0.1):.1f} GB of disk: guesses, two or three "
-        "times too much or too little."
-    )
-
-
-def why(options: Options) -> int:
-    """Print for each artifact what is missing, stale or changed, and what would be done."""
-    made = options.plan()
-    for name, study in made.studies.items():
-        needs = made.of(study)
-        seeds = ", ".join(map(str, study.seeds))
-        say(f"{name}, preset {study.results}, seeds {seeds}")
-        reasons = ["--fresh was asked for"] if options.fresh else []
-        reasons += inputs.changes(study, made)
-        if needs and not options.fresh and all(need.state in plan.NOT_HERE for need in needs):
-            kept = sum(need.state == plan.RECORD for need in needs)
-            redraw = f"; of {kept} there are records, which --from-records redraws" if kept else ""
-            say(f"  none of its {len(needs)} networks has been trained here{redraw}")
-        else:
-            for need in needs:
-                _show_state(need)
-            for reason in reasons:
-                say(f"  notebook: {reason}")
-        say(f"  so: {_verdict(options, needs, bool(reasons))}")
-    return 0
-
-
-def _show_state(need: plan.Need) -> None:
-    have = len(need.protocols) - len(need.lacking)
-    stale = ", made by other code than today's (--fresh trains it anew)" if need.stale else ""
-    say(f"  run {need.name}: {need.state}{stale}, {have} of {len(need.protocols)} evaluations")
-
-
-def _verdict(options: Options, needs: list[plan.Need], changed: bool) -> str:
-    training = sum(not need.trained for need in needs)
-    lacking = sum(len(need.lacking) for need in needs)
-    if (training or lacking) and options.records:
-        return "it is skipped, as --from-records neither trains nor evaluates"
-    parts = [f"train {training} networks"] if training else []
-    parts += [f"make {lacking} evaluations"] if lacking else []
-    parts += ["execute the notebook"] if changed or parts else []
-    return ", ".join(parts) or "nothing to do, everything is current"

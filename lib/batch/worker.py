@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 
 from lib import evaluate, progress, runs
@@ -10,14 +9,6 @@ from lib.batch import effort
 from lib.protocol import Protocol
 from lib.recipe import Recipe
 from lib.runs import Run
-
-
-def use_threads() -> None:
-    """Compute with SUITE_THREADS threads, if that is set; they decide the last bits of a run."""
-    if threads := os.environ.get("SUITE_THREADS"):
-        import torch
-
-        torch.set_num_threads(int(threads))
 
 
 def work(recipe: Recipe, protocols: Sequence[Protocol], label: str, fresh: bool = False) -> Run:

@@ -8,7 +8,7 @@ import pytest
 
 from lib import paths
 from lib.__main__ import main
-from lib.batch import execute, pool
+from lib.batch import pool
 from lib.evaluate import code_fingerprint
 from lib.methods import Plain, Smart
 from lib.studies import ARTIFACTS
@@ -103,5 +103,4 @@ def suite(real, monkeypatch):
     """Return the tiny suite with fake children."""
     monkeypatch.setenv("FAKE", str(real.faults))
     monkeypatch.setattr(pool, "python", lambda *words: [sys.executable, str(CHILD), *words])
-    monkeypatch.setattr(execute, "inspect", lambda path: None)
     return real

@@ -1,0 +1,82 @@
+"""What a batch would do and why, without doing anything: --dry-run and --why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lib.batch import display, effort, inputs, notebooks, plan
+from lib.batch.display import say
+from lib.batch.run import Batch
+
+
+def dry(batch: Batch) -> int:
+    """Print what `execute` would do, one line per artifact."""
+    rows, due = [], batch.due
+    for name, study in batch.plan.studies.items():
+        needs = batch.plan.of(study)
+        notebook = "execute" if name in due else "skip" if name in batch.skipped else "current"
+        rows.append((name, len(needs), *_work(batch, needs), notebook))
+    say(display.table(("artifact", "networks", "to train", "to evaluate", "notebook"), rows))
+    for name, reason in batch.skipped.items():
+        say(f"skipped: {name}: {reason}")
+    training, lacking = _work(batch, batch.plan.needs.values())
+    jobs = len(batch.undone) + len(due)
+    say(
+        f"\nShared networks counted once: {len(batch.plan.needs)} networks, {training} to train, "
+        f"{lacking} evaluations, {len(due)} notebooks; {jobs} jobs."
+    )
+    if jobs:
+        say(_extent(batch))
+    return 0
+
+
+def _work(batch: Batch, needs: Iterable[plan.Need]) -> tuple[int, int]:
+    """Return how many networks there are to train and how many evaluations to make."""
+    needs = [] if batch.options.records else list(needs)
+    return sum(not need.trained for need in needs), sum(len(need.lacking) for need in needs)
+
+
+def _extent(batch: Batch) -> str:
+    """Return in a sentence how long and how large a batch is."""
+    needs, due, slots = batch.undone, batch.due, batch.slots
+    times = [effort.seconds(need.recipe, not need.trained, need.lacking) for need in needs]
+    times += [notebooks.guess(batch.plan.studies[name], batch.options.timeout) for name in due]
+    sizes = [effort.memory(need.recipe) for need in needs] + [effort.NOTEBOOK] * len(due)
+    memory = sum(sorted(sizes)[-slots:]) / 1e9
+    disk = (sum(effort.disk(n.recipe) for n in needs if not n.trained) + 1e6 * len(due)) / 1e9
+    return (
+        f"About {display.span(max(*times, sum(times) / slots))} with {slots} at a time, up to "
+        f"{memory:.1f} GB of memory and {max(disk, 0.1):.1f} GB of disk: guesses, two or three "
+        "times too much or too little."
+    )
+
+
+def why(batch: Batch) -> int:
+    """Print for each artifact what is missing, stale or changed, and what would be done."""
+    options = batch.options
+    for name, study in batch.plan.studies.items():
+        needs = batch.plan.of(study)
+        say(f"{name}, preset {study.results}, seeds {', '.join(map(str, study.seeds))}")
+        reasons = ["--fresh was asked for"] if options.fresh else []
+        reasons += inputs.changes(study, batch.plan)
+        if needs and not options.fresh and all(need.state in plan.NOT_HERE for need in needs):
+            kept = sum(need.state == plan.RECORD for need in needs)
+            redraw = f"; of {kept} there are records, which --from-records redraws" if kept else ""
+            say(f"  none of its {len(needs)} networks has been trained here{redraw}")
+        else:
+            for need in needs:
+                have, all_of_them = len(need.protocols) - len(need.lacking), len(need.protocols)
+                other = ", made by other code than today's (--fresh trains it anew)"
+                state = f"{need.state}{other if need.stale else ''}"
+                say(f"  run {need.name}: {state}, {have} of {all_of_them} evaluations")
+            for reason in reasons:
+                say(f"  notebook: {reason}")
+        training = sum(not need.trained for need in needs)
+        lacking = sum(len(need.lacking) for need in needs)
+        parts = [f"train {training} networks"] if training else []
+        parts += [f"make {lacking} evaluations"] if lacking else []
+        parts += ["execute the notebook"] if reasons or parts else []
+        if (training or lacking) and options.records:
+            parts = ["it is skipped, as --from-records neither trains nor evaluates"]
+        say(f"  so: {', '.join(parts) or 'nothing to do, everything is current'}")
+    return 0

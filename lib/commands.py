@@ -1,0 +1,162 @@
+"""What each command does; `lib.arguments` says which words they take."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import torch
+
+from lib import cost as counting
+from lib import data as sets
+from lib import paths, progress, runs
+from lib import report as reports
+from lib import verify as checking
+from lib.arguments import overrides_of, seeds_of
+from lib.batch import display, notebooks, preview, worker
+from lib.batch import run as batch
+from lib.batch import status as shelf
+from lib.data.specs import check_name
+from lib.errors import UserError, check_range
+from lib.presets import preset
+from lib.report import readme
+from lib.studies import ARTIFACTS, artifact, match
+
+
+def run(words: argparse.Namespace) -> int:
+    """Carry out the batch, or show what it would do."""
+    if words.artifacts[:1] and words.artifacts[0] in ("lib", *COMMANDS):
+        said = " ".join(word for word in words.artifacts if word != "lib")
+        raise UserError(f"That is not for the batch but: ./run_all.sh --python -m lib {said}")
+    options = batch.Options(
+        names=tuple(match([words.why] if words.why else words.artifacts)),
+        preset=words.preset,
+        seeds=seeds_of(words.seeds),
+        overrides=overrides_of(words.set),
+        jobs=words.jobs,
+        fresh=words.fresh,
+        records=words.from_records,
+        timeout=words.timeout,
+    )
+    asked = preview.why if words.why else preview.dry if words.dry_run else batch.execute
+    return asked(batch.Batch(options))
+
+
+def train(words: argparse.Namespace) -> int:
+    """Train and evaluate here, one network after the other."""
+    if threads := os.environ.get("SUITE_THREADS"):  # they decide the last bits of a run
+        torch.set_num_threads(int(threads))
+    what = words.what
+    if what.endswith(".json") or shelf.KEY.fullmatch(what) or Path(what).is_file():
+        recipe = shelf.recipe_of(what)
+        protocols = shelf.protocols_of(words.protocols) if words.protocols else ()
+        jobs = [(recipe, protocols, recipe.method.kind)]
+    else:
+        chosen = (words.preset, seeds_of(words.seeds), overrides_of(words.set))
+        studies = [artifact(name)(*chosen) for name in match([what])]
+        jobs = [(job.recipe, job.protocols, job.label) for study in studies for job in study.jobs]
+    for recipe, protocols, label in jobs:
+        made = worker.work(recipe, protocols, f"{label}, seed {recipe.seed}", words.fresh)
+        print(f"{made.key}  {label}, seed {recipe.seed}  {made.folder}")
+    return 0
+
+
+def status(words: argparse.Namespace) -> int:
+    """Print the runs of the store; 1 if one of them is damaged."""
+    found = shelf.held(words.preset, seeds_of(words.seeds))
+    rows = [(run.key, run.what, run.state, f"{run.megabytes:.1f}") for run in found]
+    print(display.table(("run", "what", "state", "MB"), rows))
+    total = sum(run.megabytes for run in found)
+    print(f"\n{len(found)} runs, {total:.1f} MB; {shelf.records()} more are kept as records")
+    return int(any(run.damaged for run in found))
+
+
+def verify(words: argparse.Namespace) -> int:
+    """Train the first epochs of runs again, stale or named; 1 if one of them differs."""
+    differing = 0
+    for key in words.key or shelf.stale():
+        recipe = shelf.recipe_of(key)
+        run = runs.load(recipe, records=True)
+        if run is None:
+            raise UserError(f"Run {key} is not finished; train it with python -m lib train {key}.")
+        with progress.task(f"{key}, epoch 1") as report_share:
+            same = checking.verify(run, report_share)
+        differing += not same
+        print(f"{key}  {'the same' if same else 'differs'}  {recipe.method.kind}")
+    return int(differing > 0)
+
+
+def cost(words: argparse.Namespace) -> int:
+    """Print the cost of a network."""
+    check_range("--num-classes", words.num_classes, 1)
+    check_range("--in-channels", words.in_channels, 1)
+    check_range("--width", words.width, 0)
+    torch.manual_seed(0)  # masks are drawn; the same question has the same answer
+    found = counting.report(
+        words.method,
+        words.backbone,
+        words.width or None,
+        words.num_classes,
+        words.size,
+        overrides_of(words.set),
+        words.in_channels,
+    )
+    rows = [(name, f"{value:,}") for name, value in found.items()]
+    print(json.dumps(found) if words.json else display.table(("what", "number"), rows))
+    return 0
+
+
+def data(words: argparse.Namespace) -> int:
+    """Make data sets ready for use."""
+    for name in words.name:
+        sets.spec(name)  # before the first download
+    for name in words.name:
+        counts = ", ".join(f"{n:,} {split}" for split, n in sets.prepare(name).items())
+        print(f"{name}: {counts}")
+    return 0
+
+
+def report(words: argparse.Namespace) -> int:
+    """Write the reports of the results folders."""
+    if words.preset and "-custom-" not in words.preset:
+        preset(words.preset)
+    home, code = paths.home(""), runs.code_fingerprint()
+    made = reports.build(home, code, words.preset)
+    if not made and not words.readme:
+        raise UserError(f"There are no such results in {home}; ./run_all.sh makes them.")
+    for folder, entries in made.items():
+        print(f"{folder / 'index.html'}: {len(entries)} artifacts")
+        for one in reports.edited(entries):
+            print(f"  edited since, not published: {one}")
+    if words.readme:
+        readme.fill(paths.ROOT / "README.md", code)
+        print("README.md: generated parts rewritten")
+    return 0
+
+
+def prepare_notebooks(words: argparse.Namespace) -> int:
+    """Write copies of all notebooks that run under another preset."""
+    from lib.batch import execute  # not above: networks are trained without Jupyter
+
+    preset(words.preset)
+    check_name(words.folder)
+    for name in ARTIFACTS:
+        source, target = paths.notebook(name), words.folder / f"{name}.ipynb"
+        notebooks.check(source)
+        try:
+            execute.prepare(source, target, {"PRESET": words.preset})
+        except OSError as error:
+            raise UserError(
+                f"Cannot write {target} ({error.strerror}); name a folder that can be made or "
+                "written."
+            ) from error
+    print(f"{len(ARTIFACTS)} notebooks with preset {words.preset} in {words.folder}")
+    return 0
+
+
+COMMANDS = {
+    f.__name__.replace("_", "-"): f
+    for f in (run, train, status, verify, cost, data, report, prepare_notebooks)
+}
