@@ -82,6 +82,15 @@ def select(metrics: pd.DataFrame, **columns: object) -> pd.DataFrame:
     return rows
 
 
+def scores(metrics: pd.DataFrame, method: str, metric: str, lam: float) -> pd.DataFrame:
+    """Return the accuracies of a method at one lam, one row for each seed.
+
+    Of several attacks the first counts, which is the paper's.
+    """
+    rows = select(metrics, method=method, metric=metric, lam=lam)
+    return rows[rows["attack"] == rows["attack"].iloc[0]]
+
+
 def _by_seed(rows: pd.DataFrame) -> tuple[list[float], int]:
     """Return one accuracy in percent per seed and the (smallest) number of images."""
     if rows.empty:

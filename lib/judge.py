@@ -17,7 +17,7 @@ import pandas as pd
 
 from lib.claims import COLUMNS, NOT_JUDGED, NOT_REPRODUCED, PARTLY, REPRODUCED, pairs, stated
 from lib.errors import UserError, choose
-from lib.intervals import Estimate, accuracy, difference, select
+from lib.intervals import Estimate, accuracy, difference, scores
 from lib.readings import Reading
 from lib.study import Study
 
@@ -113,9 +113,8 @@ class Side:
         return f"{self.method} at λ = {self.lam:g}"
 
     def scores(self, metric: str) -> pd.DataFrame:
-        """Return the rows of one metric, one for each seed; of several attacks the first counts."""
-        found = select(self.rows, method=self.method, metric=metric, lam=self.lam)
-        return found[found["attack"] == found["attack"].iloc[0]]
+        """Return the rows of one metric, one for each seed."""
+        return scores(self.rows, self.method, metric, self.lam)
 
     def networks(self, study: Study) -> set[str]:
         """Return the keys of the networks that were measured."""

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lib.intervals import select
+from lib.intervals import scores
+
+__all__ = ["MARGIN", "SCORES", "SIZE", "gap", "scores", "value"]
 
 MARGIN = 2.0  # points within which two accuracies count as similar, if the interval fits too
 SIZE = 0.25  # share of the paper's gap that a large gap must reach here
 SCORES = {"clean_acc": "clean", "robust_acc": "robust"}
-
-
-def scores(metrics: pd.DataFrame, method: str, metric: str, lam: float) -> pd.DataFrame:
-    """Return the accuracies of a method at one lam, one row for each seed.
-
-    Of several attacks the first counts, which is the paper's.
-    """
-    rows = select(metrics, method=method, metric=metric, lam=lam)
-    return rows[rows["attack"] == rows["attack"].iloc[0]]
 
 
 def value(table: pd.DataFrame, method: str, metric: str, lam: float) -> float:
