@@ -53,8 +53,8 @@ def _shares(
     for job in study.jobs:
         found = remaining(fitted[job.recipe.key], _slim(job))
         for layer, value in (100 * found[part] / found[whole]).items():
-            metric = f"{name}:{layer}"
-            rows.append(row(study, job.recipe, method=job.label, metric=metric, value=value))
+            own = {"metric": name, "detail": layer, "value": value}
+            rows.append(row(study, job.recipe, method=job.label, **own))
     return rows
 
 
@@ -145,7 +145,7 @@ def noise_scales(study: Study, fitted: Mapping[str, runs.Run]) -> list[Row]:
         if "alpha" in job.recipe.method.options():
             record = recorded(fitted[job.recipe.key], "alphas", layer_alphas)
             rows += [
-                row(study, job.recipe, method=job.label, metric=f"alpha:{name}", value=value)
+                row(study, job.recipe, method=job.label, metric="alpha", detail=name, value=value)
                 for name, value in record["layers"].items()
             ]
     return rows
@@ -164,19 +164,20 @@ def layer_alphas(model: nn.Module) -> dict[str, Any]:
 def norm_statistics(study: Study, fitted: Mapping[str, runs.Run], block: int) -> list[Row]:
     """Return running mean and variance per channel of both batch norms after a block.
 
-    The norm is the block's second; blocks are counted from 1 over the whole network.
+    The norm is the block's second; blocks are counted from 1 over the whole network. lam is 0 for
+    the clean norm and 1 for the adversarial one, detail the channel.
     """
     rows = []
     for job in study.jobs:
         run = fitted[job.recipe.key]
         record = recorded(run, f"norms-{block}", lambda model: second_norms(model, block))
-        for path, statistics in record["paths"].items():
-            for name, values in statistics.items():
-                for channel, value in enumerate(values):
-                    metric = f"{name}:{path}:{channel}"
-                    rows.append(
-                        row(study, job.recipe, method=job.label, metric=metric, value=value)
-                    )
+        for lam, path in ((0.0, "clean"), (1.0, "adversarial")):
+            for name, values in record["paths"][path].items():
+                own = {"method": job.label, "lam": lam, "metric": name}
+                rows += [
+                    row(study, job.recipe, detail=channel, value=value, **own)
+                    for channel, value in enumerate(values)
+                ]
     return rows
 
 

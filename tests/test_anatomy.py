@@ -154,17 +154,23 @@ def test_channels_and_reductions_are_of_the_width_that_is_scored():
             SparseMomentum(model, recipe.sparsity, 1).begin()
         fitted[key] = Run(model, key)
     found = frame([*anatomy.live_channels(study, fitted), *anatomy.reductions(study, fitted)])
-    values = found.set_index(["method", "metric"])["value"]
-    assert values["FLOAT", "compression_ratio"] == values["FLOAT", "channel_reduction"] == 1
-    assert values["FLOATS-i", "compression_ratio"] == pytest.approx(1 / float_.IRREGULAR, rel=1e-3)
-    assert values["FLOATS-c", "compression_ratio"] >= 1 / float_.CHANNEL
-    assert values["FLOATS-c", "channels:conv1"] == 100
-    assert values["FLOATS slim, SF 0.5", "channels:layer1.0.conv1"] == 50
-    slim = values["FLOATS slim, SF 0.5", "compression_ratio"]
+    values = found.fillna({"detail": "all"}).set_index(["method", "metric", "detail"])["value"]
+    assert (
+        values["FLOAT", "compression_ratio", "all"]
+        == values["FLOAT", "channel_reduction", "all"]
+        == 1
+    )
+    assert values["FLOATS-i", "compression_ratio", "all"] == pytest.approx(
+        1 / float_.IRREGULAR, rel=1e-3
+    )
+    assert values["FLOATS-c", "compression_ratio", "all"] >= 1 / float_.CHANNEL
+    assert values["FLOATS-c", "channels", "conv1"] == 100
+    assert values["FLOATS slim, SF 0.5", "channels", "layer1.0.conv1"] == 50
+    slim = values["FLOATS slim, SF 0.5", "compression_ratio", "all"]
     assert slim == pytest.approx(4 / float_.GLOBAL, rel=0.1)  # a quarter of the weights, random d
     pruned = fitted[study.find("FLOATS-c").recipe.key].network
     live, inputs = map(sum, zip(*channels(pruned).values(), strict=True))
-    assert values["FLOATS-c", "channel_reduction"] == pytest.approx(inputs / live)
+    assert values["FLOATS-c", "channel_reduction", "all"] == pytest.approx(inputs / live)
 
 
 def test_costs_of_a_study_stand_beside_those_of_the_plain_network():

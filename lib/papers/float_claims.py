@@ -192,8 +192,8 @@ def fig5_channel_density(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFr
 
 def channel_shares(metrics: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of live input channels with their layer and its position from 1."""
-    rows = metrics[metrics["metric"].str.startswith("channels:")]
-    layer = rows["metric"].str.removeprefix("channels:")
+    rows = metrics[metrics["metric"] == "channels"]
+    layer = rows["detail"]
     order = {name: place for place, name in enumerate(dict.fromkeys(layer), start=1)}
     return rows.assign(layer=layer, position=layer.map(order))
 

@@ -198,8 +198,8 @@ def densities(metrics: pd.DataFrame) -> pd.DataFrame:
 
     module is 'early' for the stem and modules 1 and 2, 'late' for 3 and 4.
     """
-    rows = metrics[metrics["metric"].str.startswith("density:")]
-    layer = rows["metric"].str.removeprefix("density:")
+    rows = metrics[metrics["metric"] == "density"]
+    layer = rows["detail"]
     late = layer.str.match(r"layer[34]\.")
     return rows.assign(
         layer=layer,
@@ -226,11 +226,9 @@ def fig3_bn_statistics(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFram
 
 def channels(metrics: pd.DataFrame) -> pd.DataFrame:
     """Return the batch-norm statistics, one row for each seed and channel."""
-    parts = metrics["metric"].str.extract(r"^(running_mean|running_var):(\w+):(\d+)$")
-    rows = metrics.assign(statistic=parts[0], path=parts[1], channel=parts[2].astype(float))
-    return rows.dropna(subset=["statistic"]).pivot_table(
-        index=["seed", "channel"], columns=["statistic", "path"], values="value"
-    )
+    rows = metrics[metrics["metric"].isin(("running_mean", "running_var"))]
+    rows = rows.assign(path=rows["lam"].map({0.0: "clean", 1.0: "adversarial"}))
+    return rows.pivot_table(index=["seed", "detail"], columns=["metric", "path"], values="value")
 
 
 def fig4_lambda_sweep(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:

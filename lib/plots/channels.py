@@ -28,14 +28,14 @@ def channel_heatmap(
 
     weights holds the layer's weight by label, (out, in, height, width) or (out, in); all share one
     scale, largest = 1. Input channels without a weight stay white; a strip above marks the live
-    ones. metrics has rows 'channels:<layer>', live input channels in percent; layer is the one
+    ones. metrics has rows 'channels' by layer, live input channels in percent; layer is the one
     whose weights are shown and is marked among them.
     """
     images = {label: _magnitude(label, weight) for label, weight in weights.items()}
     largest = max((image.max() for image in images.values()), default=0.0)
-    rows = by_layer(metrics, "channels:")
+    rows = by_layer(metrics, "channels")
     if not largest > 0 or rows.empty:
-        raise UserError("A heat map needs weights that are not all zero and rows 'channels:...'.")
+        raise UserError("A heat map needs weights that are not all zero and rows 'channels'.")
     faces = style.faces(list(dict.fromkeys([*images, *rows["method"]])))
     heights: style.Look = {"gridspec_kw": {"height_ratios": (1.9, 1.3)}}
     figure, grid = style.canvas(style.WIDE, 4.1, stamp, 2, len(images), **heights)

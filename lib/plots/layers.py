@@ -24,7 +24,7 @@ def layer_density(metrics: pd.DataFrame, stamp: str = "") -> Figure:
 
     Shortcut convolutions are hollow and stand off the line; seeds are dots around their mean.
     """
-    rows = by_layer(metrics, "density:")
+    rows = by_layer(metrics, "density")
     layers = style.unique(rows["layer"])
     figure, ((axes,),) = style.canvas(style.WIDE, 2.7, stamp)
     labels = style.unique(rows["method"])
@@ -50,10 +50,10 @@ def layer_density(metrics: pd.DataFrame, stamp: str = "") -> Figure:
     return figure
 
 
-def by_layer(metrics: pd.DataFrame, prefix: str) -> pd.DataFrame:
-    """Return the rows of a metric that is named by layer, with the layer in a column."""
-    rows = metrics[metrics["metric"].str.startswith(prefix)]
-    return rows.assign(layer=rows["metric"].str.removeprefix(prefix))
+def by_layer(metrics: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the rows of a metric that has a value for each layer, with the layer in a column."""
+    rows = metrics[metrics["metric"] == metric]
+    return rows.assign(layer=rows["detail"])
 
 
 def draw_by_depth(axes: Axes, rows: pd.DataFrame, layers: list[str], look: style.Look) -> None:
@@ -110,12 +110,11 @@ def bn_statistics(metrics: pd.DataFrame, stamp: str = "") -> Figure:
 
     A channel on the diagonal has the same statistic in both.
     """
-    parts = metrics["metric"].str.extract(r"^(running_mean|running_var):(\w+):(\d+)$")
-    rows = metrics.assign(statistic=parts[0], path=parts[1], channel=parts[2])
-    rows = rows.dropna(subset=["statistic"])
+    rows = metrics[metrics["metric"].isin(("running_mean", "running_var"))]
+    rows = rows.assign(path=rows["lam"].map({0.0: "clean", 1.0: "adversarial"}))
     figure, (panels,) = style.canvas(style.WIDE, 2.05, stamp, columns=4)
     for i, name in enumerate(("mean", "variance")):
-        own = rows[rows["statistic"] == ("running_mean", "running_var")[i]]
+        own = rows[rows["metric"] == ("running_mean", "running_var")[i]]
         _histograms(panels[i], own)
         panels[i].set_xlabel(f"running {name}")
         _pairs(panels[2 + i], own)
@@ -147,7 +146,7 @@ def _histograms(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _pairs(axes: Axes, rows: pd.DataFrame) -> None:
-    wide = rows.pivot_table(index=["seed", "channel"], columns="path", values="value")
+    wide = rows.pivot_table(index=["seed", "detail"], columns="path", values="value")
     dots: style.Look = {
         "linestyle": "none",
         "marker": "o",

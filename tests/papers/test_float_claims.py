@@ -121,7 +121,7 @@ def test_figure_4_sees_a_wrong_step_between_right_ends_with_one_seed():
 def live_channels(irregular, channel):
     shares = {"FLOATS-i": irregular, "FLOATS-c": channel}
     return [
-        {"method": m, "metric": f"channels:layer{i}", "seed": 0, "value": v}
+        {"method": m, "metric": "channels", "detail": f"layer{i}", "seed": 0, "value": v}
         for m, values in shares.items()
         for i, v in enumerate(values)
     ]
@@ -176,7 +176,7 @@ def test_table_1_holds_for_its_own_numbers():
     table = published.read("float/table1_variants")
     rows = []
     for label in float_.VARIANTS:
-        own = table[table["method"] == label.split(",")[0]]
+        own = table[table["method"] == label]
         points = {
             lam: tuple(
                 own.loc[(own["lam"] == lam) & (own["metric"] == m), "value"].item()

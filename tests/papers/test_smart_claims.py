@@ -104,7 +104,7 @@ def test_figure_5_asks_for_every_lambda_and_both_accuracies():
 
 def layer_rows(values):
     return pd.DataFrame(
-        {"method": f"d = {d:g}", "seed": 0, "metric": f"density:{layer}", "value": value}
+        {"method": f"d = {d:g}", "seed": 0, "metric": "density", "detail": layer, "value": value}
         for d, layers in values.items()
         for layer, value in layers.items()
     )
@@ -126,14 +126,14 @@ def test_figure_2_counts_layers_on_the_right_side():
 
 def test_figure_3_counts_channels_that_differ():
     values = {
-        ("running_mean", "clean"): [0.0, 0.0, 0.0, 0.0],
-        ("running_mean", "adversarial"): [0.0, 0.15, -0.25, 0.15],
-        ("running_var", "clean"): [1.0, 1.0, 1.0, 4.0],
-        ("running_var", "adversarial"): [1.05, 1.5, 0.5, 4.0],
+        ("running_mean", 0.0): [0.0, 0.0, 0.0, 0.0],
+        ("running_mean", 1.0): [0.0, 0.15, -0.25, 0.15],
+        ("running_var", 0.0): [1.0, 1.0, 1.0, 4.0],
+        ("running_var", 1.0): [1.05, 1.5, 0.5, 4.0],
     }
     rows = pd.DataFrame(
-        {"seed": 0, "metric": f"{name}:{path}:{channel}", "value": value}
-        for (name, path), channel_values in values.items()
+        {"seed": 0, "lam": lam, "metric": name, "detail": channel, "value": value}
+        for (name, lam), channel_values in values.items()
         for channel, value in enumerate(channel_values)
     )
     found = smart_claims.fig3_bn_statistics(rows).set_index("id")

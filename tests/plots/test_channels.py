@@ -14,7 +14,13 @@ LIVE = (1, 2, 5)  # input channels of the layer that FLOATS-c keeps
 
 def channel_rows(seeds=(0,)):
     return pd.DataFrame(
-        {"method": method, "seed": seed, "metric": f"channels:{layer}", "value": value + seed / 4}
+        {
+            "method": method,
+            "seed": seed,
+            "metric": "channels",
+            "detail": layer,
+            "value": value + seed / 4,
+        }
         for method, values in DENSITIES.items()
         for seed in seeds
         for layer, value in zip(LAYERS, values, strict=True)
@@ -103,7 +109,7 @@ def test_one_method_is_enough_and_one_bar_of_colours_serves_all():
 def test_what_cannot_be_drawn_is_refused():
     with pytest.raises(UserError, match="all zero"):
         plots.channel_heatmap({"FLOATS-c": np.zeros((4, 4))}, channel_rows())
-    with pytest.raises(UserError, match="rows 'channels:"):
-        plots.channel_heatmap(magnitudes(), channel_rows().assign(metric="density:conv1"))
+    with pytest.raises(UserError, match="rows 'channels'"):
+        plots.channel_heatmap(magnitudes(), channel_rows().assign(metric="density"))
     with pytest.raises(UserError, match=r"shape \(4,\)"):
         plots.channel_heatmap({"FLOATS-c": np.ones(4)}, channel_rows())

@@ -81,7 +81,8 @@ def layer_rows(seeds=(0,)):
         {
             "method": f"d = {d:g}",
             "seed": s,
-            "metric": f"density:{name}",
+            "metric": "density",
+            "detail": name,
             "value": rng.uniform(0, 100),
         }
         for d in (0.2, 0.1)
@@ -93,9 +94,9 @@ def layer_rows(seeds=(0,)):
 def norm_rows(channels=8):
     rng = np.random.default_rng(2)
     return pd.DataFrame(
-        {"method": "SMART", "seed": 0, "metric": f"{name}:{path}:{c}", "value": rng.uniform(0.1, 2)}
+        {"seed": 0, "lam": lam, "metric": name, "detail": c, "value": rng.uniform(0.1, 2)}
         for name in ("running_mean", "running_var")
-        for path in ("clean", "adversarial")
+        for lam in (0.0, 1.0)
         for c in range(channels)
     )
 
@@ -278,8 +279,8 @@ def test_layers_keep_their_order_and_shortcuts_stand_off_the_line():
     ]  # fmt: skip
     line = next(one for one in axes.lines if len(one.get_xdata()) == 4)
     assert list(line.get_xdata()) == [0, 1, 2, 4]
-    first = rows[rows["method"] == "d = 0.2"].groupby("metric", sort=False)["value"].mean()
-    np.testing.assert_allclose(line.get_ydata(), first.drop(f"density:{LAYERS[3]}"))
+    first = rows[rows["method"] == "d = 0.2"].groupby("detail", sort=False)["value"].mean()
+    np.testing.assert_allclose(line.get_ydata(), first.drop(LAYERS[3]))
 
 
 def test_histograms_count_every_channel_once_for_each_norm():
