@@ -14,20 +14,14 @@ from lib.errors import UserError
 from lib.methods import Plain
 from lib.models import effective_weights
 from lib.models.compaction import standing
-from lib.readings.ledger import count
+from lib.readings.ledger import published
 from lib.recipe import Recipe
 from lib.rows import frame, row
 from lib.study import Job, Study
 
 Row = dict[str, Any]
 COUNTS = ("params", "params_union", "params_per_path", "macs", "macs_per_path", "noise_adds")
-PUBLISHED = {  # labels of metrics.csv to networks of the ledger
-    "plain": "plain",
-    "OAT": "oat",
-    "OAT [scalar code]": "oat scalar",
-    "FLOAT": "float",
-    "SMART": "smart",
-}
+PUBLISHED = ("plain", "OAT", "OAT [scalar code]", "FLOAT", "SMART")
 
 
 def joined(accuracies: pd.DataFrame, *parts: list[Row]) -> pd.DataFrame:
@@ -244,8 +238,8 @@ def published_costs(study: Study) -> list[Row]:
     """
     start = row(study) | {"dataset": "cifar10", "backbone": "resnet34"}
     rows = []
-    for label, name in PUBLISHED.items():
-        rows += counted(start | {"method": label}, count(name).total)
+    for label in PUBLISHED:
+        rows += counted(start | {"method": label}, published(label).total)
     return rows
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import chain, count
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,8 +23,11 @@ from torch import Tensor, nn
 
 from lib import data, device, runs
 from lib.errors import UserError, check_range, choose
+from lib.intervals import Estimate, select
 from lib.models import classifier, compact, freeze
 from lib.recipe import Recipe
+from lib.rows import row
+from lib.study import Study
 from lib.trainers import Trainer, pruner
 
 COLUMNS = ["round", "label", "seconds"]
@@ -117,6 +121,22 @@ def ratios(times: pd.DataFrame, base: str) -> pd.DataFrame:
     half = float(stdtrit(rounds - 1, 0.975)) * logs.std() / math.sqrt(rounds)
     bounds = {"value": middle, "ci_low": middle - half, "ci_high": middle + half}
     return np.exp(pd.DataFrame(bounds)).assign(n=rounds).rename_axis("label").reset_index()
+
+
+def ratio_rows(study: Study, times: pd.DataFrame, metric: str, base: str) -> list[dict[str, Any]]:
+    """Return the ratios of times to base as rows of metrics.csv, one a label; detail is base."""
+    rows = []
+    for label, value, low, high, n in ratios(times, base).itertuples(index=False):
+        own = {"method": label, "value": value, "ci_low": low, "ci_high": high, "n": n}
+        recipe = study.timed[label.removesuffix(f", {FROZEN}")]
+        rows.append(row(study, recipe, metric=metric, detail=base, **own))
+    return rows
+
+
+def estimate(metrics: pd.DataFrame, method: str, metric: str, base: str) -> Estimate:
+    """Return the ratio of a method to a base with its interval, from the rows of metrics.csv."""
+    (found,) = select(metrics, method=method, metric=metric, detail=base).itertuples()
+    return Estimate(found.value, found.ci_low, found.ci_high)
 
 
 def _seconds(call: Callable[[], object]) -> float:

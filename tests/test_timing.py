@@ -14,6 +14,8 @@ from lib.errors import UserError
 from lib.methods import Float, FloatSlim, Oat, PgdAt, Smart
 from lib.models import channels, create
 from lib.recipe import Attack, Data, Model, Momentum, Recipe, Train
+from lib.rows import frame
+from lib.studies import float_
 
 
 def recipe(method) -> Recipe:
@@ -77,6 +79,16 @@ def test_ratios_have_their_closed_form():
     assert found.loc["b", "ci_low"] == pytest.approx(math.exp(low))
     assert found.loc["b", "ci_high"] == pytest.approx(math.exp(high))
     assert found.loc["a", ["value", "ci_low", "ci_high", "n"]].tolist() == [1, 1, 1, 4]
+
+
+def test_ratios_become_rows_that_name_their_base_and_come_back_as_estimates():
+    study = float_.fig8_cost("ci")
+    times = table(**{"PGD-AT": [2.0, 4.0], "FLOAT": [1.0, 1.0], "FLOAT, noise frozen": [1.0, 2.0]})
+    rows = frame(timing.ratio_rows(study, times, "latency_ratio", "FLOAT"))
+    assert list(rows["method"]) == ["PGD-AT", "FLOAT", "FLOAT, noise frozen"]
+    assert set(rows["detail"]) == {"FLOAT"} and set(rows["n"]) == {2}
+    found = timing.estimate(rows, "PGD-AT", "latency_ratio", "FLOAT")
+    assert found.value == pytest.approx(math.sqrt(8)) and found.low < found.value < found.high
 
 
 def test_a_slow_round_changes_no_ratio_and_turning_the_ratio_inverts_it():

@@ -41,6 +41,14 @@ NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "oat wrn16_8": ("oat", "wrn16_8", {}),
     "oat scalar wrn16_8": ("oat", "wrn16_8", SCALAR),
 }
+METHODS = {  # labels of metrics.csv to networks; the papers count OAT with a scalar code
+    "plain": "plain",
+    "PGD-AT": "plain",
+    "OAT": "oat",
+    "OAT [scalar code]": "oat scalar",
+    "FLOAT": "float",
+    "SMART": "smart",
+}
 # Weights that one read of the memory delivers, and multipliers (Eqs. 7-9)
 MACHINES = ((8, 175), (4, 175), (16, 175), (8, 128), (8, 256))
 
@@ -83,6 +91,12 @@ def count(name: str) -> Count:
     model = create(method, backbone, **options)
     layers = layer_costs(model)
     return Count(totals(model, layers), tuple(layers))
+
+
+def published(label: str, backbone: str = "resnet34") -> Count:
+    """Return the counts of the network that stands behind a label of metrics.csv."""
+    name = METHODS[label]
+    return count(name if backbone == "resnet34" else f"{name} {backbone}")
 
 
 def ledger(*names: str) -> pd.DataFrame:
