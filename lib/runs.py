@@ -27,6 +27,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from lib import data, device, evaluate, paths, source, store
+from lib.conversions import CONVERTERS, check_start, take
 from lib.errors import UserError, choose
 from lib.methods import Method
 from lib.models import BACKBONES, create
@@ -76,7 +77,7 @@ class Run:
             if not self.has_weights:
                 why = f"is a record without weights; train it anew with --fresh to get {path}"
             raise UserError(f"Run {self.key} {why}.")
-        model = build(self.recipe)
+        model = build(self.recipe) if self.recipe.convert else _create(self.recipe)
         model.load_state_dict(load_file(path, device=str(device.device())))
         return model.eval()
 
@@ -87,6 +88,9 @@ def check(recipe: Recipe, protocols: Iterable[Protocol] = ()) -> None:
     choose("backbone", recipe.model.backbone, BACKBONES)
     spec.check_limit("train", recipe.data.train_images)
     _shape(recipe.model, recipe.method)
+    if recipe.start:
+        check_start(recipe, recipe.start)
+        check(recipe.start)
     for protocol in protocols:
         spec.check_limit(protocol.split, protocol.images)
         recipe.method.check_lam(protocol.lam)
@@ -111,8 +115,31 @@ def _shape(model: Model, method: Method) -> None:
 
 
 def build(recipe: Recipe) -> nn.Module:
-    """Return the untrained network of a recipe, initialised from its seed."""
+    """Return the network that the training of a recipe begins with.
+
+    It is initialised from the seed, or has the weights of the run that it starts from, which has
+    to be finished; of masks, those that only the new network has keep their initial values.
+    """
     check(recipe)
+    if recipe.start is None:
+        return _create(recipe)
+    parent = load(recipe.start)
+    if parent is None:
+        raise UserError(
+            f"Run {recipe.key} starts from run {recipe.start.key}, which is not here; train that "
+            f"first with python -m lib train {recipe.start.key}."
+        )
+    if recipe.convert is None:
+        model = _create(recipe)
+        take(model, parent.model().state_dict())
+        return model
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)  # for a draw of weight noise
+        model = CONVERTERS[recipe.convert.kind](recipe.convert, parent.model())
+    return _placed(model)
+
+
+def _create(recipe: Recipe) -> nn.Module:
     spec = data.spec(recipe.data.dataset)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
@@ -126,6 +153,10 @@ def build(recipe: Recipe) -> nn.Module:
             dropout=recipe.model.dropout,
             **recipe.method.options(),
         )
+    return _placed(model)
+
+
+def _placed(model: nn.Module) -> nn.Module:
     return model.to(device.device()).to(memory_format=torch.channels_last)
 
 
@@ -175,14 +206,30 @@ def damage(run: Run) -> str:
     now = data.folder_fingerprint(wanted.dataset, "train", wanted.train_images)
     if now and now != run.info.get("data_fingerprint"):
         return "it was trained on other images than the folder holds now"
+    if _superseded(run):
+        return "it started from other weights than the run it starts from has now"
     return ""
+
+
+def _superseded(run: Run) -> bool:
+    """Return whether the run that this one starts from is here, but with other weights."""
+    start = run.recipe.start
+    here = [Run(start, home) for home in store.homes(start.key)] if start else []
+    then = run.info.get("start")
+    return bool(here) and all(weights_of(r) != then or _superseded(r) for r in here)
+
+
+def weights_of(run: Run) -> str:
+    """Return the SHA-256 of a run's last weights as its manifest has it."""
+    return evaluate.marks(run)["weights_sha256"]
 
 
 def record(recipe: Recipe, records: bool | None = None) -> Path:
     """Copy a finished run to where the repository keeps it, and return that folder.
 
     All that counts (with records: also without weights, and measured by other code) is copied but
-    the weights, and what was there before is gone, except weights that are the run's.
+    the weights, and what was there before is gone, except weights that are the run's. The runs that
+    it starts from go with it where they are here.
     """
     run = find(recipe, records)
     if run is None:
@@ -206,26 +253,31 @@ def record(recipe: Recipe, records: bool | None = None) -> Path:
         raise UserError(f"Cannot change {target} ({error.strerror}); make it writable.") from error
     for name, raw in files.items():
         store.write_bytes(target / name, raw)
+    if recipe.start and find(recipe.start, records):
+        record(recipe.start, records)
     return target
 
 
 def fit(recipe: Recipe, on_progress: OnProgress = lambda done: None, fresh: bool = False) -> Run:
     """Return the finished run of a recipe: from the store, or trained now, or resumed.
 
-    on_progress gets the share of the training done. fresh trains even if a run exists. Only one
-    process trains a recipe; others wait for it and take its result.
+    on_progress gets the share of the training done. fresh trains even if a run exists, but not
+    what it starts from, which is trained first where it is missing. Only one process trains a
+    recipe; others wait for it and take its result.
     """
     check(recipe)
     if not fresh and (run := load(recipe)):
         return run
+    if os.environ.get("SUITE_FROM_RECORDS"):
+        raise UserError(
+            f"There is no record of run {recipe.key}; run without --from-records to train it."
+        )
+    if recipe.start:
+        fit(recipe.start)
     home = folder(recipe)
     with store.one_writer(home, lambda: log.info("Waiting for another process: %s.", home.name)):
         if not fresh and (run := load(recipe)):
             return run
-        if os.environ.get("SUITE_FROM_RECORDS"):
-            raise UserError(
-                f"There is no record of run {recipe.key}; run without --from-records to train it."
-            )
         return _train(recipe, home, on_progress, fresh)
 
 
@@ -243,6 +295,8 @@ def _train(recipe: Recipe, home: Path, on_progress: OnProgress, fresh: bool) -> 
 
     marks = {"recipe": recipe.to_dict(), "code": code_fingerprint()}
     marks |= {"data": data.fingerprint(images), "precision": precision}
+    if recipe.start and (parent := load(recipe.start)):
+        marks["start"] = weights_of(parent)
     origin = _git()  # the code that trains, even if it is committed meanwhile
     resumed = None if fresh else _resume(home, start, marks)
     trainer, seconds = resumed or (start(), 0.0)
@@ -256,7 +310,8 @@ def _train(recipe: Recipe, home: Path, on_progress: OnProgress, fresh: bool) -> 
             _save_resume(home, trainer, marks, seconds + time.time() - started)
             saved = time.monotonic()
     info = (
-        provenance()
+        {name: marks[name] for name in marks.keys() & {"start"}}
+        | provenance()
         | origin
         | {
             "code": marks["code"],
@@ -353,7 +408,7 @@ def _resume(
 def _seal(recipe: Recipe, home: Path, trainer: Trainer, info: dict[str, Any]) -> Run:
     files = {
         store.WEIGHTS["last"]: _packed(trainer.model),
-        "history.csv": pd.DataFrame(trainer.history).to_csv(index=False).encode(),
+        "history.csv": pd.DataFrame(trainer.history or {"epoch": []}).to_csv(index=False).encode(),
         "recipe.json": store.encode(recipe.to_dict()),
         "run.json": store.encode(info),
     }

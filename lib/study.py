@@ -15,7 +15,7 @@ from lib.errors import UserError, check_range
 from lib.methods import Method
 from lib.presets import MAIN, Preset, Setting, preset
 from lib.protocol import Protocol
-from lib.recipe import Recipe, Sparsity, replace_fields
+from lib.recipe import Conversion, Recipe, Sparsity, replace_fields
 
 ONLY_PGD = ("steps", "step", "restarts", "random_start")
 
@@ -74,7 +74,7 @@ class Study:
 
         Other methods and densities are what a reader compares; a verdict on them stands.
         """
-        parts = ("method.", "sparsity.")
+        parts = ("method.", "sparsity.", "convert.")
         return tuple(sorted(name for name in self.overrides if not name.startswith(parts)))
 
     @property
@@ -147,12 +147,18 @@ class Builder:
         *,
         backbone: str = "",
         sparsity: Sparsity | None = None,
+        start: Recipe | None = None,
+        convert: Conversion | None = None,
     ) -> Recipe:
-        """Return the recipe of a method in a setting, overrides applied."""
+        """Return the recipe of a method in a setting, overrides applied.
+
+        They change every link of a chain; `start.FIELD` changes those that others start from alone.
+        """
         model = setting.model
         if backbone:
             model = dataclasses.replace(model, backbone=backbone)
-        recipe = Recipe(setting.data, model, method, setting.train, setting.attack, sparsity, seed)
+        parts = (setting.data, model, method, setting.train, setting.attack, sparsity, seed)
+        recipe = Recipe(*parts, start=start, convert=convert)
         changes = {}
         for path, value in (self.overrides or {}).items():
             top, _, rest = path.partition(".")
@@ -161,8 +167,9 @@ class Builder:
             if top == "seed" or not rest:
                 raise UserError(f"'{path}' cannot be set; use a field such as 'train.epochs'.")
             part = getattr(recipe, top, None)
-            if top in ("method", "sparsity") and not hasattr(part, rest):
-                continue  # a field of some methods only; `study` refuses it if none has it
+            some = top in ("method", "sparsity", "convert") and not hasattr(part, rest)
+            if some or (top == "start" and part is None):
+                continue  # a field of some recipes only; `study` refuses it if none has it
             changes[path] = value
         self.used |= changes.keys()
         return recipe.override(changes)

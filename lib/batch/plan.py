@@ -49,6 +49,11 @@ class Need:
         """Return whether nothing has to be trained or evaluated."""
         return self.trained and not self.lacking
 
+    @property
+    def wants_start(self) -> bool:
+        """Return whether the run that it starts from has to be here; a conversion is made anew."""
+        return not self.trained or bool(self.recipe.convert and self.lacking)
+
     def narrowed(self, protocols: dict[str, Protocol]) -> Need:
         """Return the need of fewer evaluations."""
         lacking = tuple(p for p in self.lacking if p.key in protocols)
@@ -68,6 +73,13 @@ class Plan:
         for job in study.jobs:
             own[job.recipe.key] |= {p.key: p for p in job.protocols}
         return [self.needs[key].narrowed(protocols) for key, protocols in own.items()]
+
+    def with_starts(self, study: Study) -> list[Need]:
+        """Return the networks of one artifact after the others that they start from."""
+        chains = (recipe.ancestors for recipe in study.recipes.values())
+        starts = {start.key: None for chain in chains for start in chain}
+        first = [key for key in starts if key in self.needs and key not in study.recipes]
+        return [*(self.needs[key].narrowed({}) for key in first), *self.of(study)]
 
     @property
     def results(self) -> str:
@@ -89,21 +101,31 @@ def make(
     """
     seeds = tuple(seeds)
     chosen = {n: studies.artifact(n)(preset, seeds, dict(overrides)) for n in names}
+    jobs = [job for study in chosen.values() for job in study.jobs]
     needs: dict[str, Need] = {}
-    for study in chosen.values():
-        for job in study.jobs:
-            need = needs.setdefault(job.recipe.key, Need(job.recipe, job.label))
-            need.protocols |= {p.key: p for p in job.protocols}
-    for need in needs.values():
-        runs.check(need.recipe, need.protocols.values())
-        need.state, run = (MISSING, None) if fresh else look(need.recipe, records)
-        need.stale = need.trained and run is not None and not verify.is_current(run)
-        need.lacking = tuple(
-            p
-            for p in need.protocols.values()
-            if run is None or not need.trained or not evaluated(run, p, records)
-        )
+    for job in jobs:
+        need = needs.setdefault(job.recipe.key, Need(job.recipe, job.label))
+        need.protocols |= {p.key: p for p in job.protocols}
+    for need in [*needs.values()]:
+        _look_at(need, records, fresh)
+        child = need
+        while child.recipe.start and child.wants_start:
+            start = Need(child.recipe.start, f"start of {child.label}")
+            child = needs.setdefault(start.recipe.key, start)
+            _look_at(child, records, fresh)
     return Plan(chosen, needs)
+
+
+def _look_at(need: Need, records: bool, fresh: bool) -> None:
+    """Find out what there is of a need and what it lacks."""
+    runs.check(need.recipe, need.protocols.values())
+    need.state, run = (MISSING, None) if fresh else look(need.recipe, records)
+    need.stale = need.trained and run is not None and not verify.is_current(run)
+    need.lacking = tuple(
+        p
+        for p in need.protocols.values()
+        if run is None or not need.trained or not evaluated(run, p, records)
+    )
 
 
 def look(recipe: Recipe, records: bool = False) -> tuple[str, runs.Run | None]:

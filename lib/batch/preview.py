@@ -13,7 +13,7 @@ def dry(batch: Batch) -> int:
     """Print what `execute` would do, one line per artifact."""
     rows, due = [], batch.due
     for name, study in batch.plan.studies.items():
-        needs = batch.plan.of(study)
+        needs = batch.plan.with_starts(study)
         notebook = "execute" if name in due else "skip" if name in batch.skipped else "current"
         rows.append((name, len(needs), *_work(batch, needs), notebook))
     say(display.table(("artifact", "networks", "to train", "to evaluate", "notebook"), rows))
@@ -39,13 +39,17 @@ def _work(batch: Batch, needs: Iterable[plan.Need]) -> tuple[int, int]:
 def _extent(batch: Batch) -> str:
     """Return in a sentence how long and how large a batch is."""
     needs, due, slots = batch.undone, batch.due, batch.slots
-    times = [effort.seconds(need.recipe, not need.trained, need.lacking) for need in needs]
+    alone = {n.recipe.key: effort.seconds(n.recipe, not n.trained, n.lacking) for n in needs}
+    links = ((*need.recipe.ancestors, need.recipe) for need in needs)
+    chains = [sum(alone.get(link.key, 0.0) for link in chain) for chain in links]
+    times = [*alone.values()]
     times += [notebooks.guess(batch.plan.studies[name], batch.options.timeout) for name in due]
     sizes = [effort.memory(need.recipe) for need in needs] + [effort.NOTEBOOK] * len(due)
     memory = sum(sorted(sizes)[-slots:]) / 1e9
     disk = (sum(effort.disk(n.recipe) for n in needs if not n.trained) + 1e6 * len(due)) / 1e9
+    longest = max(*times, *chains, sum(times) / slots)
     return (
-        f"About {display.span(max(*times, sum(times) / slots))} with {slots} at a time, up to "
+        f"About {display.span(longest)} with {slots} at a time, up to "
         f"{memory:.1f} GB of memory and {max(disk, 0.1):.1f} GB of disk: guesses, two or three "
         "times too much or too little."
     )
@@ -55,7 +59,7 @@ def why(batch: Batch) -> int:
     """Print for each artifact what is missing, stale or changed, and what would be done."""
     options = batch.options
     for name, study in batch.plan.studies.items():
-        needs = batch.plan.of(study)
+        needs = batch.plan.with_starts(study)
         say(f"{name}, preset {study.results}, seeds {', '.join(map(str, study.seeds))}")
         reasons = ["--fresh was asked for"] if options.fresh else []
         reasons += inputs.changes(study, batch.plan)

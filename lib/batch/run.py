@@ -121,7 +121,7 @@ def execute(batch: Batch) -> int:
     timed = [recipe for name in due for recipe in made.studies[name].timed.values()]
     _require_data([*(need.recipe for need in undone), *timed])
     with notebooks.staging() as stage:
-        jobs = sorted(_jobs(batch), key=lambda task: -task.guess)
+        jobs = sorted(_jobs(batch), key=lambda task: (len(task.needs), -task.guess))
         tasks = [*jobs, *_executions(batch, stage)]
         if tasks:
             training = sum(not need.trained for need in undone)
@@ -173,7 +173,11 @@ def _require_data(recipes: Iterable[Recipe]) -> None:
 
 
 def _jobs(batch: Batch) -> Iterator[pool.Task]:
-    """Yield one task for every network that lacks its training or an evaluation."""
+    """Yield one task for every network that lacks its training or an evaluation.
+
+    A network waits for those that it starts from.
+    """
+    names = {need.recipe.key: need.name for need in batch.undone}
     for need in batch.undone:
         key, folder = need.recipe.key, paths.runs() / ".jobs" / need.recipe.key
         store.write_json(folder / "recipe.json", need.recipe.to_dict())
@@ -183,7 +187,8 @@ def _jobs(batch: Batch) -> Iterator[pool.Task]:
         words += ["--fresh"] if batch.options.fresh else []
         guess = effort.seconds(need.recipe, not need.trained, need.lacking)
         log = paths.runs() / ".logs" / f"{key}.log"
-        yield pool.Task(need.name, "network", pool.python(*words), log, guess)
+        starts = frozenset(names[a.key] for a in need.recipe.ancestors if a.key in names)
+        yield pool.Task(need.name, "network", pool.python(*words), log, guess, starts)
 
 
 def _executions(batch: Batch, stage: Path) -> Iterator[pool.Task]:

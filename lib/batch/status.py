@@ -38,7 +38,8 @@ def known(preset: str = "", seeds: Iterable[int] = (0,)) -> dict[str, Recipe]:
     found: dict[str, Recipe] = {}
     for name in (preset,) if preset else tuple(PRESETS):
         for artifact in ARTIFACTS.values():
-            found |= artifact(name, tuple(seeds), {}).recipes
+            recipes = artifact(name, tuple(seeds), {}).recipes.values()
+            found |= {link.key: link for r in recipes for link in (*r.ancestors, r)}
     return found
 
 
