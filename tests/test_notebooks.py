@@ -74,7 +74,7 @@ def test_it_is_valid_and_stripped(path):
 @each
 def test_it_has_the_tagged_cells_in_order(path):
     tags = [tag for cell in code(load(path)) for tag in cell.metadata.get("tags", [])]
-    assert tags == TAGS
+    assert [tag for tag in tags if tag != "claims-stated"] == TAGS
 
 
 @each
@@ -141,14 +141,15 @@ def test_it_leaves_machinery_to_lib(path):
 def test_it_asserts_and_saves(path):
     by_tag = {tag: c.source for c in code(load(path)) for tag in c.metadata.get("tags", [])}
     assert by_tag["check"].count("assert ") >= 3
-    assert sum("artifacts.save(" in cell.source for cell in code(load(path))) == 1
+    saves = [re.search(r"artifacts.save\(|^verdicts\(", c.source, re.M) for c in code(load(path))]
+    assert len(list(filter(None, saves))) == 1
 
 
 @each
 def test_its_claims_are_judged_as_far_as_the_study_allows(path):
     text = "\n".join(cell.source for cell in code(load(path)))
     assert "preset.judge" not in text
-    if path.parent.name != "audit":
+    if path.parent.name != "audit" and "verdicts(study" not in text:
         assert "study.judged" in text and "tables.verdicts(study, claims)" in text
 
 

@@ -8,23 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import pairwise
 
 import pandas as pd
 
 from lib import claims, published
-from lib.claims import Claim, close_to, greater, no_worse, share, similar
-from lib.intervals import difference, select
+from lib.claims import Claim, greater, no_worse, share, similar
+from lib.intervals import difference
 from lib.papers.float_cost_claims import estimate
 from lib.papers.scores import MARGIN, SCORES, SIZE, gap, scores
 from lib.readings import readings
 from lib.studies import audit, float_
 
-LIMITS = {
-    "clean_acc": 8.0,
-    "robust_acc": 15.0,
-}  # points of spread that count as the paper's (Fig. 3)
-NO_ROBUSTNESS = 2.0  # percent up to which a robust accuracy counts as none
 LOSS = 1.0  # points that FLOATS-i may lose (Table 1)
 ATTACKS = {"pgd20": "PGD-20", "fgsm": "FGSM"}  # of Figure 10, with the paper's first reading
 
@@ -69,75 +63,6 @@ def fig1_memory_accuracy(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFr
                 )
     ids = ("float-oat-ratio", "float-sparse-ratio", "float-abstract-clean", "float-abstract-robust")
     return claims.table([*found, *audited(ids)])
-
-
-def fig3_oat_lambda_choices(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:
-    """Judge Figure 3: what OAT is trained on decides how well it does on the same test set.
-
-    The trade-off and the two sets are those that differ most, as 'up to' says, which makes a lone
-    seed all the more reason for doubt.
-    """
-    text = published.text("float")
-    found = []
-    for metric, short in SCORES.items():
-        best, worst, lam = widest(metrics, metric)
-        spread = text[f"fig3_{short}_spread"]
-        claim = f"OAT's {short} accuracy depends on its training set, most at lam = {lam:g}: {best}"
-        found.append(
-            greater(
-                f"fig3-{short}-spread",
-                f"{claim} against {worst}",
-                scores(metrics, best, metric, lam),
-                scores(metrics, worst, metric, lam),
-                spread,
-                LIMITS[metric] / spread,
-                judge,
-            )
-        )
-    weakest = min(
-        (oat for oat in metrics["method"].unique()),
-        key=lambda oat: scores(metrics, oat, "robust_acc", 0.0)["value"].mean(),
-    )
-    found.append(
-        close_to(
-            "fig3-no-robustness",
-            f"Some training set leaves no robustness at lam = 0: {weakest}",
-            scores(metrics, weakest, "robust_acc", 0.0),
-            0.0,
-            NO_ROBUSTNESS,
-            judge,
-        )
-    )
-    return claims.table(found)
-
-
-def widest(metrics: pd.DataFrame, metric: str) -> tuple[str, str, float]:
-    """Return the best and the worst method at the trade-off where they differ most, and it."""
-    means = metrics[metrics["metric"] == metric].groupby(["lam", "method"])["value"].mean()
-    wide = means.unstack()  # noqa: PD010 - an index of two levels
-    lam = (wide.max(axis=1) - wide.min(axis=1)).idxmax()
-    return str(wide.loc[lam].idxmax()), str(wide.loc[lam].idxmin()), float(lam)
-
-
-def fig4_noise_rescaling(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:
-    """Judge Figure 4: less noise means more clean and less robust accuracy."""
-    found = []
-    lams = sorted(metrics["lam"].dropna().unique())
-    ends = {"clean": (lams[0], lams[-1]), "pgd7": (lams[-1], lams[0]), "fgsm": (lams[-1], lams[0])}
-    for label in float_.GRANULARITIES.values():
-        for attack, (high, low) in ends.items():
-            short = "clean" if attack == "clean" else f"robust ({attack.upper()})"
-            rows = metrics[metrics["attack"] == attack.replace("clean", "none")]
-            id = f"fig4-{label.split()[1]}-{attack}"
-            line = [select(rows, method=label, lam=lam) for lam in lams]
-            claim = f"{label}: {short} accuracy at λ_n = {high:g} is above that at {low:g}"
-            above, below = (line[lams.index(lam)] for lam in (high, low))
-            found.append(greater(id, claim, above, below, judge=judge, same_networks=True))
-            steps = [(a, b) if high < low else (b, a) for a, b in pairwise(line)]
-            kept = sum(difference(*step, same_networks=True).high >= 0 for step in steps)
-            claim = f"{label}: no step of λ_n moves {short} accuracy the other way beyond noise"
-            found.append(share(f"{id}-steps", claim, kept, len(steps), judge=judge))
-    return claims.table(found)
 
 
 def fig5_channel_density(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:

@@ -4,7 +4,6 @@ from lib.plots.channels import channel_heatmap
 from lib.plots.layers import bn_statistics, layer_density
 from lib.plots.memory import memory_accuracy
 from lib.plots.pareto import pareto
-from lib.plots.rescaling import rescaling
 from lib.plots.style import COLOURS
 from lib.plots.tradeoff import trade_off
 
@@ -15,6 +14,5 @@ __all__ = [
     "layer_density",
     "memory_accuracy",
     "pareto",
-    "rescaling",
     "trade_off",
 ]

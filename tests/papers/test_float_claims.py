@@ -68,56 +68,6 @@ def test_figure_1_fails_where_float_is_larger_and_worse():
     assert set(verdicts(found, "analytic").filter(like="fig1-memory")) == {claims.NOT_REPRODUCED}
 
 
-def training_sets(spread):
-    for index, lambdas in enumerate(float_.TRAINING_SETS):
-        label = float_.oat_label(lambdas)
-        points = dict.fromkeys(float_.LAMBDAS, (70 + spread * index, 1 + spread * index))
-        yield from accuracies(label, points)
-
-
-@pytest.mark.parametrize(("spread", "verdict"), [(9, "reproduced"), (0, "not judged")])
-def test_figure_3_is_about_how_far_training_sets_lie_apart(spread, verdict):
-    found = verdicts(float_claims.fig3_oat_lambda_choices(frame(training_sets(spread))))
-    assert found["fig3-robust-spread"] == found["fig3-clean-spread"] == verdict
-    assert found["fig3-no-robustness"] == claims.REPRODUCED
-
-
-def test_figure_3_names_the_two_sets_that_differ_most():
-    best, worst, lam = float_claims.widest(frame(training_sets(6)), "robust_acc")
-    assert (best, worst) == (
-        float_.oat_label(float_.TRAINING_SETS[-1]),
-        float_.oat_label(float_.TRAINING_SETS[0]),
-    )
-    assert lam in float_.LAMBDAS
-
-
-def rescaled(slope):
-    for label in float_.GRANULARITIES.values():
-        for attack in ("pgd7", "fgsm"):
-            points = {
-                lam: (90 - slope * lam, 40 + slope * lam) for lam in (0.0, 0.25, 0.5, 0.75, 1.0)
-            }
-            rows = accuracies(label, points, attack)
-            yield from (r for r in rows if attack == "pgd7" or r["metric"] == "robust_acc")
-
-
-def test_figure_4_wants_noise_to_trade_clean_for_robust_accuracy():
-    assert set(verdicts(float_claims.fig4_noise_rescaling(frame(rescaled(8))))) == {
-        claims.REPRODUCED
-    }
-    assert set(verdicts(float_claims.fig4_noise_rescaling(frame(rescaled(-8))))) == {
-        claims.NOT_REPRODUCED
-    }
-
-
-def test_figure_4_sees_a_wrong_step_between_right_ends_with_one_seed():
-    found = frame(rescaled(8))
-    bent = (found["lam"] == 0.5) & (found["metric"] == "robust_acc")
-    found.loc[bent, "value"] = 55.0
-    one = verdicts(float_claims.fig4_noise_rescaling(found[found["seed"] == 0]))
-    assert set(one.filter(regex="(pgd7|fgsm)-steps")) == {claims.PARTLY}
-
-
 def live_channels(irregular, channel):
     shares = {"FLOATS-i": irregular, "FLOATS-c": channel}
     return [

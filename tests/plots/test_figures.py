@@ -18,7 +18,6 @@ from lib.plots import style
 from lib.tables import shown
 from tests.plots.test_channels import channel_rows, magnitudes
 from tests.plots.test_memory import NETWORKS, memory_rows
-from tests.plots.test_rescaling import rescaled
 
 CURVES = {  # clean and robust accuracy at the four lam
     "PGD-AT": [(97.0, 1.0), (96.0, 40.0), (95.0, 55.0), (93.0, 60.0)],
@@ -108,7 +107,6 @@ FIGURES = {
     "costs": lambda n: plots.pareto(with_costs(), published(), "preset ci"),
     "layers": lambda n: plots.layer_density(layer_rows(), "preset ci"),
     "norms": lambda n: plots.bn_statistics(norm_rows(n // 64), "preset ci"),
-    "re-scaling": lambda n: plots.rescaling(rescaled(n=n), "preset ci"),
     "memory": lambda n: plots.memory_accuracy(memory_rows(n=n), published(), NETWORKS, "preset ci"),
     "channels": lambda n: plots.channel_heatmap(magnitudes(), channel_rows(), "conv1", f"n = {n}"),
 }
