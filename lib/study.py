@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ class Builder:
     artifact: str
     preset_name: str
     seeds: Iterable[int] = (0,)
-    overrides: Mapping[str, Any] | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
     timed: dict[str, Recipe] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
@@ -123,7 +124,7 @@ class Builder:
             if not isinstance(seed, int) or isinstance(seed, bool):
                 raise UserError(f"A seed must be a whole number, not {seed!r}.")
             check_range("seed", seed, 0, 2**31 - 1)
-        self.overrides = dict(self.overrides or {})
+        self.overrides = dict(self.overrides)
 
     def settings(
         self, roles: Sequence[str] = (MAIN,), stand_ins: bool = True
@@ -133,7 +134,7 @@ class Builder:
         Where the data set is overridden there is the main setting only. stand_ins=False leaves out
         the settings with other images than their role names.
         """
-        if "data.dataset" in (self.overrides or {}):
+        if "data.dataset" in self.overrides:
             roles = (MAIN,)
         for setting in self.preset.roles(roles, self.artifact.split("/")[0]):
             for seed in self.seeds if stand_ins or not setting.stands_in else ():
@@ -160,7 +161,7 @@ class Builder:
         parts = (setting.data, model, method, setting.train, setting.attack, sparsity, seed)
         recipe = Recipe(*parts, start=start, convert=convert)
         changes = {}
-        for path, value in (self.overrides or {}).items():
+        for path, value in self.overrides.items():
             top, _, rest = path.partition(".")
             if top == "evaluation":
                 continue
@@ -229,7 +230,7 @@ class Builder:
 
     def _overridden(self, protocol: Protocol) -> Protocol:
         changes = {}
-        for path, value in (self.overrides or {}).items():
+        for path, value in self.overrides.items():
             top, _, rest = path.partition(".")
             if top == "evaluation":
                 if rest in ("attack", "lam"):
@@ -242,7 +243,7 @@ class Builder:
 
     def study(self) -> Study:
         """Return the finished study; an override that nothing could take is refused."""
-        unused = set(self.overrides or {}) - self.used
+        unused = set(self.overrides) - self.used
         if unused and (self.jobs or self.timed):
             raise UserError(
                 f"'{min(unused)}' names no field of any network of {self.artifact}; "
@@ -252,7 +253,33 @@ class Builder:
             self.artifact,
             self.preset,
             tuple(self.seeds),
-            self.overrides or {},
+            self.overrides,
             tuple(self.jobs),
             self.timed,
         )
+
+
+Plan = Callable[..., Study]  # of a preset, seeds and overrides
+ARTIFACTS: dict[str, Plan] = {}
+
+
+def plan(artifact: str) -> Callable[[Callable[[Builder], None]], Plan]:
+    """Return a decorator that makes a function that fills a builder the plan of an artifact.
+
+    The plan takes preset, seeds and overrides, and returns the Study.
+    """
+
+    def named(fill: Callable[[Builder], None]) -> Plan:
+        @functools.wraps(fill)
+        def study(
+            preset: str = "quick",
+            seeds: Iterable[int] = (0,),
+            overrides: Mapping[str, Any] | None = None,
+        ) -> Study:
+            builder = Builder(artifact, preset, seeds, dict(overrides or {}))
+            fill(builder)
+            return builder.study()
+
+        return ARTIFACTS.setdefault(artifact, study)
+
+    return named

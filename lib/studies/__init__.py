@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from fnmatch import fnmatch
 
 from lib.errors import choose
-from lib.studies import audit, float_, smart
-from lib.study import Builder, Job, Study
+from lib.study import ARTIFACTS, Plan
 
-__all__ = ["ARTIFACTS", "Builder", "Job", "Study", "artifact", "match"]
+# isort: off
+from lib.studies import smart, float_, audit  # in the order of the suite
+# isort: on
 
-ARTIFACTS: dict[str, Callable[..., Study]] = {
-    "smart/fig1_pareto": smart.fig1_pareto,
-    "smart/fig2_layer_sensitivity": smart.fig2_layer_sensitivity,
-    "smart/fig3_bn_statistics": smart.fig3_bn_statistics,
-    "smart/table1_mask_density": smart.table1_mask_density,
-    "smart/fig4_lambda_sweep": smart.fig4_lambda_sweep,
-    "smart/table2_comparison": smart.table2_comparison,
-    "smart/fig5_fgsm": smart.fig5_fgsm,
-    "float/fig1_memory_accuracy": float_.fig1_memory_accuracy,
-    "float/fig3_oat_lambda_choices": float_.fig3_oat_lambda_choices,
-    "float/fig4_noise_rescaling": float_.fig4_noise_rescaling,
-    "float/fig5_channel_density": float_.fig5_channel_density,
-    "float/fig6_lambda_threshold": float_.fig6_lambda_threshold,
-    "float/fig7_oat_pgdat": float_.fig7_oat_pgdat,
-    "float/fig8_cost": float_.fig8_cost,
-    "float/table1_variants": float_.table1_variants,
-    "float/fig9_slimmable": float_.fig9_slimmable,
-    "float/fig10_other_attacks": float_.fig10_other_attacks,
-    "audit/published_numbers": audit.published_numbers,
-    "audit/observations": audit.observations,
-}
+__all__ = ["ARTIFACTS", "artifact", "audit", "float_", "match", "smart"]
 
 
-def artifact(name: str) -> Callable[..., Study]:
+def artifact(name: str) -> Plan:
     """Return the function that plans an artifact."""
     return ARTIFACTS[choose("artifact", name, ARTIFACTS)]
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 
@@ -16,34 +15,29 @@ from lib.papers.scores import SCORES, scores
 from lib.readings import Reading, readings
 from lib.rows import frame, row
 from lib.studies import smart
-from lib.study import Builder, Study
+from lib.study import Builder, Study, plan
 
 NAME = "audit/published_numbers"
 LOOPS = {"Algorithm 1": "alg1", "released loop": "released"}  # of training, by what labels say
 COMPARED = ("method.pattern", "method.overlap", "method.loop")
 
 
-def published_numbers(
-    preset: str = "quick", seeds: Iterable[int] = (0,), overrides: Mapping[str, Any] | None = None
-) -> Study:
+@plan("audit/published_numbers")
+def published_numbers(b: Builder) -> None:
     """Plan the recomputation of every analytic figure of SMART and FLOAT; it trains nothing."""
-    return Builder(NAME, preset, seeds, overrides).study()
 
 
-def observations(
-    preset: str = "quick", seeds: Iterable[int] = (0,), overrides: Mapping[str, Any] | None = None
-) -> Study:
+@plan("audit/observations")
+def observations(b: Builder) -> None:
     """Plan SMART's Table 1 under the paper's Algorithm 1 and under the released training loop."""
-    b = Builder("audit/observations", preset, seeds, overrides)
     for name in COMPARED:
-        if name in (overrides or {}):
+        if name in b.overrides:
             raise UserError(f"'{name}' is what audit/observations compares and cannot be set.")
     for setting, seed in b.settings():
         for loop, code in LOOPS.items():
             for label, method in smart.MASKS.items():
                 recipe = b.recipe(setting, seed, replace(method, loop=code))
                 b.add(f"{label}, {loop}", recipe, (0.0, 1.0), [smart.PGD7])
-    return b.study()
 
 
 def of_loop(metrics: pd.DataFrame, loop: str) -> pd.DataFrame:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lib.methods import Float, FloatSlim, Method, Oat, OatSlim, PgdAt, Pni, Smart
 from lib.presets import BRIEF, MAIN, Setting
 from lib.recipe import Momentum
-from lib.study import Builder, Study
+from lib.studies.smart import ENDS, FGSM, LAMBDAS, PGD7, PGD20
+from lib.study import Builder, plan
 
-LAMBDAS = (0.0, 0.2, 0.7, 1.0)  # the test set of trade-offs (section 4.2)
-ENDS = (0.0, 1.0)
 PANELS = (MAIN, "svhn", "stl10")  # Figures 1 and 7
 EVERY = (MAIN, "stl10", "svhn", "cifar100", "tiny_imagenet")  # Figure 6
-PGD7 = {"attack": "pgd", "steps": 7}
-PGD20 = {"attack": "pgd", "steps": 20}
-FGSM = {"attack": "fgsm"}
 THRESHOLD = 0.5  # lam_th of Eq. 6; the other one is 0
 SLIM = (1.0, 0.5)  # slimming factors (section 4.4)
 LAYER = 29  # the convolution shown in Figure 5a, counted from 1
@@ -51,8 +47,6 @@ SLIMMABLE: dict[str, tuple[Method, Momentum | None]] = {
     "FLOATS slim": (FloatSlim(), Momentum(GLOBAL)),
 }
 
-Overrides = Mapping[str, Any]
-
 
 def oat_label(lambdas: Sequence[float]) -> str:
     """Return OAT's label with the trade-offs of its training, 'OAT {0, 0.5, 1}'."""
@@ -64,11 +58,9 @@ def irregular(setting: Setting) -> Momentum:
     return Momentum(IRREGULAR if setting.role == MAIN else GLOBAL)
 
 
-def fig1_memory_accuracy(
-    preset: str = "quick", seeds: Iterable[int] = (0,), overrides: Overrides | None = None
-) -> Study:
+@plan("float/fig1_memory_accuracy")
+def fig1_memory_accuracy(b: Builder) -> None:
     """Plan accuracy against memory of OAT, FLOAT and FLOATS-i on three architectures."""
-    b = Builder("float/fig1_memory_accuracy", preset, seeds, overrides)
     for setting, seed in b.settings(PANELS):
         networks = {
             "OAT": b.recipe(setting, seed, Oat()),
@@ -77,128 +69,101 @@ def fig1_memory_accuracy(
         }
         for label, recipe in networks.items():
             b.add(label, recipe, ENDS, [PGD7], images=b.images(setting))
-    return b.study()
 
 
-def fig3_oat_lambda_choices(
-    preset: str = "quick", seeds: Iterable[int] = (0,), overrides: Overrides | None = None
-) -> Study:
+@plan("float/fig3_oat_lambda_choices")
+def fig3_oat_lambda_choices(b: Builder) -> None:
     """Plan OAT trained on different sets of trade-offs, tested on the same four.
 
     lam enters as a number, not as a code, so that a network can be asked for one it never saw.
     """
-    b = Builder("float/fig3_oat_lambda_choices", preset, seeds, overrides)
     for setting, seed in b.settings((BRIEF,)):
         for lambdas in TRAINING_SETS:
             method = Oat(lambdas=lambdas, encoding="none")
             b.add(oat_label(lambdas), b.recipe(setting, seed, method), LAMBDAS, [PGD7])
-    return b.study()
 
 
-def fig4_noise_rescaling(
-    preset: str = "quick", seeds: Iterable[int] = (0,), overrides: Overrides | None = None
-) -> Study:
+@plan("float/fig4_noise_rescaling")
+def fig4_noise_rescaling(b: Builder) -> None:
     """Plan PNI, a ResNet-20 with one noise scale a layer, channel or weight, re-scaled."""
-    b = Builder("float/fig4_noise_rescaling", preset, seeds, overrides)
     for setting, seed in b.settings((BRIEF,)):
         clean = min(5, setting.train.epochs // 32)  # 5 of PNI's 160 epochs, as many in proportion
         for granularity, label in GRANULARITIES.items():
             method = Pni(granularity=granularity, clean_epochs=clean)
             recipe = b.recipe(setting, seed, method, backbone="resnet20")
             b.add(label, recipe, RESCALES, [PGD7, FGSM])
-    return b.study()
 
 
-def fig5_channel_density(
-    preset: str = "quick", seeds: Iterable[int] = (0,), overrides: Overrides | None = None
-) -> Study:
+@plan("float/fig5_channel_density")
+def fig5_channel_density(b: Builder) -> None:
     """Plan a WRN-40-2 pruned by weights and by channels to the same density."""
-    b = Builder("float/fig5_channel_density", preset, seeds, overrides)
     for setting, seed in b.settings(("stl10",)):
         for label, granularity in (("FLOATS-i", "weight"), ("FLOATS-c", "channel")):
             sparsity = Momentum(GLOBAL, granularity=granularity)
             recipe = b.recipe(setting, seed, Float(), sparsity=sparsity)
             b.add(label, recipe, ENDS, [PGD7], images=b.images(setting))
-    return b.study()
 
 
-def fig6_lambda_threshold(
-    preset: str = "quick", seeds: Iterable[int] = (0,), overrides: Overrides | None = None
-) -> Study:
+@plan("float/fig6_lambda_threshold")
+def fig6_lambda_threshold(b: Builder) -> None:
     """Plan FLOAT under both thresholds between its batch norms, on every data set.
 
     At the ends both are the same function (Eq. 6), which is measured once.
     """
-    b = Builder("float/fig6_lambda_threshold", preset, seeds, overrides)
     for setting, seed in b.settings(EVERY):
         recipe = b.recipe(setting, seed, Float())
         for label, threshold in THRESHOLDS.items():
             for lam in LAMBDAS:
                 used = 0.0 if lam in ENDS else threshold
                 b.add(label, recipe, (lam,), [PGD7], threshold=used, images=b.images(setting))
-    return b.study()
 
 
-def fig7_oat_pgdat(
-    preset: str = "quick", seeds: Iterable[int] = (0,), overrides: Overrides | None = None
-) -> Study:
+@plan("float/fig7_oat_pgdat")
+def fig7_oat_pgdat(b: Builder) -> None:
     """Plan FLOAT and OAT, trained once, against PGD-AT trained once per trade-off."""
-    b = Builder("float/fig7_oat_pgdat", preset, seeds, overrides)
     for setting, seed in b.settings(PANELS):
         networks: list[tuple[str, Method]] = [("PGD-AT", PgdAt(lam=lam)) for lam in LAMBDAS]
         for label, method in (*networks, ("OAT", Oat()), ("FLOAT", Float())):
             recipe = b.recipe(setting, seed, method)
             b.add(label, recipe, LAMBDAS, [PGD7], images=b.images(setting))
-    return b.study()
 
 
-def fig8_cost(
-    preset: str = "quick", seeds: Iterable[int] = (0,), overrides: Overrides | None = None
-) -> Study:
+@plan("float/fig8_cost")
+def fig8_cost(b: Builder) -> None:
     """Plan the training steps and forward passes to be timed; it trains nothing."""
-    b = Builder("float/fig8_cost", preset, seeds, overrides)
     setting, seed = next(b.settings())
     methods = {"PGD-AT": PgdAt(lam=1.0), "OAT": Oat(), "FLOAT": Float(), "SMART": Smart()}
     for label, method in methods.items():
         b.time(label, b.recipe(setting, seed, method))
-    return b.study()
 
 
-def table1_variants(
-    preset: str = "quick", seeds: Iterable[int] = (0,), overrides: Overrides | None = None
-) -> Study:
+@plan("float/table1_variants")
+def table1_variants(b: Builder) -> None:
     """Plan FLOAT whole, pruned by weights, by channels, and slimmed and pruned."""
-    b = Builder("float/table1_variants", preset, seeds, overrides)
     for setting, seed in b.settings((BRIEF,)):
         for label, (method, sparsity, slim) in VARIANTS.items():
             recipe = b.recipe(setting, seed, method, sparsity=sparsity)
             b.add(label, recipe, ENDS, [PGD7], slim=slim)
-    return b.study()
 
 
-def fig9_slimmable(
-    preset: str = "quick", seeds: Iterable[int] = (0,), overrides: Overrides | None = None
-) -> Study:
+@plan("float/fig9_slimmable")
+def fig9_slimmable(b: Builder) -> None:
     """Plan slimmable FLOAT, FLOATS and OAT at both widths, and the training steps to be timed."""
-    b = Builder("float/fig9_slimmable", preset, seeds, overrides)
     for setting, seed in b.settings((BRIEF,)):
         for label, (method, sparsity) in SLIMMABLE.items():
             recipe = b.recipe(setting, seed, method, sparsity=sparsity)
             for slim in SLIM:
                 b.add(f"{label}, SF {slim:g}", recipe, LAMBDAS, [PGD7], slim=slim)
             b.timed.setdefault(label, recipe)
-    return b.study()
 
 
-def fig10_other_attacks(
-    preset: str = "quick", seeds: Iterable[int] = (0,), overrides: Overrides | None = None
-) -> Study:
+@plan("float/fig10_other_attacks")
+def fig10_other_attacks(b: Builder) -> None:
     """Plan FLOAT and OAT under PGD-20 and FGSM, FLOAT and PGD-AT under AutoAttack.
 
     PGD-20 keeps the step of PGD-7 in one reading of section 4.5 and its sum of steps in the other.
     AutoAttack is its standard version at lam = 0, where FLOAT has no noise, else 'rand'.
     """
-    b = Builder("float/fig10_other_attacks", preset, seeds, overrides)
     for setting, seed in b.settings():
         eps = b.recipe(setting, seed, Float()).attack.eps
         slow = PGD20 | {"images": b.preset.slow_images or b.preset.images}
@@ -210,4 +175,3 @@ def fig10_other_attacks(
             b.add("FLOAT", b.recipe(setting, seed, Float()), (lam,), [*others, b.strong(lam)])
             plain = b.recipe(setting, seed, PgdAt(lam=lam))
             b.add("PGD-AT", plain, (lam,), [b.strong(lam, noisy=False)])
-    return b.study()
