@@ -226,7 +226,7 @@ def mac_in_adds(number: str = "int8") -> float:
 
 
 def add_equivalents(macs: float, adds: float = 0, number: str = "int8") -> float:
-    """Return operations in additions of equal energy (the x axis of SMART, Figure 1)."""
+    """Return operations in additions of equal energy, as SMART compares them."""
     return macs * mac_in_adds(number) + adds
 
 

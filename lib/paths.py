@@ -31,7 +31,7 @@ def home(preset: str) -> Path:
 
 
 def artifact(preset: str, name: str) -> Path:
-    """Return the folder of one figure or table, name as in 'smart/table1_mask_density'."""
+    """Return the folder of one figure or table, name as in PAPER/ARTIFACT."""
     return home(preset) / name
 
 

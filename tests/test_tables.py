@@ -20,17 +20,12 @@ def accuracy_rows():
     return frame.assign(seed=0, lam=1.0, n=100, attack=attack, ci_low=low, ci_high=high)
 
 
-def test_a_cell_holds_the_accuracy_and_its_interval():
-    low, high = wilson(0.9, 100)
-    assert tables.cell(accuracy_rows().iloc[:1]) == f"90.0 [{low:.1f}, {high:.1f}]"
-
-
-def test_several_seeds_show_their_mean_and_their_spread():
-    one = accuracy_rows().iloc[:1]
+def test_a_cell_holds_the_accuracy_and_its_interval_for_seeds_their_mean_and_spread():
+    one, (low, high) = accuracy_rows().iloc[:1], wilson(0.9, 100)
+    assert tables.cell(one) == f"90.0 [{low:.1f}, {high:.1f}]"
     seeds = pd.concat([one, one.assign(seed=1, value=80.0), one.assign(seed=2, value=85.0)])
     found = tables.shown(seeds)
-    assert found.value == 85.0
-    assert found.low < tables.shown(one.assign(value=85.0)).low
+    assert found.value == 85.0 and found.low < tables.shown(one.assign(value=85.0)).low
 
 
 def test_the_papers_number_stands_above_ours_and_gaps_stay_empty():
@@ -49,15 +44,11 @@ def test_the_papers_number_stands_above_ours_and_gaps_stay_empty():
     assert table.loc[2, "CA"] == "" and table.loc[3, "RA"] == ""
 
 
-def test_numbers_without_images_are_shown_without_an_interval():
+def test_numbers_without_images_are_shown_as_means_without_an_interval():
     costs = pd.DataFrame({"method": ["A"], "metric": ["params_norm"], "value": [0.53578]})
     table = tables.beside(costs, costs, {"a": {"method": "A"}}, {"x": {"metric": "params_norm"}})
     assert table["x"].tolist() == ["0.5358", "0.5358"]
-
-
-def test_several_seeds_of_a_number_without_images_show_their_mean():
-    costs = pd.DataFrame({"metric": ["compression_ratio"] * 2, "value": [2.5, 3.5]})
-    assert tables.plain(costs) == "3"
+    assert tables.plain(pd.concat([costs.assign(value=2.5), costs.assign(value=3.5)])) == "3"
 
 
 def test_protocols_lists_each_way_of_scoring_once():
@@ -92,14 +83,10 @@ def runs_of(history):
     return SimpleNamespace(history=history, info={"seconds": 0.0})
 
 
-def test_the_outline_has_a_column_for_each_attack():
+def test_the_outline_has_a_column_for_each_attack_and_rounds_as_cells_do():
     found = tables.outline(accuracy_rows(), ["method", "lam"])
     assert set(found.columns) == {"clean", "pgd7"}
-    assert found.loc[("A", 1.0), "pgd7"] == "45.0"
-    assert found.loc[("B", 1.0), "pgd7"] == ""
-
-
-def test_the_outline_rounds_as_cells_of_tables_do():
+    assert found.loc[("A", 1.0), "pgd7"] == "45.0" and found.loc[("B", 1.0), "pgd7"] == ""
     for value in (14.95, 0.05, 62.25, 100.0):  # halves, where ways of rounding differ
         row = accuracy_rows().iloc[:1].assign(value=value)
         (shown,) = tables.outline(row, ["method"])["clean"]

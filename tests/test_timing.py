@@ -104,6 +104,8 @@ def test_a_slow_round_changes_no_ratio_and_turning_the_ratio_inverts_it():
 
 
 def test_too_few_rounds_and_strangers_are_refused():
+    with pytest.raises(UserError, match="batch is 0"):
+        timing.inference(RECIPES, batch=0, rounds=2)
     with pytest.raises(UserError, match="rounds is 1"):
         timing.interleaved({"a": list}, 1)
     with pytest.raises(UserError, match="two rounds"):
@@ -125,14 +127,10 @@ def test_training_steps_are_those_of_the_trainer_scaled_to_an_epoch(monkeypatch)
     torch.testing.assert_close(torch.stack(done), torch.stack(expected), rtol=0, atol=0)
 
 
-def test_steps_go_on_into_the_next_epoch():
+def test_steps_go_on_into_the_next_epoch_and_leave_torchs_generator_alone():
+    before = torch.random.get_rng_state()
     times = timing.training(RECIPES, rounds=4)  # three steps an epoch, one of them uncounted
     assert len(times) == 4 * len(RECIPES) and (times["seconds"] > 0).all()
-
-
-def test_timing_leaves_torchs_generator_alone():
-    before = torch.random.get_rng_state()
-    timing.training({"FLOAT": RECIPES["FLOAT"]}, rounds=2)
     timing.inference({"FLOAT": RECIPES["FLOAT"]}, batch=2, rounds=2)
     assert torch.equal(before, torch.random.get_rng_state())
 
@@ -156,11 +154,6 @@ def test_inference_draws_fresh_noise_unless_it_is_frozen(monkeypatch):
     }
     assert {tuple(one.shape) for one, _ in outputs.values()} == {(3, 10)}
     assert not any(one.requires_grad for one, _ in outputs.values())
-
-
-def test_a_batch_without_images_is_refused():
-    with pytest.raises(UserError, match="batch is 0"):
-        timing.inference(RECIPES, batch=0, rounds=2)
 
 
 def pruned(method, sparsity=None):

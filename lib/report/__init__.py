@@ -40,7 +40,7 @@ def build(root: Path, code: str | None = None, only: str = "") -> dict[Path, lis
 
 
 def edited(entries: Iterable[Entry]) -> list[str]:
-    """Return what is not published, as 'smart/fig5_fgsm (claims.csv)'."""
+    """Return what is not published, as 'PAPER/ARTIFACT (claims.csv)'."""
     return [f"{e.artifact} ({', '.join(e.edited)})" for e in entries if e.edited]
 
 

@@ -59,17 +59,14 @@ def test_the_state_of_a_run_names_what_is_wrong(shelf):
     assert plan.state(RECIPE) == (plan.UNFINISHED, False)
 
 
-def test_weights_matter_unless_records_are_asked_for(shelf):
+def test_weights_matter_unless_records_are_asked_for_and_other_code_is_stale(shelf, monkeypatch):
     home = runs.fit(RECIPE).folder
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "code_fingerprint", lambda *_: "other")
+        assert plan.state(RECIPE) == (plan.FINISHED, True)
     (home / "weights.safetensors").unlink()
     assert plan.state(RECIPE)[0] == plan.RECORD
     assert plan.state(RECIPE, records=True)[0] == plan.FINISHED
-
-
-def test_a_run_of_other_code_is_stale(shelf, monkeypatch):
-    runs.fit(RECIPE)
-    monkeypatch.setattr(runs, "code_fingerprint", lambda: "other")
-    assert plan.state(RECIPE) == (plan.FINISHED, True)
 
 
 def test_a_damaged_evaluation_does_not_count(shelf):
