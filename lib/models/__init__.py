@@ -3,11 +3,10 @@
 from lib.models.compaction import channels, compact
 from lib.models.conditional import Conditional
 from lib.models.freezing import classifier, effective_weights, freeze
-from lib.models.variants import BACKBONES, METHODS, create
+from lib.models.variants import BACKBONES, create
 
 __all__ = [
     "BACKBONES",
-    "METHODS",
     "Conditional",
     "channels",
     "classifier",

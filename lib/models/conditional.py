@@ -6,13 +6,13 @@ call and clears it afterwards, so nothing of one call is left for the next.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
 from lib.errors import UserError, check_range
+from lib.methods import Method
 from lib.models.conditional_layers import Condition, Noisy, spread
 from lib.models.encoding import Encoder
 
@@ -27,33 +27,21 @@ class Conditional(nn.Module):
 
     counts: Tensor  # (noisy layers,), elements of each
 
-    OWN = (
-        "condition",
-        "method",
-        "default_lam",
-        "encoder",
-        "slims",
-        "noisy",
-        "noise_size",
-        "counts",
-    )
+    OWN = ("condition", "method", "encoder", "slims", "noisy", "noise_size", "counts")
 
     def __init__(
         self,
         *args: Any,
         condition: Condition,
-        method: str,
-        default_lam: float = 0.0,
+        method: Method,
         encoder: Encoder | None = None,
-        slims: Sequence[float] = (1.0,),
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
         self.condition = condition
         self.method = method
-        self.default_lam = default_lam
         self.encoder = encoder
-        self.slims = tuple(slims)
+        self.slims = method.widths
         self.index_noise()
 
     def index_noise(self) -> None:
@@ -84,13 +72,16 @@ class Conditional(nn.Module):
         slim: float = 1.0,
     ) -> None:
         """Check the arguments of a call and tell the layers; forward does this on every call."""
-        lam = self.default_lam if lam is None else lam
+        lam = self.method.default_lam if lam is None else lam
         condition = self.condition
         condition.clear()
         condition.slim = self.check_slim(slim)
         if isinstance(lam, Tensor):
             if self.encoder is None:
-                raise UserError(f"lam must be one number for {self.method}, only OAT takes more.")
+                raise UserError(
+                    f"lam must be one number for {self.method.label}; only methods with a code of "
+                    "it, as OAT, take more."
+                )
             condition.code, zeros = self.encoder.encode_each(lam)
             condition.split = zeros if split is None else split
             return
@@ -107,9 +98,9 @@ class Conditional(nn.Module):
 
     def rescale(self, lam: float, threshold: float) -> float:
         """Noise scale that starts again from 0 at the threshold (FLOAT Eq. 6)."""
-        if self.method not in ("float", "float_slim"):
+        if not self.method.rescales:
             raise UserError(
-                f"threshold is defined for FLOAT only; leave it at 0 for {self.method}."
+                f"threshold is defined for FLOAT only; leave it at 0 for {self.method.label}."
             )
         check_range("threshold", threshold, 0.0, 1.0)
         if lam > threshold:
@@ -122,8 +113,8 @@ class Conditional(nn.Module):
             return slim
         if len(self.slims) == 1:
             raise UserError(
-                f"slim is {slim:g} but this {self.method} network has one width; leave it at 1 or "
-                "create a float_slim or oat_slim network."
+                f"slim is {slim:g} but this {self.method.label} network has one width; leave it at "
+                "1 or create one with slims."
             )
         known = ", ".join(f"{value:g}" for value in self.slims)
         raise UserError(f"slim is {slim:g} but this network was built for slims {known} only.")

@@ -136,8 +136,9 @@ class Linear(Noisy, nn.Linear):
         condition: Condition,
         alpha: float | None = None,
         granularity: str = "layer",
+        **options: Any,
     ) -> None:
-        super().__init__(in_features, out_features)
+        super().__init__(in_features, out_features, **options)
         self.condition = condition
         self.make_noisy(alpha, granularity)
 
@@ -172,11 +173,17 @@ class BatchNorm2d(nn.BatchNorm2d):
     """The clean batch norm; where asked for, the adversarial one beside it and FiLM after it."""
 
     def __init__(
-        self, channels: int, *, condition: Condition, dual: bool = False, code_dim: int = 0
+        self,
+        channels: int,
+        *,
+        condition: Condition,
+        dual: bool = False,
+        code_dim: int = 0,
+        **options: Any,
     ) -> None:
-        super().__init__(channels)
+        super().__init__(channels, **options)
         self.condition = condition
-        self.adv = nn.BatchNorm2d(channels) if dual else None
+        self.adv = nn.BatchNorm2d(channels, **options) if dual else None
         self.film = FiLM(code_dim, channels) if code_dim else None
 
     def active(self) -> nn.BatchNorm2d:

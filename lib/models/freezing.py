@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -31,29 +32,34 @@ def check_plain(slim: float) -> None:
         raise UserError(f"slim is {slim:g} but a plain network has one width; leave it at 1.")
 
 
+@contextmanager
+def called(model: nn.Module, lam: float | None, slim: float, **call: Any) -> Iterator[None]:
+    """Put the layers of a network in the condition of a call; noise and threshold as there."""
+    if not isinstance(model, Conditional):
+        check_plain(slim)
+        yield
+        return
+    try:
+        model.set_condition(lam, slim=slim, **call)
+        yield
+    finally:
+        model.condition.clear()
+
+
 @torch.no_grad()
 def effective_weights(
-    model: nn.Module,
-    lam: float | None = None,
-    *,
-    noise: Tensor | None = None,
-    threshold: float = 0.0,
-    slim: float = 1.0,
+    model: nn.Module, lam: float | None = None, *, slim: float = 1.0, **call: Any
 ) -> dict[str, Tensor]:
-    """Convolution and linear weights as used at lam and slim, by names in the state dict."""
-    if isinstance(model, Conditional):
-        model.set_condition(lam, noise=noise, threshold=threshold, slim=slim)
-    else:
-        check_plain(slim)
-    try:
+    """Convolution and linear weights as used at lam and slim, by names in the state dict.
+
+    call may hold noise and threshold, as a call of the model.
+    """
+    with called(model, lam, slim, **call):
         return {
             f"{name}.weight": used_weight(layer).clone()
             for name, layer in model.named_modules()
             if isinstance(layer, nn.Conv2d) or (isinstance(layer, nn.Linear) and "film" not in name)
         }
-    finally:
-        if isinstance(model, Conditional):
-            model.condition.clear()
 
 
 def used_weight(layer: nn.Conv2d | nn.Linear) -> Tensor:
@@ -63,25 +69,17 @@ def used_weight(layer: nn.Conv2d | nn.Linear) -> Tensor:
 
 @torch.no_grad()
 def freeze(
-    model: nn.Module,
-    lam: float | None = None,
-    *,
-    noise: Tensor | None = None,
-    threshold: float = 0.0,
-    slim: float = 1.0,
+    model: nn.Module, lam: float | None = None, *, slim: float = 1.0, **call: Any
 ) -> nn.Module:
     """Return a network of torch's own layers that equals model at lam in eval mode.
 
-    Weights are baked with their masks and one draw of noise (a fresh one where none is given);
+    Weights are baked with their masks and one draw of noise (a fresh one where call has none);
     the path's batch norm is kept, with FiLM's scale and shift folded into it. slim < 1 exports
-    that sub-network, as the plain backbone of its width.
+    that sub-network, as the plain backbone of its width. call may hold noise and threshold.
     """
     plain = copy.deepcopy(model)
-    if isinstance(plain, Conditional):
-        plain.set_condition(lam, noise=noise, threshold=threshold, slim=slim)
-    else:
-        check_plain(slim)
-    bake(plain)
+    with called(plain, lam, slim, **call):
+        bake(plain)
     if isinstance(plain, Conditional):
         for name in plain.OWN:
             delattr(plain, name)
@@ -106,14 +104,14 @@ def plain_weighted(layer: Conv2d | Linear) -> nn.Module:
     weight = layer.effective_weight()
     outputs, inputs = weight.shape[:2]
     if isinstance(layer, Linear):
-        plain = nn.Linear(inputs, outputs)
+        plain = nn.Linear(inputs, outputs, bias=layer.bias is not None)
     else:
-        names = ("kernel_size", "stride", "padding", "groups")
+        names = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
         geometry: dict[str, Any] = {name: getattr(layer, name) for name in names}
         inputs *= layer.groups
         plain = nn.Conv2d(inputs, outputs, **geometry, bias=layer.bias is not None)
     plain.weight = nn.Parameter(weight.clone())
-    plain.bias = layer.bias
+    plain.bias = None if layer.bias is None else nn.Parameter(layer.bias[:outputs].clone())
     return plain.train(layer.training)
 
 

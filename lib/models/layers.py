@@ -19,20 +19,21 @@ def conv(
     *,
     stage: int,
     site: str,
+    bias: bool = False,
     **options: Any,
 ) -> nn.Conv2d:
-    """A convolution without bias; stage (0 is the stem) and site are for factories that differ."""
-    return nn.Conv2d(in_channels, out_channels, kernel_size, bias=False, **options)
+    """A convolution; stage (0 is the stem) and site are for factories that differ."""
+    return nn.Conv2d(in_channels, out_channels, kernel_size, bias=bias, **options)
 
 
-def norm(channels: int, *, site: str) -> nn.BatchNorm2d:
+def norm(channels: int, *, site: str, **options: Any) -> nn.BatchNorm2d:
     """A batch norm; site is "stem", "branch", "shortcut" or "final"."""
-    return nn.BatchNorm2d(channels)
+    return nn.BatchNorm2d(channels, **options)
 
 
-def linear(in_features: int, out_features: int) -> nn.Linear:
+def linear(in_features: int, out_features: int, **options: Any) -> nn.Linear:
     """The classifier layer."""
-    return nn.Linear(in_features, out_features)
+    return nn.Linear(in_features, out_features, **options)
 
 
 class Shortcut(nn.Sequential):

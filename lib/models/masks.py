@@ -8,14 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from lib.errors import UserError, check_range
-
-
-def check_masks(density: float, overlap: float) -> None:
-    """Refuse shares that no two masks can have: overlap lies in [2 density - 1, density]."""
-    check_range("density", density, 0.0, 1.0)
-    low = round(max(0.0, 2 * density - 1), 12)
-    check_range(f"overlap of two masks of density {density:g}", overlap, low, density)
+from lib.errors import UserError
 
 
 def draw(
@@ -31,7 +24,6 @@ def draw(
     number of positions in each of these four states is fixed (largest remainder) instead. Drawn on
     the CPU, so that a seed means the same masks everywhere.
     """
-    check_masks(density, overlap)
     shape = tuple(shape)
     both, clean, adv = overlap, density - overlap, density - overlap
     if exact:

@@ -56,6 +56,8 @@ class SlimmableConv2d(Conv2d):
         image_inputs: bool = False,
         **options: Any,
     ) -> None:
+        if options.get("groups", 1) != 1:
+            raise UserError("Convolutions in groups have one width; choose a method without slims.")
         super().__init__(in_channels, out_channels, kernel_size, **options)
         self.shapes = {
             slim: (
@@ -70,6 +72,12 @@ class SlimmableConv2d(Conv2d):
         weight = super().effective_weight()
         slim = self.condition.slim
         return weight if slim == 1 else leading(weight, *self.shapes[slim])
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.effective_weight()
+        return self._conv_forward(
+            x, weight, None if self.bias is None else self.bias[: len(weight)]
+        )
 
 
 class SlimmableLinear(Linear):
@@ -126,16 +134,13 @@ class SlimmableBatchNorm2d(BatchNorm2d):
         slims: Sequence[float],
         dual: bool = False,
         code_dim: int = 0,
+        **options: Any,
     ) -> None:
-        super().__init__(channels, condition=condition, dual=dual)
+        own = {"condition": condition, "dual": dual, **options}
+        super().__init__(channels, **own)
         self.film = SlimmableFiLM(code_dim, channels, condition=condition) if code_dim else None
-        self.slims = nn.ModuleDict(
-            {
-                key(slim): BatchNorm2d(channels_at(channels, slim), condition=condition, dual=dual)
-                for slim in slims
-                if slim != 1
-            }
-        )
+        narrow = {slim: channels_at(channels, slim) for slim in slims if slim != 1}
+        self.slims = nn.ModuleDict({key(slim): BatchNorm2d(n, **own) for slim, n in narrow.items()})
 
     def narrow(self) -> BatchNorm2d | None:
         """The batch norm of this call's width, None if that is the full one."""

@@ -193,7 +193,7 @@ def test_a_lambda_that_is_its_own_code_may_be_any_number(make, images):
         ("float", {"lam": -0.1}, "lam is -0.1 but must be between 0 and 1"),
         ("float", {"lam": 1.5}, "lam is 1.5"),
         ("float", {"lam": float("nan")}, "lam is nan"),
-        ("float", {"lam": torch.zeros(6)}, "one number for float"),
+        ("float", {"lam": torch.zeros(6)}, "one number for FLOAT"),
         ("float", {"split": 7}, "between 0 and the batch of 6"),
         ("float", {"lam": 1.0, "noise": torch.zeros(3)}, "draw_noise"),
         ("float", {"lam": 1.0, "threshold": 2.0}, "threshold is 2"),

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from lib.models import BACKBONES, METHODS, Conditional, classifier, create, freeze
+from lib.methods import METHODS
+from lib.models import BACKBONES, Conditional, classifier, create, freeze
 
 CONDITIONED = sorted(set(METHODS) - {"plain", "pgd_at"})
 every_backbone = pytest.mark.parametrize("backbone", sorted(BACKBONES))

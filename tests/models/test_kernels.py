@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from lib.models import BACKBONES, METHODS, compact, create, freeze
+from lib.methods import METHODS
+from lib.models import BACKBONES, compact, create, freeze
 
 SCRIPT = Path(__file__).with_name("kernels.py")
 ROOT = Path(__file__).resolve().parents[2]

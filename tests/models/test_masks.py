@@ -70,8 +70,6 @@ def test_disjoint_masks_of_half_density_are_complements():
 )
 def test_impossible_shares_are_refused_with_the_interval(density, overlap, interval):
     with pytest.raises(UserError, match=interval):
-        draw((4, 4), density, overlap)
-    with pytest.raises(UserError, match=interval):
         create("smart", "resnet20", width=4, density=density, overlap=overlap)
 
 

@@ -244,8 +244,8 @@ def test_the_full_width_alone_is_the_network_of_one_width():
     [
         ("float_slim", 0.25, r"slim is 0.25 but this network was built for slims 0\.5, 1 only"),
         ("oat_slim", float("nan"), "slim is nan"),
-        ("float", 0.5, "this float network has one width; leave it at 1"),
-        ("smart", 0.5, "create a float_slim or oat_slim network"),
+        ("float", 0.5, "this FLOAT network has one width; leave it at 1"),
+        ("smart", 0.5, "this SMART network has one width; .* create one with slims"),
     ],
 )
 def test_widths_that_were_not_built_are_refused(make, images, method, slim, message):

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from torch import nn
 
 from lib.errors import UserError
-from lib.models import create
+from lib.models import BACKBONES, create, freeze
+from lib.models.variants import Backbone
 
 
 def million(model):
@@ -66,6 +68,55 @@ def test_dropout_acts_in_training_only():
     assert not torch.equal(model(x, 0.0), one)
     model.eval()
     assert torch.equal(model(x, 0.0), model(x, 0.0))
+
+
+class Depthwise(nn.Module):
+    """A backbone that asks for biases, groups, dilation and other batch norms."""
+
+    def __init__(self, groups, width=8, num_classes=10, in_channels=3, *, conv, norm, linear):
+        super().__init__()
+        where = {"stage": 1, "site": "branch", "bias": True}
+        self.conv1 = conv(in_channels, width, 3, padding=1, stage=0, site="stem", bias=True)
+        self.conv2 = conv(width, width, 3, groups=groups(width), dilation=2, **where)
+        self.bn = norm(width, site="branch", eps=0.1, momentum=0.5)
+        self.fc = linear(width, num_classes, bias=False)
+
+    def forward(self, x):
+        return self.fc(self.bn(self.conv2(self.conv1(x)).relu()).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("method", "groups", "slim"),
+    [*((m, True, 1.0) for m in ("plain", "pni", "oat", "float", "smart")),
+     *((m, False, 0.5) for m in ("float_slim", "oat_slim"))],
+)  # fmt: skip
+@pytest.mark.parametrize("prunable", [False, True])
+def test_layers_have_what_a_backbone_asks_for(monkeypatch, method, groups, slim, prunable):
+    def number(width):
+        return width if groups else 1
+
+    monkeypatch.setitem(BACKBONES, "own", Backbone(Depthwise, (number,), 8, 1))
+    options = {"pattern": "S"} if method == "smart" else {}
+    model = create(method, "own", prunable=prunable, **options).eval()
+    for name, value in model.state_dict().items():
+        if "running" in name or name.endswith("bias"):
+            value.uniform_(0.5, 1)
+    x = torch.rand(2, 3, 8, 8)
+    if method == "plain":
+        assert (model.conv2.groups, model.conv2.dilation) == (8, (2, 2))
+        assert (model.bn.eps, model.bn.momentum, model.fc.bias) == (0.1, 0.5, None)
+        torch.testing.assert_close(freeze(model)(x), model(x))
+        return
+    noise = model.draw_noise()
+    plain = freeze(model, 1.0, noise=noise, slim=slim)
+    assert len(plain.conv2.bias) == 8 * slim and (plain.bn.eps, plain.bn.momentum) == (0.1, 0.5)
+    torch.testing.assert_close(plain(x), model(x, 1.0, noise=noise, slim=slim))
+
+
+def test_grouped_convolutions_have_one_width(monkeypatch):
+    monkeypatch.setitem(BACKBONES, "own", Backbone(Depthwise, (lambda width: width,), 8, 1))
+    with pytest.raises(UserError, match="without slims"):
+        create("float_slim", "own")
 
 
 @pytest.mark.parametrize(
