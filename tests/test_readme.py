@@ -30,7 +30,7 @@ def test_the_links_into_the_repository_lead_somewhere():
 
 
 def test_every_generated_region_is_closed_and_named_once():
-    marks = re.findall(r"^<!-- (generated: (\w+)|end) -->$", README, re.MULTILINE)
+    marks = re.findall(r"^<!-- (generated: (\w+).*|end) -->$", README, re.MULTILINE)
     names = [name for _, name in marks if name]
     assert [bool(name) for _, name in marks] == [True, False] * len(names)
     assert len(set(names)) == len(names) > 0

@@ -20,6 +20,9 @@ from lib.studies import ARTIFACTS
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 PNG = bytes.fromhex("89504e470d0a1a0a")
+WORDS = dict.fromkeys(readme.REGIONS, "") | dict.fromkeys(
+    ("finding", "results"), " smart/fig5_fgsm"
+)
 RECIPE = Recipe(Data("digits", train_images=32), Model("resnet18", width=8), Plain(), Train(3))
 
 
@@ -250,28 +253,25 @@ def test_the_report_of_one_folder_leaves_those_of_others_as_they_are(folder):
     assert "cifar/index.html" in (folder.parent / "index.html").read_text()
 
 
-def test_the_readme_shows_highlights_from_the_best_preset_and_all_where_there_are_none(
-    folder, monkeypatch
+def test_the_readme_shows_what_it_names_from_the_best_preset_and_all_where_that_is_not_there(
+    folder,
 ):
     better = folder.parent / "cifar/smart/fig5_fgsm"
     shutil.copytree(folder / "smart/fig5_fgsm", better)
     found = {name: report.collect(folder.parent / name, "new") for name in ("cifar", "quick")}
-    monkeypatch.setattr(readme, "HIGHLIGHTS", ("smart/table2_comparison", "smart/fig5_fgsm"))
-    text = readme.results(found)
+    text = readme.results(found, "smart/table2_comparison", "smart/fig5_fgsm")
     assert text.index("results/quick/RESULTS.md#smart-table2") < text.index("![Title of")
     assert "![Title of smart/fig5_fgsm](results/cifar/smart/fig5_fgsm/figure.png)" in text
     assert "results/quick/smart/fig5_fgsm" not in text
-    monkeypatch.setattr(readme, "HIGHLIGHTS", ("smart/table2_comparison",))
-    assert "Title of smart/fig5_fgsm" not in readme.results(found)
-    monkeypatch.setattr(readme, "HIGHLIGHTS", ("dnr/nothing_yet",))
-    assert "Title of smart/fig5_fgsm" in readme.results(found)
+    assert "Title of smart/fig5_fgsm" not in readme.results(found, "smart/table2_comparison")
+    assert "Title of smart/fig5_fgsm" in readme.results(found, "dnr/nothing_yet")
 
 
-def test_the_readme_changes_between_its_marks_only(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(readme, "HIGHLIGHTS", ("smart/fig5_fgsm",))
+def test_the_readme_changes_between_its_marks_only(folder, tmp_path):
     path = tmp_path / "README.md"
     regions = "".join(
-        f"\n<!-- generated: {name} -->\noutdated\n<!-- end -->\n" for name in readme.REGIONS
+        f"\n<!-- generated: {name}{words} -->\noutdated\n<!-- end -->\n"
+        for name, words in WORDS.items()
     )
     path.write_text(f"# Before\n{regions}\nAfter, <!-- generated: x --> in a line\n")
     readme.fill(path, "new")
@@ -284,17 +284,15 @@ def test_the_readme_changes_between_its_marks_only(folder, tmp_path, monkeypatch
     assert path.read_text() == text
 
 
-def test_the_readme_leads_with_a_finding_and_what_is_not_judged_of_it(folder, monkeypatch):
-    monkeypatch.setattr(readme, "FINDING", "smart/fig5_fgsm")
-    monkeypatch.setattr(readme, "ABOUT", ("",))
+def test_the_readme_leads_with_a_finding_and_what_is_not_judged_of_it(folder):
     found = {"quick": report.collect(folder, "new")}
-    text = readme.finding(found)
+    text = readme.finding(found, "smart/fig5_fgsm", "")
     assert "![Title of smart/fig5_fgsm](results/quick/smart/fig5_fgsm/figure.png)" in text
     (entry,) = (e for e in found["quick"] if e.artifact == "smart/fig5_fgsm")
     for claim in entry.claims.itertuples():
         (row,) = [x for x in text.splitlines() if x.startswith(f"- **{claim.verdict}**")]
         assert markdown.line(claim.claim) in row and claim.difference in row
-    assert readme.finding({}) == readme.NOTHING
+    assert readme.finding({}, "smart/fig5_fgsm") == readme.NOTHING
 
 
 def test_the_readme_says_what_recorded_runs_took_on_each_machine(folder):

@@ -1,4 +1,7 @@
-"""Fills the generated regions of README.md from the results: findings, verdicts, resources."""
+"""Fills the generated regions of README.md from the results: findings, verdicts, resources.
+
+`<!-- generated: REGION WORD... -->` opens one: the words say which artifacts it shows.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,8 @@ from lib.report.collect import Entry, collect, title
 from lib.report.markdown import cell, exhibit, line, table
 from lib.studies import ARTIFACTS
 
-REGION = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+REGION = re.compile(r"(<!-- generated: ([\w-]+)(.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 SHOWN = ("paper", "cifar", "quick")  # the presets whose results are evidence, the best first
-# what the README shows, each from the best preset that has it; the reports have everything
-FINDING = "audit/observations"
-ABOUT = ("-dense-", "-loops-")  # in the ids of its claims that the figure shows
-HIGHLIGHTS = ("float/fig7_oat_pgdat",)
 NOTHING = "There are no results yet; `./run_all.sh` makes them."
 
 Found = dict[str, list[Entry]]
@@ -39,7 +38,7 @@ def fill(readme: Path, code: str) -> None:
 
     def region(match: re.Match[str]) -> str:
         write = REGIONS[choose("generated region", match[2], REGIONS)]
-        return f"{match[1]}{write(found).strip()}\n{match[3]}"
+        return f"{match[1]}{write(found, *match[3].split()).strip()}\n{match[4]}"
 
     store.write_text(readme, REGION.sub(region, text))
 
@@ -49,13 +48,16 @@ def best(found: Found, name: str) -> list[tuple[str, Entry]]:
     return [(p, e) for p, entries in found.items() for e in entries if e.artifact == name][:1]
 
 
-def finding(found: Found) -> str:
-    """Return the figure that leads and the claims it shows, by verdict, if judged with the gap."""
+def finding(found: Found, name: str, *about: str) -> str:
+    """Return a figure and the claims it shows, by verdict, if judged with the gap.
+
+    about are parts of the ids of those claims.
+    """
     told = []
-    for preset, e in best(found, FINDING):
-        about = e.claims[e.claims["id"].map(lambda name: any(part in name for part in ABOUT))]
+    for preset, e in best(found, name):
+        shown = e.claims[e.claims["id"].map(lambda one: any(part in one for part in about))]
         for verdict in VERDICTS:
-            mine = about[about["verdict"] == verdict]
+            mine = shown[shown["verdict"] == verdict]
             gaps = ["" if verdict == NOT_JUDGED else f": {gap}" for gap in mine["difference"]]
             said = "; ".join(f"{c}{gap}" for c, gap in zip(mine["claim"], gaps, strict=True))
             told += [f"- **{verdict}**: {line(said)}."] if said else []
@@ -63,9 +65,9 @@ def finding(found: Found) -> str:
     return NOTHING
 
 
-def results(found: Found) -> str:
-    """Return the highlights, each from the best preset that has it; without any, what there is."""
-    shown = [one for name in HIGHLIGHTS for one in best(found, name)]
+def results(found: Found, *names: str) -> str:
+    """Return artifacts, each from the best preset that has it; without any, what there is."""
+    shown = [one for name in names for one in best(found, name)]
     shown = shown or [(preset, e) for preset, entries in found.items() for e in entries]
     return "\n\n".join(_shown(preset, e) for preset, e in shown) or NOTHING
 
@@ -124,6 +126,6 @@ def _took(folder: Path) -> tuple[Any, ...]:
 
 
 TOOK = ["machine", "training", "evaluation", "memory"]
-REGIONS: dict[str, Callable[[Found], str]] = {
+REGIONS: dict[str, Callable[..., str]] = {
     f.__name__: f for f in (finding, results, artifacts, resources)
 }
