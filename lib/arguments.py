@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lib.data.specs import absolute
+from lib.datasets import absolute
 from lib.errors import UserError, choose
 from lib.presets import PRESETS
 

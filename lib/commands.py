@@ -18,7 +18,7 @@ from lib.arguments import overrides_of, seeds_of
 from lib.batch import display, notebooks, preview, worker
 from lib.batch import run as batch
 from lib.batch import status as shelf
-from lib.data.specs import check_name
+from lib.datasets import check_name
 from lib.errors import UserError, check_range
 from lib.presets import preset
 from lib.report import readme

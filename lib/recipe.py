@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar
 
-from lib.data.specs import absolute
+from lib.datasets import absolute
 from lib.errors import UserError, check_radius, check_range, choose
 from lib.methods import METHODS, Method
 from lib.part import Part

@@ -23,24 +23,33 @@ def batches(
     pad: int = 0,
     flip: bool = False,
     pad_mode: str = "zero",
-    drop_last: bool = True,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Iterate once over images in random order as (x, y), x float32 (B, C, H, W) in [0, 1].
 
     With pad each image is a random crop of itself with a border of pad pixels, with flip it is
     mirrored with probability 1/2. Order, crop and mirroring are drawn for every image of the epoch
     from (seed, epoch) alone, so that they do not depend on batch size, order, workers or device.
+    What does not fill a batch is left out.
     """
-    size = images.images.shape[-1]
     check_range("batch", batch, 1)
-    check_range("pad", pad, 0, size - 1)
+    check_range("pad", pad, 0, images.images.shape[-1] - 1)
     choose("pad_mode", pad_mode, PAD_MODES)
-    if drop_last and batch > len(images):
+    if batch > len(images):
         raise UserError(
             f"A batch of {batch} is larger than the {len(images)} training images; "
             "use a smaller batch or more images."
         )
-    return _augmented(images, batch, seed, epoch, pad, flip, pad_mode, drop_last)
+    drawn = (t.to(images.images.device) for t in draws(len(images), seed, epoch, pad))
+    order, corner, mirror = drawn
+
+    def one(start: int) -> tuple[Tensor, Tensor]:
+        chosen = order[start : start + batch]
+        x = images.images[chosen]
+        if pad or flip:
+            x = crop_and_flip(x, corner[chosen], mirror[chosen] & flip, pad, pad_mode)
+        return to_float(x), images.labels[chosen]
+
+    return (one(start) for start in range(0, len(images) - batch + 1, batch))
 
 
 def in_order(images: Images, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -63,29 +72,6 @@ def draws(total: int, seed: int, epoch: int, pad: int) -> tuple[Tensor, Tensor, 
     mirror = torch.rand(total, generator=generator) < 0.5
     corner = torch.randint(0, 2 * pad + 1, (total, 2), generator=generator)
     return order, corner, mirror
-
-
-def _augmented(
-    images: Images,
-    batch: int,
-    seed: int,
-    epoch: int,
-    pad: int,
-    flip: bool,
-    pad_mode: str,
-    drop_last: bool,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    device = images.images.device
-    total = len(images)
-    order, corner, mirror = (t.to(device) for t in draws(total, seed, epoch, pad))
-    end = total - total % batch if drop_last else total
-    for i in range(0, end, batch):
-        chosen = order[i : i + batch]
-        x = images.images[chosen]
-        if pad or flip:
-            mirrored = mirror[chosen] if flip else torch.zeros_like(mirror[chosen])
-            x = crop_and_flip(x, corner[chosen], mirrored, pad, pad_mode)
-        yield to_float(x), images.labels[chosen]
 
 
 def crop_and_flip(x: Tensor, corner: Tensor, mirror: Tensor, pad: int, pad_mode: str) -> Tensor:

@@ -8,23 +8,37 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
-from lib.data.store import CHUNK
+from lib.data.store import CHUNK, Arrays, fetch, write
 from lib.errors import UserError
 
 RESIZED = 256 / 224  # shorter side over crop, as usual for ImageNet
 PIXELS = 80_000_000  # of one image, also when it is scaled; below where Pillow begins to warn
-
-
 UNREADABLE = (OSError, SyntaxError, ValueError, KeyError, NotImplementedError)
 
 
-def decode(
-    items: Sequence[str], read: Callable[[str], bytes], size: int, title: str
-) -> Iterator[np.ndarray]:
-    """Decode items, whose bytes read returns, to chunks (<= CHUNK, 3, size, size), in order."""
+def decoded(
+    folder: Path,
+    part: str,
+    name: str,
+    items: Sequence[str],
+    labels: np.ndarray,
+    read: Callable[[str], bytes],
+    size: int,
+    origin: str = "",
+) -> Arrays:
+    """Decode the items of a part, whose bytes read returns, and return them as they are kept."""
+    write(folder, part, (len(items), 3, size, size), _chunks(items, read, size), labels, origin)
+    arrays = fetch(folder, part, name, origin)
+    assert arrays is not None
+    return arrays
+
+
+def _chunks(items: Sequence[str], read: Callable[[str], bytes], size: int) -> Iterator[np.ndarray]:
+    """Yield chunks (<= CHUNK, 3, size, size) of decoded items, in order."""
     from PIL import Image
     from tqdm.auto import tqdm
 
@@ -32,7 +46,7 @@ def decode(
     with (
         warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
         ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool,
-        tqdm(total=len(items), desc=title, unit="image", leave=False) as bar,
+        tqdm(total=len(items), desc="decoding", unit="image", leave=False) as bar,
     ):
         for i in range(0, len(items), CHUNK):
             chunk = items[i : i + CHUNK]
@@ -54,7 +68,7 @@ def pixels(item: str, read: Callable[[str], bytes], size: int) -> np.ndarray:
                 sides = f"{opened.width} x {opened.height}"
                 raise ValueError(f"{sides} pixels, or what they are scaled to, exceed {PIXELS:,}")
             image = opened.convert("RGB")
-    except UNREADABLE + (Image.DecompressionBombError,) as error:
+    except (*UNREADABLE, Image.DecompressionBombError) as error:
         reason = re.sub(r" <.*>", "", str(error)) or type(error).__name__  # addresses of objects
         raise UserError(
             f"{item} cannot be read as an image ({reason}); replace or remove it."

@@ -6,16 +6,15 @@ from functools import cache
 
 import numpy as np
 
-from lib.data.specs import SPLITS, spec
 from lib.data.store import Part
+from lib.datasets import SPLITS, Spec
 
 
-def read(split: str) -> Part:
+def read(found: Spec, split: str) -> Part:
     """Return all images uint8 (1797, 1, 8, 8), their labels and the slice that is split."""
     which = SPLITS.index(split)
-    counts = spec("digits").images
-    start = sum(counts[:which])
-    return *_stratified(), slice(start, start + counts[which])
+    start = sum(found.images[:which])
+    return *_stratified(), slice(start, start + found.images[which])
 
 
 @cache

@@ -10,8 +10,8 @@ import numpy as np
 
 from lib import paths
 from lib.data import store
-from lib.data.decode import decode
-from lib.data.specs import Spec, check_name, class_names
+from lib.data.decode import decoded
+from lib.datasets import Spec, check_name, class_names
 from lib.errors import UserError, choose
 
 SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -64,23 +64,13 @@ def _decoded(found: Spec, part: str) -> store.Arrays:
     assert found.folder is not None
     root = found.folder / part
     names, labels, origin = _listing(found, root)
-    arrays = store.fetch(_kept(found), part, found.name, origin)
-    if arrays is not None:
-        return arrays
-    shape = (len(names), 3, found.size, found.size)
-    chunks = decode(names, lambda name: Path(name).read_bytes(), found.size, f"decoding {root}")
-    try:
-        store.write(_kept(found), part, shape, chunks, labels, origin)
-    except OSError as error:
-        gigabytes = np.prod(shape) / 1e9
-        raise UserError(
-            f"The decoded images of {root} cannot be written to {_kept(found)} "
-            f"({error.strerror}); make that folder writable with {gigabytes:.1f} GB free, or point "
-            "SUITE_DATA to another one."
-        ) from error
-    arrays = store.fetch(_kept(found), part, found.name, origin)
-    assert arrays is not None
-    return arrays
+    here = (_kept(found), part, found.name)
+    kept = store.fetch(*here, origin)
+    return kept or decoded(*here, names, labels, _bytes, found.size, origin)
+
+
+def _bytes(name: str) -> bytes:
+    return Path(name).read_bytes()
 
 
 def _listing(found: Spec, root: Path) -> tuple[list[str], np.ndarray, str]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 import torch
 
 from lib.data import digits, folder, official, tiny_imagenet
 from lib.data.images import Images, fingerprint, subset
-from lib.data.specs import SPLITS, Spec, spec
 from lib.data.store import Part
+from lib.datasets import SPLITS, Spec, spec
 from lib.errors import UserError, choose
 
 
@@ -44,7 +46,8 @@ def folder_fingerprint(name: str, split: str, limit: int = 0) -> str:
     found = spec(name)
     if not found.folder:
         return ""
-    decoded = os.stat(_read(found, split)[0].filename)  # type: ignore[attr-defined]  # a mapped file
+    mapped: Any = _read(found, split)[0]
+    decoded = Path(mapped.filename).stat()
     return _fingerprint(name, split, limit, decoded.st_ino, decoded.st_mtime_ns)
 
 
@@ -57,12 +60,8 @@ def _fingerprint(name: str, split: str, limit: int, *decoded: int) -> str:
 def prepare(name: str) -> dict[str, int]:
     """Download what is missing, check and decode it; return the number of images per split."""
     found = spec(name)
-    if found.folder:
-        folder.prepare(found)
-    elif name == tiny_imagenet.NAME:
-        tiny_imagenet.prepare()
-    elif name != "digits":
-        official.prepare(found)
+    if name != "digits":
+        _reader(found).prepare(found)
     counts = {}
     for split in SPLITS:
         _, labels, chosen = _read(found, split)
@@ -70,15 +69,16 @@ def prepare(name: str) -> dict[str, int]:
     return counts
 
 
+def _reader(found: Spec) -> Any:
+    """Return the module that reads a data set."""
+    if found.folder:
+        return folder
+    return {"digits": digits, "tiny_imagenet": tiny_imagenet}.get(found.name, official)
+
+
 def _read(found: Spec, split: str) -> Part:
     """Return the images and labels of the part that holds split, and which of them are it."""
-    if found.folder:
-        return folder.read(found, split)
-    if found.name == tiny_imagenet.NAME:
-        return tiny_imagenet.read(split)
-    if found.name == "digits":
-        return digits.read(split)
-    return official.read(found, split)
+    return _reader(found).read(found, split)
 
 
 def _check(found: Spec, images: np.ndarray, labels: np.ndarray) -> None:
@@ -98,10 +98,7 @@ def _check(found: Spec, images: np.ndarray, labels: np.ndarray) -> None:
 
 def _check_memory(found: Spec, count: int) -> None:
     """Refuse what no machine like this one can hold, before the system kills the process."""
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return
+    memory = psutil.virtual_memory().total
     needed = count * found.channels * found.size**2
     if needed > memory:
         raise UserError(

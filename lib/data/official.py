@@ -11,7 +11,7 @@ import numpy as np
 
 from lib import paths
 from lib.data import store
-from lib.data.specs import SPLITS, Spec
+from lib.datasets import SPLITS, Spec
 from lib.errors import UserError
 
 _FILES = {  # class of torchvision.datasets, folder under paths.DATA, what shows it was downloaded

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from lib.errors import UserError
-from lib.store import parse, remove
+from lib.store import parse, remove, sha256, write_json, writing
 
 ARRAYS = ("images", "labels")
 CHUNK = 512  # images written at a time
@@ -51,13 +49,11 @@ def _checked(file: Path, record: dict[str, str], name: str) -> np.ndarray:
     raise _damaged(file, name)
 
 
-def keep(folder: Path, part: str, images: np.ndarray, labels: np.ndarray, origin: str = "") -> None:
+def keep(folder: Path, part: str, images: np.ndarray, labels: np.ndarray) -> None:
     """Write a part if there is space and permission; if not, it is decoded again next time."""
     chunks = (images[i : i + CHUNK] for i in range(0, len(images), CHUNK))
-    try:
-        write(folder, part, images.shape, chunks, labels, origin)
-    except OSError:
-        return
+    with suppress(UserError):
+        write(folder, part, images.shape, chunks, labels)
 
 
 def write(
@@ -66,29 +62,24 @@ def write(
     shape: tuple[int, ...],
     chunks: Iterable[np.ndarray],
     labels: np.ndarray,
-    origin: str,
+    origin: str = "",
 ) -> None:
     """Write uint8 images of shape (N, C, H, W) that arrive in chunks, their labels and the hashes.
 
     Images may be larger than memory. They are written to a stream and not to a mapped file, where
     a full disk would kill the process. The manifest comes last.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{part}.json").unlink(missing_ok=True)
-    record = {"origin": origin}
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    file = folder / f"{part}.images.npy"
-    with whole(file) as partial, partial.open("wb") as stream:
+    files = [folder / f"{part}.{kind}.npy" for kind in ARRAYS]
+    with writing(files[0]) as stream:
+        (folder / f"{part}.json").unlink(missing_ok=True)
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(stream, header)
         for chunk in chunks:
             stream.write(np.ascontiguousarray(chunk, dtype=np.uint8).data)
-    record["images"] = hash_file(file)
-    file = folder / f"{part}.labels.npy"
-    with whole(file) as partial, partial.open("wb") as stream:
+    with writing(files[1]) as stream:
         np.save(stream, np.asarray(labels, dtype=np.int64), allow_pickle=False)
-    record["labels"] = hash_file(file)
-    with whole(folder / f"{part}.json") as partial:
-        partial.write_text(json.dumps(record, indent=1) + "\n")
+    hashes = {kind: sha256(file) for kind, file in zip(ARRAYS, files, strict=True)}
+    write_json(folder / f"{part}.json", {"origin": origin} | hashes)
 
 
 def repair(folder: Path, part: str, name: str) -> None:
@@ -100,27 +91,10 @@ def repair(folder: Path, part: str, name: str) -> None:
             remove(file)
 
 
-@contextmanager
-def whole(file: Path) -> Iterator[Path]:
-    """Give a temporary name that becomes file when the block ends well and is removed if not."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        yield partial
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def hash_file(file: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 @cache
 def _sha256(file: Path, size: int, modified: int) -> str:
     """Hash once per process; size and modified (ns) are there to notice a change."""
-    return hash_file(file)
+    return sha256(file)
 
 
 def _damaged(file: Path, name: str) -> UserError:

@@ -16,9 +16,11 @@ import numpy as np
 
 from lib import paths
 from lib.data import store
-from lib.data.decode import decode
+from lib.data.decode import decoded
 from lib.data.download import download
+from lib.datasets import Spec
 from lib.errors import UserError
+from lib.store import sha256
 
 NAME = "tiny_imagenet"
 FOLDER = "tiny-imagenet-200"
@@ -40,7 +42,7 @@ class Archive:
 OFFICIAL = Archive()
 
 
-def read(split: str) -> store.Part:
+def read(found: Spec, split: str) -> store.Part:
     """Return a part with images uint8 (N, 3, 64, 64), and which of them are split.
 
     Label i is the i-th WordNet id in alphabetical order.
@@ -54,7 +56,7 @@ def read(split: str) -> store.Part:
     return images, labels, held_out if split == "val" else ~held_out
 
 
-def prepare() -> None:
+def prepare(found: Spec) -> None:
     """Download the archive if nothing else is there, and decode what has not been."""
     for part in ("train", "test"):
         store.repair(_decoded(), part, NAME)
@@ -81,7 +83,7 @@ def _decode(part: str) -> store.Arrays:
         raise UserError(
             f"{NAME} is not in {paths.DATA}; run `python -m lib data {NAME}` while online."
         )
-    if store.hash_file(archive) != OFFICIAL.sha256:
+    if sha256(archive) != OFFICIAL.sha256:
         raise UserError(
             f"{archive} is damaged (its SHA-256 differs from the official one); "
             f"delete it and run `python -m lib data {NAME}` while online."
@@ -94,23 +96,13 @@ def _from(part: str, source: Callable[[str], bytes], where: Path) -> store.Array
     """Decode a part from source, which returns the bytes of a name in the official layout."""
     try:
         names, labels = _listing(part, source, where)
-        shape = (len(names), 3, 64, 64)
-        chunks = decode(names, source, 64, f"{NAME} {part}")
-        store.write(_decoded(), part, shape, chunks, labels, origin="")
     except KeyError as missing:
         raise _layout(where, f"{missing.args[0]}") from None
     except UnicodeDecodeError:
         raise _layout(where, "its lists are not UTF-8") from None
     except FileNotFoundError as missing:
         raise _layout(where, f"{missing.filename} is missing") from None
-    except OSError as error:
-        raise UserError(
-            f"The decoded images of {NAME} cannot be written to {_decoded()} ({error.strerror}); "
-            "free 2 GB or point SUITE_DATA at a folder with space."
-        ) from error
-    arrays = store.fetch(_decoded(), part, NAME)
-    assert arrays is not None
-    return arrays
+    return decoded(_decoded(), part, NAME, names, labels, source, 64)
 
 
 def _listing(

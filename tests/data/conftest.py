@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from lib import paths
-from lib.data import specs
+from lib import datasets, paths
 
 
 @pytest.fixture
@@ -19,6 +18,6 @@ def small(monkeypatch):
     """Shrink the spec of a data set to so many images."""
 
     def shrink(name, images):
-        monkeypatch.setitem(specs._SPECS, name, replace(specs._SPECS[name], images=images))
+        monkeypatch.setitem(datasets._SPECS, name, replace(datasets._SPECS[name], images=images))
 
     return shrink

@@ -3,6 +3,7 @@
 import os
 import struct
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -74,9 +75,9 @@ def test_large_images_are_scaled_and_cut_from_the_centre(tmp_path):
 def test_images_are_decoded_once_and_again_when_a_file_changes(tmp_path, monkeypatch):
     name = build(tmp_path, count=3)
     decoded = []
-    original = image_folder.decode
+    original = image_folder.decoded
     monkeypatch.setattr(
-        image_folder, "decode", lambda *args: decoded.append(args[3]) or original(*args)
+        image_folder, "decoded", lambda *args: decoded.append(args[1]) or original(*args)
     )
     load(name, "train")
     load(name, "val")
@@ -141,7 +142,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_fragments(tmp_path, monkeypat
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lib.data.store.hash_file", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(UserError, match="No space left") as caught:
         load(name, "train")
     assert "\n" not in str(caught.value)
@@ -152,7 +153,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_fragments(tmp_path, monkeypat
 
 def test_more_images_than_memory_are_refused(tmp_path, monkeypatch):
     name = build(tmp_path, count=3)
-    monkeypatch.setattr("os.sysconf", lambda key: 10)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=10))
     with pytest.raises(UserError, match="use fewer images or a smaller size"):
         load(name, "train")
 

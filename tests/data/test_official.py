@@ -190,7 +190,7 @@ def test_a_read_only_data_folder_still_loads(folder, small, trusting, monkeypatc
     stl10(folder)
 
     def refuse(*args, **options):
-        raise PermissionError("read-only")
+        raise UserError("Cannot write.")
 
     monkeypatch.setattr("lib.data.store.write", refuse)
     assert len(load("stl10", "train")) == 9

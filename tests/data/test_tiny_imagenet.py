@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from lib.data import load, prepare, tiny_imagenet
-from lib.data.store import hash_file
 from lib.errors import UserError
+from lib.store import sha256
 
 IDS = ["n01443537", "n01629819", "n09999999"]
 PER_CLASS, TEST = 20, 4
@@ -50,7 +50,7 @@ def publish(tmp_path, folder, small, monkeypatch):
     def publish(files):
         path = pack(tmp_path / "server" / "tiny.zip", files)
         official = replace(
-            tiny_imagenet.OFFICIAL, url=path.as_uri(), sha256=hash_file(path),
+            tiny_imagenet.OFFICIAL, url=path.as_uri(), sha256=sha256(path),
             size=path.stat().st_size, classes=3, per_class=PER_CLASS, held_out=1, test=TEST,
         )  # fmt: skip
         monkeypatch.setattr(tiny_imagenet, "OFFICIAL", official)
@@ -102,9 +102,7 @@ def test_names_that_climb_out_of_the_archive_reach_nothing(tmp_path, folder, pub
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("../../escaped.txt", "x")
         archive.writestr("/tmp/escaped-tiny-imagenet.txt", "x")
-    publish_again = replace(
-        tiny_imagenet.OFFICIAL, sha256=hash_file(path), size=path.stat().st_size
-    )
+    publish_again = replace(tiny_imagenet.OFFICIAL, sha256=sha256(path), size=path.stat().st_size)
     tiny_imagenet.OFFICIAL = publish_again
     prepare("tiny_imagenet")
     assert not list(tmp_path.rglob("escaped*"))

@@ -1,4 +1,4 @@
-"""What every data set is: classes, sizes, splits and the papers' augmentation (no torch here)."""
+"""What every data set is: classes, sizes, splits and its usual augmentation (no torch here)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lib.errors import UserError, check_range, choose
 
@@ -27,8 +28,6 @@ class Spec:
     images: tuple[int, int, int]
     pad: int = 0
     flip: bool = False
-    citation: str = ""
-    note: str = ""
     folder: Path | None = None
 
     def check_limit(self, split: str, limit: int) -> None:
@@ -42,73 +41,21 @@ class Spec:
             )
 
 
-_CIFAR = "Krizhevsky 2009, Learning multiple layers of features from tiny images"
-
+_AUGMENTED: dict[str, Any] = {"pad": 4, "flip": True}
 _SPECS = {
     one.name: one
     for one in (
-        Spec(
-            "digits",
-            10,
-            1,
-            8,
-            (1_097, 100, 600),
-            citation="Alpaydin and Kaynak 1998, Optical recognition of handwritten digits (UCI)",
-            note="grey, ships with scikit-learn; a fixed stratified split of its 1,797 images",
-        ),
-        Spec(
-            "cifar10",
-            10,
-            3,
-            32,
-            (45_000, 5_000, 10_000),
-            pad=4,
-            flip=True,
-            citation=_CIFAR,
-            note="val is training images 45,000 to 49,999, as in the OAT code",
-        ),
-        Spec(
-            "cifar100",
-            100,
-            3,
-            32,
-            (45_000, 5_000, 10_000),
-            pad=4,
-            flip=True,
-            citation=_CIFAR,
-            note="val is training images 45,000 to 49,999",
-        ),
-        Spec(
-            "svhn",
-            10,
-            3,
-            32,
-            (68_257, 5_000, 26_032),
-            citation="Netzer et al. 2011, Reading digits in natural images",
-            note="val is the last 5,000 training images, 'extra' is unused, as in the OAT code",
-        ),
-        Spec(
-            "stl10",
-            10,
-            3,
-            96,
-            (4_500, 500, 8_000),
-            pad=4,
-            flip=True,
-            citation="Coates et al. 2011, An analysis of single-layer networks",
-            note="val is the last 500 labelled images; the papers select on the test set instead",
-        ),
-        Spec(
-            "tiny_imagenet",
-            200,
-            3,
-            64,
-            (95_000, 5_000, 10_000),
-            pad=4,
-            flip=True,
-            citation="Le and Yang 2015, Tiny ImageNet visual recognition challenge (CS231N)",
-            note="test is the official val; val is the last 5 % of each training class",
-        ),
+        # Alpaydin and Kaynak 1998 (UCI), ships with scikit-learn; a fixed stratified split
+        Spec("digits", 10, 1, 8, (1_097, 100, 600)),
+        # Krizhevsky 2009; val is the last 5,000 training images, as in the OAT code
+        Spec("cifar10", 10, 3, 32, (45_000, 5_000, 10_000), **_AUGMENTED),
+        Spec("cifar100", 100, 3, 32, (45_000, 5_000, 10_000), **_AUGMENTED),
+        # Netzer et al. 2011; val is the last 5,000 training images, 'extra' is unused, as there
+        Spec("svhn", 10, 3, 32, (68_257, 5_000, 26_032)),
+        # Coates et al. 2011; val is the last 500 labelled images, the papers select on test
+        Spec("stl10", 10, 3, 96, (4_500, 500, 8_000), **_AUGMENTED),
+        # Le and Yang 2015; test is the official val, val the last 5 % of each training class
+        Spec("tiny_imagenet", 200, 3, 64, (95_000, 5_000, 10_000), **_AUGMENTED),
     )
 }
 
@@ -136,7 +83,8 @@ def absolute(name: str) -> str:
     path = name.removeprefix(_FOLDER)
     if not name.startswith(_FOLDER) or path.startswith(("/", "@")) or not path:
         return name
-    return f"{_FOLDER}{os.path.abspath(os.path.expanduser(path))}"
+    # not Path.resolve: a link keeps its name
+    return f"{_FOLDER}{os.path.abspath(Path(path).expanduser())}"  # noqa: PTH100
 
 
 def _folder_spec(name: str) -> Spec:
@@ -175,4 +123,4 @@ def check_name(path: Path) -> None:
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise UserError(f"The name {ascii(str(path))} is not UTF-8; rename it.") from None
+        raise UserError(f"The name {str(path)!a} is not UTF-8; rename it.") from None
