@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from lib import paths, store
 from lib.batch import plan
-from lib.errors import UserError, choose
+from lib.errors import UserError
 from lib.presets import PRESETS
 from lib.protocol import Protocol
-from lib.recipe import Recipe
+from lib.recipe import Recipe, replace_fields
 from lib.studies import ARTIFACTS
 
 KEY = re.compile("[0-9a-f]{16}")
@@ -118,8 +118,4 @@ def protocols_of(path: Path) -> tuple[Protocol, ...]:
         ) from error
     if not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{path} must hold a list of protocols, each a table of fields.")
-    known_fields = [f.name for f in fields(Protocol)]
-    for row in rows:
-        for name in row:
-            choose("field of a protocol", name, known_fields)
-    return tuple(Protocol(**row) for row in rows)
+    return tuple(replace_fields(Protocol(), row) for row in rows)
