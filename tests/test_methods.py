@@ -1,21 +1,19 @@
 """Methods answer for what they do: the cost of a step, what is refused, what the network is of."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
+from torch.nn import functional as F
 
+from lib import cost, evaluate, paths, runs, study
+from lib.batch import effort
 from lib.errors import UserError
-from lib.methods import (
-    METHODS,
-    Float,
-    FloatSlim,
-    Oat,
-    OatSlim,
-    PgdAt,
-    Plain,
-    Pni,
-    Smart,
-)
+from lib.methods import METHODS, Float, FloatSlim, Method, Oat, OatSlim, PgdAt, Plain, Pni, Smart
+from lib.plots import style
+from lib.recipe import Recipe
 from lib.trainers import Context, objective
+from lib.trainers.objectives import OBJECTIVES
 
 
 @pytest.mark.parametrize(
@@ -105,3 +103,68 @@ def test_impossible_widths_are_refused(method):
         with pytest.raises(UserError, match=words):
             method(slims=slims)
     assert method(slims=[1]).widths == (1.0,)
+
+
+@dataclass(frozen=True)
+class Trades(Method):
+    """TRADES (Zhang et al. 2019), as a paper would add it: this class and an objective."""
+
+    kind = "trades"
+    label = "TRADES"
+    conditional = False
+    training = ("beta",)
+
+    beta: float = 6.0
+
+    @property
+    def shares(self):
+        return 1.0, 1.0
+
+
+def trades(method, model, x, y, context):
+    """The attack climbs the divergence of the outputs from those of the clean images."""
+    logits = model(x)
+    target = logits.softmax(1)
+
+    def divergence(adversarial, y):
+        return F.kl_div(adversarial.log_softmax(1), target.detach(), reduction="none").sum(1)
+
+    adversarial = context.attack(model, x, y, loss=divergence)
+    pull = F.kl_div(model(adversarial).log_softmax(1), target, reduction="batchmean")
+    return F.cross_entropy(logits, y) + method.beta * pull
+
+
+@pytest.fixture
+def added(monkeypatch):
+    """What a new method that needs no layers consists of."""
+    monkeypatch.setitem(METHODS, "trades", Trades)
+    monkeypatch.setitem(OBJECTIVES, "trades", trades)
+
+
+def test_a_method_is_added_by_its_class_and_its_objective(added, monkeypatch, tmp_path):
+    builder = study.Builder("smart/fig1_pareto", "ci", (0,), {"method.beta": 3.0})
+    setting, seed = next(builder.settings())
+    recipe = builder.recipe(setting, seed, Trades())
+    builder.add("TRADES", recipe, (0.0, 1.0), [{"attack": "pgd", "steps": 2}])
+    (job,) = builder.study().jobs
+    assert Recipe.from_dict(job.recipe.to_dict()) == recipe and recipe.method == Trades(3.0)
+    assert [p.lam for p in job.protocols] == [0.0, 0.0]  # a network without lam is scored once
+    assert recipe.method.passes(recipe.attack.steps) == 2 * recipe.attack.steps + 6
+    assert effort.seconds(recipe, True, job.protocols) > 0 < effort.memory(recipe)
+    assert cost.report("trades", "resnet18", 4)["params"] > 0
+    label = style.method("TRADES, beta 3")
+    assert style.faces([label, "PGD-AT"])[label].colour not in style.COLOURS.values()
+
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    run = runs.fit(recipe)
+    assert len(run.history) == recipe.train.epochs and run.history["loss"].notna().all()
+    clean, robust = (evaluate.evaluate(run, protocol) for protocol in job.protocols)
+    assert 0 <= robust["correct"] <= clean["correct"] <= clean["n"]
+
+
+def test_a_method_without_an_objective_or_a_cost_is_an_error(monkeypatch):
+    monkeypatch.setitem(METHODS, "trades", Trades)
+    with pytest.raises(UserError, match="Unknown objective 'trades'"):
+        objective(Trades())
+    with pytest.raises(NotImplementedError):
+        Method().passes(7)

@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation, Transform
 
-from lib.errors import UserError, choose
+from lib.errors import UserError
+from lib.methods import METHODS
 from lib.tables import dataset_name, shown
 
 STYLE = Path(__file__).with_name("suite.mplstyle")
@@ -26,18 +27,12 @@ NARROW, WIDE = 3.3, 7.0  # inches: one column, the page
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart, and relatives of them for the
 # relatives of a method; one marker for each as well
-COLOURS = {
-    "PGD-AT": "#1A1A1A",
-    "PNI": "#E69F00",
-    "OAT": "#009E73",
-    "FLOAT": "#0072B2",
-    "SMART": "#D55E00",
+COLOURS = {m.label: m.colour for m in METHODS.values() if m.colour} | {
     "FLOATS-i": "#AA4499",
     "FLOATS-c": "#56B4E9",
-    "FLOAT slim": "#1F5FA8",
     "FLOATS slim": "#B0307F",
-    "OAT slim": "#2E8B57",
 }
+OTHERS = ("#882255", "#332288", "#6F4E37", "#CC6677", "#999933")  # for who has none of their own
 MARKERS = {
     "PGD-AT": "D",
     "PNI": "v",
@@ -102,19 +97,30 @@ class Face:
 
 
 def method(label: str) -> str:
-    """Return the method that a label begins with: 'FLOAT slim' of 'FLOAT slim, SF 0.5'."""
-    own = [name for name in COLOURS if f"{label},".startswith((f"{name} ", f"{name},"))]
-    return max(own, key=len) if own else choose("method", label.split(" ")[0].rstrip(","), COLOURS)
+    """Return the method that a label begins with: 'FLOAT slim' of 'FLOAT slim, SF 0.5'.
+
+    A label that begins with none is one of its own, up to a comma.
+    """
+    known = {*COLOURS, *(m.label for m in METHODS.values())}
+    own = [name for name in known if f"{label},".startswith((f"{name} ", f"{name},"))]
+    return max(own, key=len) if own else label.split(",")[0]
 
 
 def faces(labels: list[str]) -> dict[str, Face]:
     """Return the look of every label of a figure, which depends on nothing but the labels.
 
     The bare name of a method, else its first variant, has the look of the method; further variants
-    have its hue in another shade, dashes and a marker that no method of the figure has.
+    have its hue in another shade, dashes and a marker that no method of the figure has. Who has no
+    colour or marker of its own gets the next one that is free.
     """
     methods = {label: method(label) for label in labels}
-    spare = [marker for marker in SPARE if marker not in {MARKERS[m] for m in methods.values()}]
+    taken = {MARKERS.get(m) for m in methods.values()}
+    spare = [marker for marker in SPARE if marker not in taken]
+    strangers = [m for m in dict.fromkeys(methods.values()) if m not in COLOURS]
+    colours = COLOURS | {
+        m: tinted(OTHERS[i % len(OTHERS)], (0.0, 0.3, -0.3)[i // len(OTHERS) % 3])
+        for i, m in enumerate(strangers)
+    }
     found = {}
     for own in dict.fromkeys(methods.values()):
         variants = sorted(
@@ -127,10 +133,10 @@ def faces(labels: list[str]) -> dict[str, Face]:
             )
         for i, label in enumerate(variants):
             found[label] = Face(
-                colour=tinted(COLOURS[own], TINTS[i]),
-                marker=MARKERS[own] if i == 0 else spare.pop(0),
+                colour=tinted(colours[own], TINTS[i]),
+                marker=MARKERS[own] if i == 0 and own in MARKERS else spare.pop(0),
                 line=DASHES[i % len(DASHES)],
-                ink=tinted(COLOURS[own], min(TINTS[i] - 0.3, 0.1) if len(variants) > 1 else 0),
+                ink=tinted(colours[own], min(TINTS[i] - 0.3, 0.1) if len(variants) > 1 else 0),
             )
     return {label: found[label] for label in methods}
 

@@ -30,10 +30,14 @@ def test_a_label_belongs_to_the_longest_method_it_begins_with(label, method):
     assert style.method(label) == method
 
 
-@pytest.mark.parametrize("label", ["FLOT", "FLOT, λ_th 0.5", "FLOT slim"])
-def test_a_stranger_is_refused_with_the_nearest_method(label):
-    with pytest.raises(UserError, match="did you mean 'FLOAT'"):
-        style.method(label)
+def test_strangers_get_colours_and_markers_that_nobody_else_has():
+    labels = ["FLOAT", *(f"mine {i}" for i in range(7)), "mine 0, half", "PGD-AT"]
+    faces = style.faces(labels)
+    assert style.method("mine 0, half") == "mine 0"
+    assert len({face.colour for face in faces.values()} | set(style.COLOURS.values())) == (
+        len(style.COLOURS) + 8
+    )
+    assert len({face.marker for face in faces.values()}) == len(labels)
 
 
 def test_methods_that_stand_alone_have_their_own_colour_and_marker():
