@@ -20,8 +20,11 @@ def rows(images):
 
 def test_splits_have_the_sizes_of_the_spec_and_together_are_scikit_learns_digits():
     parts = [load("digits", split) for split in SPLITS]
+    train, val, test = (set(rows(part)) for part in parts)
+    assert not train & val and not train & test and not val & test
     assert [len(part) for part in parts] == [1097, 100, 600] == list(spec("digits").images)
     original = np.rint(load_digits().images * 255 / 16).astype(np.uint8)
+    assert prepare("digits") == dict(zip(SPLITS, (1097, 100, 600), strict=True))
     assert sorted(row for part in parts for row in rows(part)) == sorted(
         row.tobytes() for row in original
     )
@@ -37,13 +40,6 @@ def test_every_image_keeps_its_label():
             labels[row.tobytes()] == label
             for row, label in zip(sixteenths.numpy(), part.labels.tolist(), strict=True)
         )
-
-
-def test_splits_are_disjoint():
-    train, val, test = (set(rows(load("digits", split))) for split in SPLITS)
-    assert not train & val
-    assert not train & test
-    assert not val & test
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -101,10 +97,6 @@ def test_fingerprint_notices_a_pixel_a_label_the_order_and_the_shape():
     assert len(seen) == 5
     channels_last = Images(part.images.contiguous(memory_format=torch.channels_last), part.labels)
     assert fingerprint(channels_last) in seen
-
-
-def test_prepare_counts_the_images():
-    assert prepare("digits") == {"train": 1097, "val": 100, "test": 600}
 
 
 @pytest.mark.parametrize(

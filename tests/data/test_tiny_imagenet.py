@@ -72,16 +72,15 @@ def check_splits():
     assert load("tiny_imagenet", "test").labels.tolist() == [0, 1, 2, 0]
 
 
-def test_download_decodes_and_splits_without_extracting(folder, publish):
-    publish(members())
+def test_download_decodes_and_splits_without_extracting_and_the_decoded_copy_is_enough(
+    folder, publish
+):
+    server = publish(members())
     assert prepare("tiny_imagenet") == {"train": 57, "val": 3, "test": 4}
     check_splits()
     assert {p.name for p in folder.iterdir()} == {"tiny-imagenet-200.zip", "decoded"}
-
-
-def test_the_decoded_copy_is_enough(folder, publish):
-    server = publish(members())
-    prepare("tiny_imagenet")
+    x = load("tiny_imagenet", "train").images[1].numpy()  # written as a grey JPEG
+    assert x.shape == (3, 64, 64) and np.array_equal(x[0], x[1])
     server.unlink()
     (folder / "tiny-imagenet-200.zip").unlink()
     prepare("tiny_imagenet")
@@ -152,31 +151,24 @@ def test_no_network_is_one_sentence(folder, publish):
     assert not list(folder.iterdir())
 
 
-@pytest.mark.parametrize("missing", ["wnids.txt", "val/val_annotations.txt", "train/n01443537"])
-def test_an_incomplete_layout_is_refused(folder, publish, missing):
-    publish({k: v for k, v in members().items() if not k.startswith(missing)})
-    with pytest.raises(UserError, match=missing.split("/")[-1]):
+WRONG = {
+    name: ({k: v for k, v in members().items() if not k.startswith(name)}, name.split("/")[-1])
+    for name in ("wnids.txt", "val/val_annotations.txt", "train/n01443537")
+} | {
+    f"{name} not UTF-8": (members() | {name: b"\xff\xfe"}, "its lists are not UTF-8")
+    for name in ("wnids.txt", "val/val_annotations.txt")
+}
+
+
+@pytest.mark.parametrize(("files", "said"), WRONG.values(), ids=WRONG)
+def test_an_incomplete_layout_is_refused(folder, publish, files, said):
+    publish(files)
+    with pytest.raises(UserError, match=said):
         prepare("tiny_imagenet")
         load("tiny_imagenet", "test")
     assert not list(folder.rglob("*.tmp"))
 
 
-@pytest.mark.parametrize("name", ["wnids.txt", "val/val_annotations.txt"])
-def test_a_list_that_is_not_utf8_is_refused(folder, publish, name):
-    publish(members() | {name: b"\xff\xfe"})
-    with pytest.raises(UserError, match="its lists are not UTF-8"):
-        prepare("tiny_imagenet")
-        load("tiny_imagenet", "test")
-
-
 def test_missing_data_names_the_command(folder):
     with pytest.raises(UserError, match="python -m lib data tiny_imagenet"):
         load("tiny_imagenet", "train")
-
-
-def test_grey_images_become_colour(folder, publish):
-    publish(members())
-    prepare("tiny_imagenet")
-    x = load("tiny_imagenet", "train").images[1].numpy()  # written as a grey JPEG
-    assert x.shape == (3, 64, 64)
-    assert np.array_equal(x[0], x[1])
