@@ -60,7 +60,7 @@ def test_spec_is_read_from_the_folder(tmp_path):
     assert (found.num_classes, found.channels, found.size, found.pad) == (3, 3, 32, 4)
     assert spec(f"imagefolder:{tmp_path}").size == 64
     build(tmp_path / "me@home/mine", count=1)
-    assert spec(f"imagefolder:{tmp_path}/me@home/mine").size == 64  # the sign in the path is no size
+    assert spec(f"imagefolder:{tmp_path}/me@home/mine").size == 64  # no size
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(UserError, match="must hold one folder"):
         spec(f"imagefolder:{tmp_path}/loop")
