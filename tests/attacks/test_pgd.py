@@ -1,16 +1,21 @@
 """What PGD and FGSM promise about networks, noise, restarts and bad arguments."""
 
 import copy
+from functools import partial
 
 import foolbox
 import pytest
 import torch
 from torch import nn
 
-from lib.attacks import NORMS, fgsm, input_gradient, pgd
+from lib.attacks import NORMS, autoattack, fgsm, input_gradient, pgd
 from lib.errors import UserError
 
 EPS = {"linf": 0.1, "l2": 0.6, "l1": 3.0}
+AUTOATTACKS = [
+    partial(autoattack, version=version, steps=5, eot=2, queries=20)
+    for version in ("standard", "rand")
+]
 
 
 class Noisy(nn.Module):
@@ -47,40 +52,31 @@ def test_result_is_in_the_ball_and_the_image_range_and_hurts(
 
 
 @pytest.mark.parametrize(
-    ("norm", "make"),
+    ("eps", "ours", "theirs", "options"),
     [
-        ("linf", lambda: foolbox.attacks.LinfPGD(abs_stepsize=0.03, steps=6, random_start=False)),
-        ("l2", lambda: foolbox.attacks.L2PGD(abs_stepsize=0.2, steps=6, random_start=False)),
+        (0.05, fgsm, "LinfFastGradientAttack", {}),
+        (0.1, (0.03, 6, "linf"), "LinfPGD", {"random_start": False}),
+        (0.6, (0.2, 6, "l2"), "L2PGD", {"random_start": False}),
+        # inside the ball: foolbox's L1 projection uses the threshold of one coordinate too many
+        (3.0, (0.4, 5, "l1"), "SparseL1DescentAttack", {"quantile": 1 - 3.5 / 191}),
     ],
 )
-def test_pgd_agrees_with_foolbox(net, images, labels, norm, make):
+def test_attacks_agree_with_foolbox(net, images, labels, eps, ours, theirs, options):
+    if ours is fgsm:
+        found = fgsm(net, images, labels, eps)
+    else:
+        step, steps, norm = ours
+        options = {"abs_stepsize": step, "steps": steps, **options}
+        found = pgd(net, images, labels, eps, step, steps, norm, random_start=False, top=4 / 192)
     model = foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu")
-    _, theirs, _ = make()(model, images, labels, epsilons=EPS[norm])
-    step = {"linf": 0.03, "l2": 0.2}[norm]
-    ours = pgd(net, images, labels, EPS[norm], step, 6, norm, random_start=False)
-    torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=0)
-
-
-def test_fgsm_agrees_with_foolbox(net, images, labels):
-    model = foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu")
-    attack = foolbox.attacks.LinfFastGradientAttack()
-    _, theirs, _ = attack(model, images, labels, epsilons=0.05)
-    torch.testing.assert_close(fgsm(net, images, labels, 0.05), theirs)
-
-
-def test_l1_steps_agree_with_foolbox_inside_the_ball(net, images, labels):
-    """Only inside: foolbox's L1 projection uses the threshold of one coordinate too many."""
-    model = foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu")
-    attack = foolbox.attacks.SparseL1DescentAttack(
-        quantile=1 - 3.5 / 191, abs_stepsize=0.4, steps=5
-    )
-    _, theirs, _ = attack(model, images, labels, epsilons=3.0)
-    ours = pgd(net, images, labels, 3.0, 0.4, 5, "l1", random_start=False, top=4 / 192)
-    torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=0)
+    _, wanted, _ = getattr(foolbox.attacks, theirs)(**options)(model, images, labels, epsilons=eps)
+    torch.testing.assert_close(found, wanted, atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("attack", [fgsm, lambda *a: pgd(*a, None, 3, restarts=2, eot=2)])
+@pytest.mark.parametrize(
+    "attack", [fgsm, lambda *a: pgd(*a, None, 3, restarts=2, eot=2), *AUTOATTACKS]
+)
 def test_nothing_of_the_model_changes(net, images, labels, attack, training):
     net.train(training)
     net[0].weight.requires_grad_(False)
@@ -101,10 +97,14 @@ def test_nothing_of_the_model_changes(net, images, labels, attack, training):
 
 
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode, torch.enable_grad])
-def test_attacks_work_in_any_gradient_mode_of_the_caller(net, images, labels, context):
-    want = pgd(net, images, labels, 0.1, 0.03, 3, random_start=False)
+@pytest.mark.parametrize(
+    "attack", [lambda *a: pgd(*a, 0.03, 3, random_start=False), AUTOATTACKS[0]]
+)
+def test_attacks_work_in_any_gradient_mode_of_the_caller(net, images, context, attack):
+    labels = net(images).argmax(1).detach()
+    want = attack(net, images, labels, 0.1)
     with context():
-        got = pgd(net, images * 1, labels * 1, 0.1, 0.03, 3, random_start=False)
+        got = attack(net, images * 1, labels * 1, 0.1)
     assert torch.equal(got, want)
     assert not got.requires_grad
 

@@ -155,13 +155,16 @@ def test_training_goes_on_in_a_compact_network(plain, images):
     assert all(p.grad is not None and p.grad.shape == p.shape for p in narrow.parameters())
 
 
-@pytest.mark.parametrize("lam", [0.0, 0.7])
-def test_float_pruned_by_channels_can_be_frozen_and_compacted(make, images, lam):
-    model = make("float", "resnet20", prunable=True).double()
+@pytest.mark.parametrize(
+    ("method", "lam", "slim"),
+    [("float", 0.0, 1.0), ("float", 0.7, 1.0), ("float_slim", 0.7, 0.5)],
+)
+def test_float_pruned_by_channels_can_be_frozen_and_compacted(make, images, method, lam, slim):
+    model = make(method, "resnet20", prunable=True, width=8).double()
     sparse = SparseMomentum(model, Momentum(0.3, granularity="channel"), 1)
     sparse.begin()
-    frozen = freeze(model, lam, noise=model.draw_noise())
-    assert channels(model) == channels(frozen)
+    frozen = freeze(model, lam, noise=model.draw_noise(), slim=slim)
+    assert (channels(model) == channels(frozen)) is (slim == 1)
     kept = sum(
         n * layer.weight[:, 0].numel()
         for layer, (n, _) in zip(sparse.layers, channels(model).values(), strict=True)
@@ -199,14 +202,6 @@ def test_grouped_convolutions_stay_as_they_are(plain, images):
     narrow = compact(model)
     assert_equal_outputs(narrow, model, images)
     assert narrow.layer1[0].conv1.weight.shape[:2] == (4, 3)
-
-
-def test_a_narrow_sub_network_can_be_compacted(make, images):
-    model = make("float_slim", "resnet20", prunable=True, width=8).double()
-    sparse = SparseMomentum(model, Momentum(0.3, granularity="channel"), 1)
-    sparse.begin()
-    frozen = freeze(model, 0.7, noise=model.draw_noise(), slim=0.5)
-    assert_equal_outputs(compact(frozen), frozen, images)
 
 
 @pytest.mark.parametrize("method", ["plain", "float"])

@@ -67,20 +67,6 @@ def test_alpha_and_weight_get_the_analytic_gradient_with_sigma_held_constant(
     torch.testing.assert_close(layer.alpha.grad, pull)
 
 
-def test_alpha_gets_the_gradient_of_a_finite_difference(make, images, loss):
-    model = make("float").double()
-    alpha = model.layer1[0].conv1.alpha
-    noise = model.draw_noise()
-    loss(model(images.double(), 1.0, noise=noise)).backward()
-    values = []
-    for step in (1e-6, -2e-6):
-        with torch.no_grad():
-            alpha += step
-        values.append(loss(model(images.double(), 1.0, noise=noise)).item())
-    slope = (values[0] - values[1]) / 2e-6
-    assert alpha.grad.item() == pytest.approx(slope, rel=1e-4, abs=1e-8)
-
-
 def test_weights_outside_their_path_get_no_gradient(make, images, loss):
     model = make("smart")
     layer = model.layer3[1].conv1
@@ -171,13 +157,14 @@ def test_noise_in_masked_layers_can_be_left_out_as_in_the_released_prototype(mak
     assert not torch.equal(weights["layer1.0.conv1.weight"], model.layer1[0].conv1.weight)
 
 
-def test_lambdas_of_single_samples_give_the_logits_of_single_calls(make, images):
-    model = make("oat")
-    lam = torch.tensor([0.0, 0.0, 0.2, 1.0, 0.7, 0.2])
-    together = model(images, lam)
-    alone = [model(images[i : i + 1], value) for i, value in enumerate((0.0, 0.0, 0.2, 1.0, 0.7))]
-    torch.testing.assert_close(together[:5], torch.cat(alone))
-    assert not torch.allclose(alone[2], model(images[2:3], 0.7))
+@pytest.mark.parametrize(("method", "slim"), [("oat", 1.0), ("oat_slim", 0.5)])
+def test_lambdas_of_single_samples_give_the_logits_of_single_calls(make, images, method, slim):
+    model = make(method)
+    lam = [0.0, 0.0, 0.2, 1.0, 0.7, 0.2]
+    together = model(images, torch.tensor(lam), slim=slim)
+    alone = [model(images[i : i + 1], value, slim=slim) for i, value in enumerate(lam)]
+    torch.testing.assert_close(together, torch.cat(alone))
+    assert not torch.allclose(alone[2], model(images[2:3], 0.7, slim=slim))
 
 
 def test_a_lambda_that_is_its_own_code_may_be_any_number(make, images):

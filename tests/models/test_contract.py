@@ -47,7 +47,7 @@ def test_without_noise_and_masks_it_is_bit_equal_to_the_plain_network(
 
 
 @every_backbone
-@pytest.mark.parametrize("lam", [0.2, 1.0])
+@pytest.mark.parametrize("lam", [0.0, 0.2, 1.0])
 @every_method
 def test_a_call_equals_the_plain_network_with_weights_made_by_hand(
     make, oracle, images, backbone, method, lam
@@ -58,16 +58,6 @@ def test_a_call_equals_the_plain_network_with_weights_made_by_hand(
     got = model(images, lam, noise=noise)
     assert got.std() > 0
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
-
-
-@every_backbone
-@every_method
-def test_the_clean_path_equals_the_plain_network_with_weights_made_by_hand(
-    make, oracle, images, backbone, method
-):
-    model = make(method, backbone)
-    expected = oracle(model, method, backbone, images, 0.0)
-    torch.testing.assert_close(model(images, 0.0), expected, rtol=1e-4, atol=1e-5)
 
 
 @every_backbone
@@ -101,20 +91,13 @@ def test_every_parameter_of_the_adversarial_path_learns(make, images, loss, back
 def test_nothing_of_a_call_is_left_for_the_next(make, images, method):
     model = make(method)
     fresh = model(images, 0.0)
-    model(images, 1.0)
-    assert torch.equal(model(images, 0.0), fresh)
-    with pytest.raises(RuntimeError):
-        model(images[:, :2], 1.0)
-    assert torch.equal(model(images, 0.0), fresh)
-    assert model.condition == type(model.condition)()
-
-
-@pytest.mark.parametrize("method", ["pni", "float", "smart"])
-def test_no_tensor_is_kept_after_a_call(make, images, method):
-    model = make(method)
-    model(images, 1.0)
-    assert not any(isinstance(value, torch.Tensor) for value in vars(model.condition).values())
-    assert model.condition.sigma == ()
+    for slim in model.slims:
+        model(images, 1.0, slim=slim)
+        assert model.condition == type(model.condition)()  # which holds no tensor
+        assert torch.equal(model(images, 0.0), fresh)
+        with pytest.raises(RuntimeError):
+            model(images[:, :2], 1.0, slim=slim)
+        assert torch.equal(model(images, 0.0), fresh)
 
 
 def test_two_networks_do_not_disturb_each_other(make, images):
@@ -205,16 +188,16 @@ def test_any_width_and_image_size_works(backbone, width, size, channels):
         assert logits.isfinite().all()
 
 
-def test_channels_last_and_contiguous_networks_are_the_same_function(make, images):
-    model = make("smart")
-    noise = model.draw_noise()
+@pytest.mark.parametrize(("method", "slim"), [("smart", 1.0), ("float_slim", 0.5)])
+def test_channels_last_and_contiguous_networks_are_the_same_function(make, images, method, slim):
+    model = make(method)
+    call = {"noise": model.draw_noise(), "slim": slim}
     last = copy.deepcopy(model).to(memory_format=torch.channels_last)
-    layer = last.layer3[0].conv1
-    last.set_condition(1.0, noise=noise)
-    assert layer.effective_weight().is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(
-        last(images, 1.0, noise=noise), model(images, 1.0, noise=noise), rtol=1e-4, atol=1e-5
-    )
+    last.set_condition(1.0, **call)
+    weight = last.layer3[0].conv1.effective_weight()
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    want = model(images, 1.0, **call)
+    torch.testing.assert_close(last(images, 1.0, **call), want, rtol=1e-4, atol=1e-5)
 
 
 @every_method
