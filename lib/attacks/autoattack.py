@@ -39,9 +39,7 @@ SPELLING = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 REPORT = 1e-3  # of the work, between two reports of progress
 
 _silent = logging.getLogger("lib.attacks.autoattack")
-_silent.disabled = (
-    True  # the package's advice on gradients, which it would write to the root logger
-)
+_silent.disabled = True  # the package's advice on gradients, which it would write to the root
 
 
 def autoattack(
@@ -77,8 +75,13 @@ def autoattack(
     check_images(x, y)
     if x.ndim != 4:
         raise UserError(f"Images have shape {tuple(x.shape)} but AutoAttack needs (N, C, H, W).")
-    if version == "standard" and norm != "linf":
-        _check_beyond_linf(norm, x, steps)
+    if version == "standard" and norm != "linf":  # what the package's attacks cannot do
+        if x.shape[2] < 5:
+            raise UserError(
+                f"AutoAttack in {norm} needs images of 5 rows or more, these have {x.shape[2]}; "
+                "use PGD."
+            )
+        check_range("steps of AutoAttack in l1", steps, 2 if norm == "l1" else 1)
     x, y = x.detach().float().contiguous(), y.detach().long()
     if eps == 0 or len(x) == 0:
         return x.clone()
@@ -87,25 +90,14 @@ def autoattack(
     with torch.random.fork_rng(devices=devices), torch.inference_mode(False), torch.no_grad():
         x, y = x.clone(), y.clone()  # an inference tensor cannot be differentiated
         torch.manual_seed(seeds.pop())
-        budget = _Budget(norm, eps, steps, eot, queries, _others(f, x, y, version))
-        worst = Worst(f, x, y, budget.draws(version))
-        work = budget.forwards(version)
+        budget = _Budget(version, norm, eps, steps, eot, queries, _others(f, x, y, version))
+        worst = Worst(f, x, y, budget.draws)
+        work = budget.forwards()
         watched = _Watched(f, sum(work.values()), on_step)
         for name, forwards in work.items():
-            _extend(worst, x, name, version, budget, watched, seeds.pop())
+            _extend(worst, x, name, budget, watched, seeds.pop())
             watched.finish(forwards)
         return worst.images
-
-
-def _check_beyond_linf(norm: str, x: Tensor, steps: int) -> None:
-    """Refuse what the package's L2 and L1 attacks cannot do."""
-    if x.shape[2] < 5:
-        raise UserError(
-            f"AutoAttack in {norm} needs images of 5 rows or more, these have {x.shape[2]}; "
-            "use PGD."
-        )
-    if norm == "l1":
-        check_range("steps of AutoAttack in l1", steps, 2)
 
 
 def _others(f: Classifier, x: Tensor, y: Tensor, version: str) -> int:
@@ -125,6 +117,7 @@ def _others(f: Classifier, x: Tensor, y: Tensor, version: str) -> int:
 class _Budget:
     """How hard each attack tries; others are the classes that an image can be mistaken for."""
 
+    version: str
     norm: str
     eps: float
     steps: int
@@ -132,61 +125,67 @@ class _Budget:
     queries: int
     others: int
 
-    def draws(self, version: str) -> int:
+    @property
+    def draws(self) -> int:
         """Return the passes that one gradient, or one judgement, averages over."""
-        return self.eot if version == "rand" else 1
-
-    def restarts(self, version: str) -> int:
-        """Return how often APGD-CE starts: the standard version tries five times in L1."""
-        return 5 if self.norm == "l1" and version == "standard" else 1
+        return self.eot if self.version == "rand" else 1
 
     @property
-    def apgd_targets(self) -> int:
-        """Return how many classes APGD-T aims at, the likeliest first."""
-        return min(5 if self.norm == "l1" else 9, self.others)
+    def is_wide(self) -> bool:
+        """Whether APGD starts from three times the radius, and APGD-CE five times."""
+        return self.norm == "l1" and self.version == "standard"
 
-    @property
-    def fab_targets(self) -> int:
-        """Return how many classes FAB-T aims at, the likeliest first."""
-        return min(9, self.others)
+    def targets(self, name: str) -> int:
+        """Return how many classes an attack aims at, the likeliest first."""
+        return min(5 if self.norm == "l1" and name == "apgd-t" else 9, self.others)
 
-    def forwards(self, version: str) -> dict[str, int]:
+    def forwards(self) -> dict[str, int]:
         """Return the forward passes of each attack on an image that it never breaks, in order."""
-        climb = GRADIENT * self.draws(version) * (self.steps + 1)
+        climb = GRADIENT * self.draws * (self.steps + 1)
         each = {
-            "apgd-ce": climb * self.restarts(version),
+            "apgd-ce": climb * (5 if self.is_wide else 1),
             "apgd-dlr": climb,
-            "apgd-t": climb * self.apgd_targets,
-            "fab-t": (GRADIENT + 1) * self.steps * self.fab_targets,
+            "apgd-t": climb * self.targets("apgd-t"),
+            "fab-t": (GRADIENT + 1) * self.steps * self.targets("fab-t"),
             "square": self.queries,
         }
-        return {name: each[name] for name in VERSIONS[version]}
+        return {name: each[name] for name in VERSIONS[self.version]}
+
+    def attack(self, name: str, f: Classifier | None) -> Any:
+        """Return the package's attack as AutoAttack sets it up for its versions."""
+        ball = {"norm": SPELLING[self.norm], "eps": self.eps}
+        targets = {"n_target_classes": self.targets(name)}
+        if name == "fab-t":
+            return _Fab(f, **ball, n_iter=self.steps, targeted=True, **targets)
+        if name == "square":
+            return SquareAttack(f, **ball, n_queries=self.queries, resc_schedule=False)
+        apgd = ball | {"n_iter": self.steps, "use_largereps": self.is_wide, "logger": _silent}
+        if name == "apgd-t":
+            return APGDAttack_targeted(f, **apgd, **targets)
+        loss = name.removeprefix("apgd-")
+        restarts = 5 if self.is_wide else 1
+        return APGDAttack(f, **apgd, loss=loss, n_restarts=restarts, eot_iter=self.draws)
 
 
 def forwards(version: str, steps: int, eot: int, queries: int, classes: int) -> int:
     """Return the forward passes that AutoAttack in Linf spends on an image it never breaks."""
-    return sum(_Budget("linf", 0.0, steps, eot, queries, classes - 1).forwards(version).values())
+    budget = _Budget(version, "linf", 0.0, steps, eot, queries, classes - 1)
+    return sum(budget.forwards().values())
 
 
 def _extend(
-    worst: Worst,
-    x: Tensor,
-    name: str,
-    version: str,
-    budget: _Budget,
-    watched: _Watched,
-    seed: int,
+    worst: Worst, x: Tensor, name: str, budget: _Budget, watched: _Watched, seed: int
 ) -> None:
     """Attack the images that are not yet wrong in every draw, and keep what is worse."""
     standing = (worst.errors < 1).nonzero().flatten()
     if not len(standing):
         return
     clean, labels = x[standing], worst.y[standing]
-    attack = _attack(name, watched, version, budget)
+    attack = budget.attack(name, watched)
     attack.seed = seed
     torch.manual_seed(seed)
     try:
-        if version == "rand":  # its `perturb` leaves out images that one draw gets wrong
+        if budget.version == "rand":  # its `perturb` leaves out images that one draw gets wrong
             attack.init_hyperparam(clean)
             highest, _, _, wrong = attack.attack_single_run(clean, labels)
             found = [highest, wrong]
@@ -248,25 +247,3 @@ class _Fab(FABAttack_PT):
             gap = logits[row, la_target] - logits[row, la]
             (grad,) = torch.autograd.grad(gap.sum(), images)
         return gap.detach().unsqueeze(1), grad.unsqueeze(1)
-
-
-def _attack(name: str, f: Classifier, version: str, budget: _Budget) -> Any:
-    """Return the package's attack as AutoAttack sets it up for its versions."""
-    ball = {"norm": SPELLING[budget.norm], "eps": budget.eps}
-    if name == "fab-t":
-        targets = budget.fab_targets
-        return _Fab(f, **ball, n_iter=budget.steps, targeted=True, n_target_classes=targets)
-    if name == "square":
-        return SquareAttack(f, **ball, n_queries=budget.queries, resc_schedule=False)
-    shrinking = budget.norm == "l1" and version == "standard"  # from three times the radius
-    apgd = {"n_iter": budget.steps, "use_largereps": shrinking, "logger": _silent}
-    if name == "apgd-t":
-        return APGDAttack_targeted(f, **ball, **apgd, n_target_classes=budget.apgd_targets)
-    return APGDAttack(
-        f,
-        **ball,
-        **apgd,
-        loss=name.removeprefix("apgd-"),
-        n_restarts=budget.restarts(version),
-        eot_iter=budget.draws(version),
-    )

@@ -176,21 +176,21 @@ def test_targets_and_restarts_are_those_of_the_package():
     for version in VERSIONS:
         for norm in NORMS:
             theirs = AutoAttack(lambda x: x, norm=module.SPELLING[norm], eps=0.1, version=version)
-            ours = module._Budget(norm, 0.1, 100, 20, 5_000, 999)
+            ours = module._Budget(version, norm, 0.1, 100, 20, 5_000, 999)
             assert theirs.attacks_to_run == list(module.VERSIONS[version])
-            apgd = module._attack("apgd-ce", None, version, ours)
+            apgd = ours.attack("apgd-ce", None)
             same = ("n_restarts", "n_iter", "eot_iter", "use_largereps", "thr_decr", "eps", "norm")
             for name in same:
                 assert getattr(apgd, name) == getattr(theirs.apgd, name), (version, norm, name)
             if version == "rand":
                 continue
-            targeted = module._attack("apgd-t", None, version, ours)
+            targeted = ours.attack("apgd-t", None)
             for name in (*same, "n_target_classes"):
                 assert getattr(targeted, name) == getattr(theirs.apgd_targeted, name)
-            fab = module._attack("fab-t", None, version, ours)
+            fab = ours.attack("fab-t", None)
             for name in ("n_restarts", "n_iter", "eps", "norm", "n_target_classes", "alpha_max"):
                 assert getattr(fab, name) == getattr(theirs.fab, name)
-            square = module._attack("square", None, version, ours)
+            square = ours.attack("square", None)
             for name in ("n_restarts", "n_queries", "eps", "p_init", "rescale_schedule", "loss"):
                 assert getattr(square, name) == getattr(theirs.square, name)
 
