@@ -19,6 +19,7 @@ from lib.models.compaction import channels
 from lib.protocol import Protocol
 from lib.recipe import Attack, Compact, Data, Fixed, Model, Momentum, Recipe, Train
 from lib.study import Job, Study
+from tests.test_runs import same, unfinished
 from tests.trainers.toy import Toy
 
 DENSE = Recipe(
@@ -58,10 +59,6 @@ def trained(shelf, results):
 
 def weights(recipe: Recipe) -> dict[str, torch.Tensor]:
     return runs.load(recipe).model().state_dict()
-
-
-def same(a, b) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def hashes() -> dict[str, str]:
@@ -180,17 +177,8 @@ def test_a_child_is_superseded_when_its_start_was_trained_to_other_weights(train
 
 
 def test_an_unfinished_child_starts_over_when_its_start_has_other_weights(monkeypatch, caplog):
-    class Stop(Exception):
-        pass
-
-    def stop(done):
-        if done > 0.5:
-            raise Stop
-
     runs.fit(DENSE)
-    monkeypatch.setattr(runs, "SAVE_EVERY", -1)
-    with pytest.raises(Stop):
-        runs.fit(PRUNED, stop)
+    unfinished(PRUNED)
     assert (runs.folder(PRUNED) / "resume.pt").is_file()
     monkeypatch.setattr(runs, "weights_of", lambda run: "other")
     runs.fit(PRUNED)
