@@ -98,39 +98,6 @@ def test_chunks_and_threads_keep_the_order(tmp_path, monkeypatch):
     assert levels(name, "test") == [*range(100, 120), *range(140, 160)]
 
 
-def test_a_subset_is_the_same_in_every_load(tmp_path):
-    name = build(tmp_path)
-    five, ten = load(name, "test", 5), load(name, "test", 10)
-    assert torch.equal(five.images, ten.images[:5])
-    with pytest.raises(UserError, match="there are only 40"):
-        load(name, "test", 41)
-
-
-def a_full_folder(file):
-    file.unlink()
-    (file / "full").mkdir(parents=True)
-
-
-@pytest.mark.parametrize(
-    ("file", "harm"),
-    [
-        ("images.npy", lambda f: f.write_bytes(f.read_bytes()[:-1] + b"x")),
-        ("json", lambda f: f.write_text("[" * 200_000)),
-        ("images.npy", a_full_folder),
-        ("json", a_full_folder),
-    ],
-)
-def test_a_corrupted_kept_copy_is_refused_and_prepare_mends_it(tmp_path, kept, file, harm):
-    name = build(tmp_path, count=3)
-    good = fingerprint(load(name, "train"))
-    (home,) = kept.iterdir()
-    harm(home / f"train.{file}")
-    with pytest.raises(UserError, match="is damaged; run `python -m lib data imagefolder:"):
-        load(name, "train")
-    prepare(name)
-    assert fingerprint(load(name, "train")) == good
-
-
 def test_a_full_disk_is_one_sentence_and_leaves_no_fragments(tmp_path, monkeypatch):
     name = build(tmp_path, count=3)
 

@@ -159,25 +159,36 @@ def test_download_without_network_says_what_to_do(folder, monkeypatch):
     assert "python -m lib data cifar10" in str(caught.value)
 
 
+def flip(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def fill(file):
+    file.unlink()
+    (file / "full").mkdir(parents=True)
+
+
+HARMS = {
+    "flip": flip,
+    "truncate": lambda file: file.write_bytes(file.read_bytes()[:-7]),
+    "empty": lambda file: file.write_bytes(b""),
+    "pickle": lambda file: file.write_bytes(pickle.dumps(Trap(paths.DATA / "trapped"))),
+    "nested": lambda file: file.write_text("[" * 200_000),
+    "a full folder": fill,
+}
+
+
 @pytest.mark.parametrize("victim", ["train.images.npy", "train.labels.npy", "train.json"])
-@pytest.mark.parametrize("harm", ["flip", "truncate", "empty", "pickle"])
+@pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
 def test_a_corrupted_kept_copy_is_refused_and_prepare_mends_it(
     victim, harm, folder, small, trusting
 ):
     small("stl10", (9, 3, 6))
     stl10(folder)
     good = fingerprint(load("stl10", "train"))
-    file = folder / "decoded" / "stl10" / victim
-    content = bytearray(file.read_bytes())
-    if harm == "flip":
-        content[len(content) // 2] ^= 1
-    content = {
-        "flip": content,
-        "truncate": content[:-7],
-        "empty": b"",
-        "pickle": pickle.dumps(Trap(folder / "trapped")),
-    }[harm]
-    file.write_bytes(content)
+    harm(folder / "decoded" / "stl10" / victim)
     with pytest.raises(UserError, match=r"damaged; run `python -m lib data stl10`"):
         load("stl10", "train")
     assert not (folder / "trapped").exists()
