@@ -11,8 +11,9 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
-from lib import artifacts, claims, paths, tables
-from lib.judge import SCORES, judge
+from lib import artifacts, claims, judge, paths, tables
+from lib.judge import SCORES
+from lib.readings import readings
 from lib.study import Study
 
 JUDGED_BY = {
@@ -55,6 +56,19 @@ def stated(study: Study) -> Markdown:
     return Markdown("\n".join(lines))
 
 
+def cited(*ids: str) -> str:
+    """Return, as Markdown, what readings of printed numbers come to, and who judges them."""
+    found, lines = readings(ids), []
+    for row in claims.stated().to_dict("records"):
+        if row["id"] in ids and row["test"] == "reading":
+            one = judge.reading(row, found[row["id"]])
+            lines.append(
+                f"- {row['claim']} ({row['where']}): {one.ours}, {one.verdict}, as "
+                f"`{row['artifact']}` judges."
+            )
+    return "\n".join(lines)
+
+
 def verdicts(
     study: Study,
     metrics: pd.DataFrame,
@@ -63,7 +77,7 @@ def verdicts(
     table: pd.DataFrame | None = None,
 ) -> Markdown:
     """Judge the claims on a study, save everything in its folder, and return the verdicts."""
-    judged = judge(study, metrics, worked_out)
+    judged = judge.judge(study, metrics, worked_out)
     artifacts.save(study, metrics, judged, figure=figure, table=table)
     return Markdown(tables.verdicts(study, judged))
 
