@@ -33,7 +33,7 @@ JUDGED_BY = {
 def source(*objects: Any) -> Markdown:
     """Return the code of functions, methods or classes of lib, each under a link to its lines."""
     shown = []
-    for thing in objects:
+    for thing in map(inspect.unwrap, objects):  # as it is written, under its decorators
         lines, first = inspect.getsourcelines(thing)
         path = Path(inspect.getsourcefile(thing) or "").relative_to(paths.ROOT).as_posix()
         code = inspect.cleandoc("\n" + "".join(lines)) if lines[0][0].isspace() else "".join(lines)
