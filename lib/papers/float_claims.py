@@ -15,9 +15,9 @@ from lib import claims, published
 from lib.claims import Claim, greater, no_worse, share, similar
 from lib.intervals import difference
 from lib.papers.float_cost_claims import estimate
-from lib.papers.scores import MARGIN, SCORES, SIZE, gap, scores
+from lib.papers.scores import MARGIN, SCORES, SIZE, gap, judged, scores
 from lib.readings import readings
-from lib.studies import audit, float_
+from lib.studies import float_
 
 LOSS = 1.0  # points that FLOATS-i may lose (Table 1)
 ATTACKS = {"pgd20": "PGD-20", "fgsm": "FGSM"}  # of Figure 10, with the paper's first reading
@@ -27,7 +27,7 @@ def audited(ids: Iterable[str]) -> list[Claim]:
     """Return claims on counts as audit/published_numbers judges them, under the same ids."""
     ids = list(ids)
     found = readings(ids)
-    return audit.judged({id: found[id] for id in ids})
+    return judged({id: found[id] for id in ids})
 
 
 def panels(metrics: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

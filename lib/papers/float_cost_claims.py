@@ -13,8 +13,8 @@ from lib import claims, published
 from lib.claims import Claim, Estimate, ratio, share
 from lib.intervals import select
 from lib.papers.float_costs import BACKBONES, BASE, MACHINE, PLAIN, SCALAR, machines
+from lib.papers.scores import judged
 from lib.readings import Reading
-from lib.studies import audit
 
 LATENCY = 1.1  # times the latency of a plain network that are no "significant increase"
 OTHER = (8, 128)  # a machine as likely as MACHINE, for the plain reading of the delay
@@ -96,7 +96,7 @@ def counts(metrics: pd.DataFrame) -> list[Claim]:
             {"{} weights a read and {} multipliers, not printed".format(*MACHINE): here},
         ),
     }
-    return [*audit.judged(readings), *orders(metrics)]
+    return [*judged(readings), *orders(metrics)]
 
 
 def orders(metrics: pd.DataFrame) -> list[Claim]:

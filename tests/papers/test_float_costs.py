@@ -11,7 +11,7 @@ from lib import paths, timing
 from lib.errors import UserError
 from lib.papers import float_cost_claims, float_costs
 from lib.rows import frame
-from lib.studies import ARTIFACTS, audit
+from lib.studies import ARTIFACTS
 
 
 @pytest.fixture(scope="module")
@@ -238,18 +238,6 @@ def test_times_are_not_judged_where_the_preset_is_too_small(study, counted):
     kinds = rows.groupby("kind")["verdict"].agg(set)
     assert kinds["measured"] == {"not judged"}
     assert "not judged" not in kinds["analytic"]
-
-
-def test_counts_agree_with_the_audit_in_value_and_verdict(study, counted):
-    theirs = audit.judge(audit.recompute()).set_index("id")
-    found = float_cost_claims.fig8_cost(with_times(study, counted)).set_index("id")
-    shared = found.index.intersection(theirs.index)
-    assert len(shared) == 5
-    for id in shared:
-        assert found.loc[id, "verdict"] == theirs.loc[id, "verdict"]
-        assert found.loc[id, "claim"] == theirs.loc[id, "claim"]
-        ours, other = (t.loc[id, "our_value"].split()[0] for t in (found, theirs))
-        assert ours == other
 
 
 def test_a_missing_measurement_is_named(counted):

@@ -1,0 +1,38 @@
+"""The plan of SMART's observations under two training loops."""
+
+import pytest
+
+from lib.errors import UserError
+from lib.presets import PRESETS
+from lib.studies import audit, smart
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_half_of_the_networks_are_those_of_table_1_and_half_differ_by_their_loop(preset):
+    table1, study = (
+        plan(preset, [0, 1]) for plan in (smart.table1_mask_density, audit.observations)
+    )
+    assert len({job.label for job in study.jobs}) == 6 and len(study.recipes) == 12
+    for job in table1.jobs:
+        alg1, released = (
+            study.find(f"{job.label}, {loop}", job.recipe.seed) for loop in audit.LOOPS
+        )
+        assert (alg1.recipe, alg1.protocols) == (job.recipe, job.protocols)
+        assert released.protocols == job.protocols
+        one, other = alg1.recipe.to_dict(), released.recipe.to_dict()
+        assert (one["method"].pop("loop"), other["method"].pop("loop")) == ("alg1", "released")
+        assert one == other
+
+
+@pytest.mark.parametrize(
+    "override", [{"method.loop": "released"}, {"method.overlap": 0.5}, {"method.pattern": "DDDS"}]
+)
+def test_what_it_compares_cannot_be_overridden(override):
+    with pytest.raises(UserError, match="compares and cannot be set"):
+        audit.observations("quick", [0], override)
+
+
+def test_other_fields_of_the_method_reach_every_network():
+    study = audit.observations("quick", [0], {"method.alpha": 0.1, "train.epochs": 2})
+    assert {job.recipe.method.alpha for job in study.jobs} == {0.1}
+    assert {job.recipe.train.epochs for job in study.jobs} == {2}
