@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 from lib.errors import UserError, check_range, check_set, choose
 from lib.part import Part
 
-ENCODINGS = ("orthogonal", "dct", "onehot", "none")
 GRANULARITIES = ("layer", "channel", "element")
 
 
@@ -34,8 +33,7 @@ class Method(Part):
     training: ClassVar[tuple[str, ...]] = ()
     loose: ClassVar[Mapping[str, Any]] = {}
 
-    default_lam: ClassVar[float] = 0.0  # of a call without one
-    clean_lam: ClassVar[float] = 0.0  # at which clean images are scored
+    clean_lam: ClassVar[float] = 0.0  # of the clean path, and of a call without lam
     rescales: ClassVar[bool] = False  # whether a call takes a threshold (FLOAT Eq. 6)
 
     # What layers the network is of; an option of some methods, fixed in others
@@ -105,13 +103,11 @@ class Method(Part):
 class Plain(Method):
     """Standard training on clean images."""
 
-    kind = "plain"
-    label = "plain"
+    kind, label = "plain", "plain"
     conditional = False
 
     @property
     def shares(self) -> tuple[float, float]:
-        """Return 1 and 0: no image is attacked."""
         return 1.0, 0.0
 
 
@@ -123,9 +119,7 @@ class PgdAt(Method):
     network in training mode even at lam = 1, so that they feed the batch-norm statistics.
     """
 
-    kind = "pgd_at"
-    label = "PGD-AT"
-    colour = "#1A1A1A"
+    kind, label, colour = "pgd_at", "PGD-AT", "#1A1A1A"
     conditional = False
     training = ("lam", "loop")
 
@@ -133,18 +127,15 @@ class PgdAt(Method):
     loop: str = "paper"
 
     def check(self) -> None:
-        """Refuse a trade-off outside [0, 1]."""
         check_range("method.lam", self.lam, 0, 1)
         choose("loop", self.loop, ("paper", "released"))
 
     @property
     def fixed_lam(self) -> float:
-        """Return lam, which the network is trained for."""
         return self.lam
 
     @property
     def shares(self) -> tuple[float, float]:
-        """Return all of the batch for each loss that has a weight, or that the loop computes."""
         return float(self.lam < 1 or self.loop == "released"), float(self.lam > 0)
 
 
@@ -152,12 +143,10 @@ class PgdAt(Method):
 class Pni(Method):
     """Parametric noise injection (He et al. 2019): weight noise everywhere, one batch norm."""
 
-    kind = "pni"
-    label = "PNI"
-    colour = "#E69F00"
+    kind, label, colour = "pni", "PNI", "#E69F00"
     conditional = True
     training = ("alpha_decay", "clean_epochs")
-    default_lam = clean_lam = 1.0  # always noisy
+    clean_lam = 1.0  # always noisy
     noise = True
 
     alpha: float = 0.25
@@ -167,18 +156,15 @@ class Pni(Method):
     clean_epochs: int = 5  # at the start, without the adversarial half of the loss
 
     def check(self) -> None:
-        """Refuse an unknown granularity or a negative number of epochs."""
         choose("granularity", self.granularity, GRANULARITIES)
         check_range("method.clean_epochs", self.clean_epochs, 0)
 
     @property
     def warm_up(self) -> int:
-        """Return the epochs that are clean alone."""
         return self.clean_epochs
 
     @property
     def shares(self) -> tuple[float, float]:
-        """Return the whole batch for both losses, as after the clean epochs."""
         return 1.0, 1.0
 
 
@@ -186,9 +172,7 @@ class Pni(Method):
 class Oat(Method):
     """Once-for-all adversarial training: FiLM layers driven by lam, dual batch norm."""
 
-    kind = "oat"
-    label = "OAT"
-    colour = "#009E73"
+    kind, label, colour = "oat", "OAT", "#009E73"
     conditional = True
     film = True
 
@@ -198,28 +182,22 @@ class Oat(Method):
     dual_bn: bool = True
 
     def check(self) -> None:
-        """Refuse trade-offs outside [0, 1] or given twice."""
         check_set("method.lambdas", self.lambdas, 0, 1, needed=0)
-        choose("encoding", self.encoding, ENCODINGS)
+        choose("encoding", self.encoding, ("orthogonal", "dct", "onehot", "none"))
 
     @property
-    def least_batch(self) -> int:
-        """Return a batch of which two images are not clean."""
+    def least_batch(self) -> int:  # two of its images are not clean
         return len(self.lambdas) + 1
 
     @property
     def shares(self) -> tuple[float, float]:
-        """Return all images for the clean loss, those of lam > 0 for the other."""
         return 1.0, 1 - 1 / len(self.lambdas)
 
     def check_lam(self, lam: float) -> None:
-        """Refuse a trade-off for which there is no code."""
-        if self.encoding == "none" or any(
-            math.isclose(lam, known, abs_tol=1e-6) for known in self.lambdas
-        ):
-            return
-        known = ", ".join(f"{value:g}" for value in self.lambdas)
-        raise UserError(f"OAT has no code for lam {lam:g}; it is trained for {known}.")
+        coded = any(math.isclose(lam, known, abs_tol=1e-6) for known in self.lambdas)
+        if self.encoding != "none" and not coded:
+            known = ", ".join(f"{value:g}" for value in self.lambdas)
+            raise UserError(f"OAT has no code for lam {lam:g}; it is trained for {known}.")
 
 
 @dataclass(frozen=True)
@@ -231,9 +209,7 @@ class Float(Method):
     through the adversarial batch norm.
     """
 
-    kind = "float"
-    label = "FLOAT"
-    colour = "#0072B2"
+    kind, label, colour = "float", "FLOAT", "#0072B2"
     conditional = True
     training = ("alpha_decay", "loop")
     rescales = True
@@ -247,18 +223,15 @@ class Float(Method):
     loop: str = "alg1"
 
     def check(self) -> None:
-        """Refuse an unknown granularity or loop."""
         choose("granularity", self.granularity, GRANULARITIES)
         choose("loop", self.loop, ("alg1", "released"))
 
     @property
-    def least_batch(self) -> int:
-        """Return a batch of which each half has two images."""
+    def least_batch(self) -> int:  # each half has two images
         return 4
 
     @property
     def shares(self) -> tuple[float, float]:
-        """Return half of the batch for each loss, in the released loop all for the clean one."""
         return (1.0 if self.loop == "released" else 0.5), 0.5
 
 
@@ -270,9 +243,7 @@ class Smart(Float):
     sparse.
     """
 
-    kind = "smart"
-    label = "SMART"
-    colour = "#D55E00"
+    kind, label, colour = "smart", "SMART", "#D55E00"
     rescales = False
     masked = True
     loose: ClassVar[Mapping[str, Any]] = {"pattern": None}
@@ -286,10 +257,9 @@ class Smart(Float):
     mask_seed: int | None = None
 
     def check(self) -> None:
-        """Refuse masks that cannot have the asked overlap, which is in [2 density - 1, density]."""
         super().check()
         check_range("method.density", self.density, 0, 1)
-        low = round(max(0.0, 2 * self.density - 1), 12)
+        low = round(max(0.0, 2 * self.density - 1), 12)  # two masks cannot overlap less
         check_range("method.overlap", self.overlap, low, self.density)
 
 
@@ -303,13 +273,11 @@ class Slim(Method):
     slims: tuple[float, ...] = (0.5, 1.0)
 
     def check(self) -> None:
-        """Refuse widths outside (0, 1], given twice, or without the full one."""
         super().check()
         check_set("method.slims", self.slims, 1e-6, 1, needed=1)
 
     @property
     def widths(self) -> tuple[float, ...]:
-        """Return the slimming factors."""
         return self.slims
 
 
@@ -317,18 +285,14 @@ class Slim(Method):
 class FloatSlim(Slim, Float):
     """FLOAT of several widths."""
 
-    kind = "float_slim"
-    label = "FLOAT slim"
-    colour = "#1F5FA8"
+    kind, label, colour = "float_slim", "FLOAT slim", "#1F5FA8"
 
 
 @dataclass(frozen=True)
 class OatSlim(Slim, Oat):
     """OAT of several widths."""
 
-    kind = "oat_slim"
-    label = "OAT slim"
-    colour = "#2E8B57"
+    kind, label, colour = "oat_slim", "OAT slim", "#2E8B57"
 
 
 METHODS: dict[str, type[Method]] = {

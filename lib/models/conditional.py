@@ -72,7 +72,7 @@ class Conditional(nn.Module):
         slim: float = 1.0,
     ) -> None:
         """Check the arguments of a call and tell the layers; forward does this on every call."""
-        lam = self.method.default_lam if lam is None else lam
+        lam = self.method.clean_lam if lam is None else lam
         condition = self.condition
         condition.clear()
         condition.slim = self.check_slim(slim)

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from lib.errors import UserError, check_range
 
-ENCODINGS = ("orthogonal", "dct", "onehot", "none")
 TOLERANCE = 1e-6  # between a lambda asked for and one that was trained; float32 has 0.2 + 3e-9
 
 
