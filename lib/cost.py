@@ -8,15 +8,19 @@ papers' convention: zeros by mask, the second batch norm and the noise scales al
 
 from __future__ import annotations
 
+import copy
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lib.errors import UserError, check_range
+from lib.models import Conditional, create
 
 # Energy of one operation in pJ at 45 nm, 0.9 V (Horowitz, ISSCC 2014)
 ENERGY_PJ = {
@@ -89,7 +93,7 @@ def layer_costs(model: nn.Module, in_channels: int = 3, size: int = 32) -> list[
                 kernel=kernel,
                 in_channels=inputs,
                 out_channels=outputs,
-                positions=positions.get(name, 0),
+                positions=positions[name],
                 weights=layer.weight.numel(),
                 clean=clean,
                 adv=adv,
@@ -139,8 +143,6 @@ def report(
     in_channels: int = 3,
 ) -> dict[str, int]:
     """Return the cost of a freshly built network, as `python -m lib cost --json` prints it."""
-    from lib.models import create
-
     check_range("size", size, 8, 4096)
     model = create(method, backbone, num_classes, in_channels, width, **dict(options or {}))
     return cost(model, in_channels, size)
@@ -176,43 +178,32 @@ def _active(layer: nn.Conv2d | nn.Linear) -> tuple[int, int, int, float]:
     return in_clean, in_adv, union, bits
 
 
-def _positions(model: nn.Module, in_channels: int, size: int) -> dict[str, int]:
-    """Return how often each layer's weights are used for one image, by running a black one."""
-    counts: dict[str, int] = {}
-    hooks = []
+def _positions(model: nn.Module, in_channels: int, size: int) -> Counter[str]:
+    """Return how often each layer's weights are used for one image: a copy is shown a black one."""
+    counts: Counter[str] = Counter()
 
-    def count(name: str, outputs: int) -> Any:
-        def hook(layer: nn.Module, inputs: Any, output: Tensor) -> None:
-            counts[name] = counts.get(name, 0) + output.numel() // outputs
+    def count(name: str, layer: Any, inputs: Any, output: Tensor) -> None:
+        counts[name] += output.numel() // _shape(layer)[2]
 
-        return hook
-
+    model = copy.deepcopy(model).eval()
     for name, layer in model.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            hooks.append(layer.register_forward_hook(count(name, _shape(layer)[2])))
+            layer.register_forward_hook(partial(count, name))
     weight = next(model.parameters())
     image = torch.zeros(1, in_channels, size, size, device=weight.device, dtype=weight.dtype)
-    modes = [(layer, layer.training) for layer in model.modules()]
     try:
         with torch.no_grad():
-            model.eval()(image, **_clean(model))
+            model(image, **_clean(model))
     except (RuntimeError, ValueError) as error:
         raise UserError(
             f"The network does not take images of {in_channels}x{size}x{size}; "
             "use the channels and the size that it was built for."
         ) from error
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for layer, mode in modes:
-            layer.training = mode
     return counts
 
 
 def _clean(model: nn.Module) -> dict[str, Any]:
     """Return the arguments of a call that draws no noise; every path has the same layers."""
-    from lib.models import Conditional
-
     if not isinstance(model, Conditional):
         return {}
     encoder: Any = model.encoder  # OAT takes the lambdas of its training only

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
+
+from tqdm.auto import tqdm
 
 MARK = "progress"  # a worker's lines: "progress 0.25"
 
 
-class Report(Protocol):
-    """Takes the share done, from 0 to 1."""
-
-    def __call__(self, done: float) -> None:
-        """Report the share done."""
+Report = Callable[[float], None]  # takes the share done, from 0 to 1
 
 
 def interactive() -> bool:
@@ -33,34 +31,21 @@ def task(label: str) -> Iterator[Report]:
     and work whose result is in the store has none.
     """
     if os.environ.get("SUITE_PROGRESS") == "lines":
-        yield _lines
-    elif interactive():
-        bar: Any = None
+        yield lambda done: print(f"{MARK} {done:.4f}", flush=True)
+        return
+    bar: Any = None
 
-        def report(done: float) -> None:
-            nonlocal bar
-            if bar is not None:
-                bar.update(round(1000 * done) - bar.n)
-            elif done < 1:
-                bar = _bar(label, done)
+    def report(done: float) -> None:
+        nonlocal bar
+        if bar is not None:
+            bar.update(round(1000 * done) - bar.n)
+        elif done < 1 and interactive():
+            form = "{desc} {percentage:3.0f}% |{bar}| {elapsed} < {remaining}"
+            start = round(1000 * done)
+            bar = tqdm(total=1000, initial=start, desc=label, leave=False, bar_format=form)
 
-        try:
-            yield report
-        finally:
-            if bar is not None:
-                bar.close()
-    else:
-        yield lambda done: None
-
-
-def _bar(label: str, done: float) -> Any:
-    from tqdm.auto import tqdm
-
-    form = "{desc} {percentage:3.0f}% |{bar}| {elapsed} < {remaining}"
-    start = round(1000 * done)
-    return tqdm(total=1000, initial=start, desc=label, leave=False, bar_format=form)
-
-
-def _lines(done: float) -> None:
-    sys.stdout.write(f"{MARK} {done:.4f}\n")
-    sys.stdout.flush()
+    try:
+        yield report
+    finally:
+        if bar is not None:
+            bar.close()

@@ -284,7 +284,7 @@ def test_a_missing_or_broken_notebook_is_refused_before_anything_runs(
 
 def test_an_unknown_region_of_the_readme_is_refused(results, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "ROOT", tmp_path)
-    text = "<!-- generated: result -->\n<!-- end -->\n"
+    text = "<!-- generated: artefacts -->\n<!-- end -->\n"
     (tmp_path / "README.md").write_text(text)
-    refused(["report", "--readme"], capsys, "Unknown generated region 'result'; .*'results'")
+    refused(["report", "--readme"], capsys, "Unknown generated region 'artefacts'; .*'artifacts'")
     assert (tmp_path / "README.md").read_text() == text

@@ -17,11 +17,6 @@ EVERY = 20.0  # seconds between lines where there is no terminal
 TRUST = 10.0  # seconds measured that weigh as much as the first guess
 
 
-def say(text: str) -> None:
-    """Write a line to standard output."""
-    sys.stdout.write(f"{text}\n")
-
-
 def shown(path: Path) -> str:
     """Return a path as people type it: relative where it lies below the current folder."""
     here = Path.cwd()

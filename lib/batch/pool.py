@@ -142,13 +142,11 @@ def stop(processes: Sequence[subprocess.Popen[str]], grace: float = GRACE) -> No
 
     The processes themselves are asked and given time; what is left of their families is killed.
     """
-    leaders: list[psutil.Process] = []
-    family: set[psutil.Process] = set()
+    leaders, family = [], set()
     for process in processes:
         with suppress(psutil.NoSuchProcess):
-            leader = psutil.Process(process.pid)
-            family |= {leader, *leader.children(recursive=True)}
-            leaders.append(leader)
+            leaders.append(psutil.Process(process.pid))
+            family |= {leaders[-1], *leaders[-1].children(recursive=True)}
         if process.poll() is None:
             process.terminate()
     psutil.wait_procs(leaders, timeout=grace)
@@ -176,9 +174,13 @@ def run(
     ended: dict[str, Outcome] = {}
     try:
         while waiting or running:
-            _refuse(waiting, ended)
             for task in list(waiting):
-                if len(running) < slots and task.needs <= ended.keys():
+                lost = [name for name in task.needs & ended.keys() if ended[name].reason]
+                if lost:
+                    waiting.remove(task)
+                    reason = f"run {min(lost)}: {ended[min(lost)].reason}"
+                    ended[task.name] = task.end(Outcome(0.0, reason))
+                elif len(running) < slots and task.needs <= ended.keys():
                     waiting.remove(task)
                     task.begin()
                     running[task.name] = Child(task)
@@ -192,17 +194,6 @@ def run(
     finally:
         stop([child.process for child in running.values()])
     return ended
-
-
-def _refuse(waiting: list[Task], ended: dict[str, Outcome]) -> None:
-    """Fail the tasks that need what has failed."""
-    for task in list(waiting):
-        for need in sorted(task.needs & ended.keys()):
-            if ended[need].reason:
-                waiting.remove(task)
-                reason = f"run {need}: {ended[need].reason}"
-                ended[task.name] = task.end(Outcome(0.0, reason))
-                break
 
 
 def python(*words: str) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lib.batch import display, effort, inputs, notebooks, plan
-from lib.batch.display import say
 from lib.batch.run import Batch
 
 
@@ -16,17 +15,17 @@ def dry(batch: Batch) -> int:
         needs = batch.plan.with_starts(study)
         notebook = "execute" if name in due else "skip" if name in batch.skipped else "current"
         rows.append((name, len(needs), *_work(batch, needs), notebook))
-    say(display.table(("artifact", "networks", "to train", "to evaluate", "notebook"), rows))
+    print(display.table(("artifact", "networks", "to train", "to evaluate", "notebook"), rows))
     for name, reason in batch.skipped.items():
-        say(f"skipped: {name}: {reason}")
+        print(f"skipped: {name}: {reason}")
     training, lacking = _work(batch, batch.plan.needs.values())
     jobs = len(batch.undone) + len(due)
-    say(
+    print(
         f"\nShared networks counted once: {len(batch.plan.needs)} networks, {training} to train, "
         f"{lacking} evaluations, {len(due)} notebooks; {jobs} jobs."
     )
     if jobs:
-        say(_extent(batch))
+        print(_extent(batch))
     return 0
 
 
@@ -60,21 +59,21 @@ def why(batch: Batch) -> int:
     options = batch.options
     for name, study in batch.plan.studies.items():
         needs = batch.plan.with_starts(study)
-        say(f"{name}, preset {study.results}, seeds {', '.join(map(str, study.seeds))}")
+        print(f"{name}, preset {study.results}, seeds {', '.join(map(str, study.seeds))}")
         reasons = ["--fresh was asked for"] if options.fresh else []
         reasons += inputs.changes(study, batch.plan)
         if needs and not options.fresh and all(need.state in plan.NOT_HERE for need in needs):
             kept = sum(need.state == plan.RECORD for need in needs)
             redraw = f"; of {kept} there are records, which --from-records redraws" if kept else ""
-            say(f"  none of its {len(needs)} networks has been trained here{redraw}")
+            print(f"  none of its {len(needs)} networks has been trained here{redraw}")
         else:
             for need in needs:
                 have, all_of_them = len(need.protocols) - len(need.lacking), len(need.protocols)
                 other = ", made by other code than today's (--fresh trains it anew)"
                 state = f"{need.state}{other if need.stale else ''}"
-                say(f"  run {need.name}: {state}, {have} of {all_of_them} evaluations")
+                print(f"  run {need.name}: {state}, {have} of {all_of_them} evaluations")
             for reason in reasons:
-                say(f"  notebook: {reason}")
+                print(f"  notebook: {reason}")
         training = sum(not need.trained for need in needs)
         lacking = sum(len(need.lacking) for need in needs)
         parts = [f"train {training} networks"] if training else []
@@ -82,5 +81,5 @@ def why(batch: Batch) -> int:
         parts += ["execute the notebook"] if reasons or parts else []
         if (training or lacking) and options.records:
             parts = ["it is skipped, as --from-records neither trains nor evaluates"]
-        say(f"  so: {', '.join(parts) or 'nothing to do, everything is current'}")
+        print(f"  so: {', '.join(parts) or 'nothing to do, everything is current'}")
     return 0

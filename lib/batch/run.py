@@ -13,7 +13,7 @@ from typing import Any
 
 from lib import data, device, paths, report, runs, store
 from lib.batch import display, effort, inputs, notebooks, plan, pool
-from lib.batch.display import say, shown
+from lib.batch.display import shown
 from lib.errors import UserError, check_range
 from lib.recipe import Recipe
 
@@ -226,13 +226,15 @@ def _summarise(batch: Batch, tasks: Sequence[pool.Task], ended: Mapping[str, poo
         elif name in batch.skipped:
             status = f"skipped: {batch.skipped[name]}"
         rows.append((name, verdicts, seconds, status))
-    say(display.table(("artifact", "verdicts", "seconds", "status"), rows))
+    print(display.table(("artifact", "verdicts", "seconds", "status"), rows))
     if entries:
-        say(f"\nReport: {shown(home / 'index.html')}")
+        print(f"\nReport: {shown(home / 'index.html')}")
     if edited := "; ".join(report.edited(entries.values())):
-        say(f"Edited since: {edited}; not published.")
+        print(f"Edited since: {edited}; not published.")
     if stale := sum(need.stale for need in batch.plan.needs.values()):
-        say(f"Stale: {stale} networks were made by other code than today's, see --why and --fresh.")
+        print(
+            f"Stale: {stale} networks were made by other code than today's, see --why and --fresh."
+        )
     for task in tasks:
         if ended[task.name].reason and ended[task.name].seconds:  # it was started
-            say(f"Log of what failed: {shown(task.log)}")
+            print(f"Log of what failed: {shown(task.log)}")

@@ -47,7 +47,7 @@ class Entry:
     by_hand: bool
     claims: pd.DataFrame
     files: dict[str, str]
-    table: list[list[str]]
+    table: str
     notes: list[str]
     conditions: str
     provenance: list[tuple[str, str]]
@@ -200,16 +200,12 @@ def title(notebook: Path) -> str:
     return next((m[1].strip() for text in texts if (m := re.match(r"#\s+(.+)", text))), "")
 
 
-def _table(path: Path | None) -> tuple[list[list[str]], list[str]]:
-    """Return the cells of a Markdown table, its head first, and a note if it cannot be read."""
+def _table(path: Path | None) -> tuple[str, list[str]]:
+    """Return a table as Markdown, and a note if it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8") if path else ""
+        return (path.read_text(encoding="utf-8") if path else "").replace("<", "&lt;"), []
     except (OSError, ValueError) as error:
-        return [], [f"table.md cannot be read ({error}); remake it."]
-    lines = [line.strip() for line in text.splitlines() if line.startswith("|")]
-    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
-    rows = [[c.strip().replace("\\|", "|") for c in row] for row in rows]
-    return [row for row in rows if not all(re.fullmatch(r":?-+:?", c) for c in row)], []
+        return "", [f"table.md cannot be read ({error}); remake it."]
 
 
 def _images(metrics: Path | None) -> str:

@@ -74,10 +74,7 @@ def exhibit(e: Entry, home: str = "") -> list[str]:
     if figure := e.files.get("figure"):
         picture = f"![{alt(e.title)}]({home}{figure})"
         parts += [f"[{picture}]({home}{e.files.get('pdf', figure)})"]
-    if e.table:
-        head, *rows = ([cell(text) for text in row] for row in e.table)
-        parts += [table(head, rows)]
-    return parts
+    return parts + ([e.table.strip()] if e.table else [])
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> str:

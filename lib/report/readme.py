@@ -43,42 +43,28 @@ def fill(readme: Path, code: str) -> None:
     store.write_text(readme, REGION.sub(region, text))
 
 
-def best(found: Found, name: str) -> list[tuple[str, Entry]]:
-    """Return an artifact with the best preset that has it, or nothing."""
-    return [(p, e) for p, entries in found.items() for e in entries if e.artifact == name][:1]
+def artifact(found: Found, name: str, *about: str) -> str:
+    """Return the figure or table of an artifact from the best preset that has it, and claims.
 
-
-def finding(found: Found, name: str, *about: str) -> str:
-    """Return a figure and the claims it shows, by verdict, if judged with the gap.
-
-    about are parts of the ids of those claims.
+    These are the ones whose ids hold a part of about, by verdict, if judged with the gap.
     """
-    told = []
-    for preset, e in best(found, name):
-        shown = e.claims[e.claims["id"].map(lambda one: any(part in one for part in about))]
-        for verdict in VERDICTS:
-            mine = shown[shown["verdict"] == verdict]
-            gaps = ["" if verdict == NOT_JUDGED else f": {gap}" for gap in mine["difference"]]
-            said = "; ".join(f"{c}{gap}" for c, gap in zip(mine["claim"], gaps, strict=True))
-            told += [f"- **{verdict}**: {line(said)}."] if said else []
-        return "\n\n".join([_shown(preset, e), "\n".join(told)])
-    return NOTHING
-
-
-def results(found: Found, *names: str) -> str:
-    """Return artifacts, each from the best preset that has it; without any, what there is."""
-    shown = [one for name in names for one in best(found, name)]
-    shown = shown or [(preset, e) for preset, entries in found.items() for e in entries]
-    return "\n\n".join(_shown(preset, e) for preset, e in shown) or NOTHING
-
-
-def _shown(preset: str, e: Entry) -> str:
-    """Return a figure or table with its conditions and how many claims got which verdict."""
+    there = ((preset, e) for preset, entries in found.items() for e in entries)
+    preset, e = next(((preset, e) for preset, e in there if e.artifact == name), ("", None))
+    if e is None:
+        return NOTHING
     stop = "" if e.title.endswith("?") else "."
     state = "" if e.status == "done" else f" ({line(e.status)})"
-    said = f"**{line(e.title)}{stop}** Preset `{preset}`: {line(e.conditions)}. {e.verdicts}{state}"
     link = f"[report](results/{preset}/RESULTS.md#{e.anchor})"
-    return "\n\n".join([f"{said}, in the {link}.", *exhibit(e, f"results/{preset}/")])
+    said = f"**{line(e.title)}{stop}** Preset `{preset}`: {line(e.conditions)}. {e.verdicts}{state}"
+    parts, told = [f"{said}, in the {link}.", *exhibit(e, f"results/{preset}/")], []
+    chosen = e.claims["id"].map(lambda one: any(part in one for part in about))
+    claims = e.claims[chosen.astype(bool)]
+    for verdict in VERDICTS:
+        mine = claims[claims["verdict"] == verdict]
+        gaps = ["" if verdict == NOT_JUDGED else f": {gap}" for gap in mine["difference"]]
+        words = "; ".join(f"{c}{gap}" for c, gap in zip(mine["claim"], gaps, strict=True))
+        told += [f"- **{verdict}**: {line(words)}."] if words else []
+    return "\n\n".join([*parts, "\n".join(told)])
 
 
 def artifacts(found: Found) -> str:
@@ -126,6 +112,4 @@ def _took(folder: Path) -> tuple[Any, ...]:
 
 
 TOOK = ["machine", "training", "evaluation", "memory"]
-REGIONS: dict[str, Callable[..., str]] = {
-    f.__name__: f for f in (finding, results, artifacts, resources)
-}
+REGIONS: dict[str, Callable[..., str]] = {f.__name__: f for f in (artifact, artifacts, resources)}
