@@ -11,7 +11,7 @@ import pytest
 from lib import paths
 from lib.studies import ARTIFACTS
 
-TAGS = ["parameters", "figure", "claims", "check"]
+TAGS = ["parameters", "claims-stated", "figure", "claims", "check"]
 DEFAULTS = {"PRESET": ("str", '"quick"'), "SEEDS": ("list", "[0]"), "OVERRIDES": ("dict", "{}")}
 FORBIDDEN = {
     "shell or magic": r"^\s*[!%]",
@@ -71,10 +71,36 @@ def test_it_is_valid_and_stripped(path):
         assert re.fullmatch(r"[a-z][a-z0-9-]*", cell.id), cell.id
 
 
-@each
+def tagged(path):
+    cells = [cell for cell in code(load(path)) if cell.metadata.get("tags")]
+    return {cell.metadata.tags[0]: cell.source for cell in cells}
+
+
+retold = [path for path in NOTEBOOKS if "claims-stated" in tagged(path)]
+told = pytest.mark.parametrize("path", retold, ids=[f"{p.parent.name}/{p.stem}" for p in retold])
+
+
+@told
 def test_it_has_the_tagged_cells_in_order(path):
-    tags = [tag for cell in code(load(path)) for tag in cell.metadata.get("tags", [])]
-    assert [tag for tag in tags if tag != "claims-stated"] == TAGS
+    assert list(tagged(path)) == TAGS
+
+
+@told
+def test_it_states_its_claims_before_it_trains_and_shows_the_code_of_an_equation(path):
+    cells = [cell.source for cell in code(load(path))]
+    stated = cells.index(tagged(path)["claims-stated"])
+    assert not any("measure(" in cell or "fit(" in cell for cell in cells[: stated + 1])
+    assert any(re.search(r"^source\(", cell, re.MULTILINE) for cell in cells)
+
+
+@told
+def test_it_judges_and_saves_in_one_call_and_draws_its_figure_itself(path):
+    cells = tagged(path)
+    assert (
+        "verdicts(study, metrics" in cells["claims"] and "stated(study)" in cells["claims-stated"]
+    )
+    text = "\n".join(cell.source for cell in code(load(path)))
+    assert "artifacts.save(" not in text and "lib.papers" not in text
 
 
 @each

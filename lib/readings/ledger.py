@@ -99,20 +99,6 @@ def published(label: str, backbone: str = "resnet34") -> Count:
     return count(name if backbone == "resnet34" else f"{name} {backbone}")
 
 
-def ledger(*names: str) -> pd.DataFrame:
-    """Return parameters, operations and additions of noise of some networks, in millions."""
-    keys = {
-        "params": "as built",
-        "params_union": "stored",
-        "params_per_path": "one path",
-        "macs": "MACs",
-        "macs_per_path": "MACs, one path",
-        "noise_adds": "noise ADDs",
-    }
-    frame = pd.DataFrame({name: count(name).total for name in names}).T
-    return frame[list(keys)].rename(columns=keys) / 1e6
-
-
 def norm_outputs(kernels: Iterable[int] = (1, 3)) -> int:
     """Return how many values ResNet-34's batch norms after such convolutions make of an image."""
     rows = [row for row in count("plain").layers if row.kind == "conv" and row.kernel in kernels]
