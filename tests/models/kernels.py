@@ -49,7 +49,7 @@ def networks() -> Iterator[Case]:
         for recipe in known(preset).values():
             spec = data.spec(recipe.data.dataset)
             model, side = recipe.model, min(spec.size, SIDE)
-            slims = getattr(recipe.method, "slims", ())
+            slims = recipe.method.widths
             name = f"{model.backbone}-{model.width} {slims} {spec.channels}x{side}x{side}"
             if name not in seen:
                 seen.add(name)
