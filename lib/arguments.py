@@ -38,68 +38,56 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", parser_class=Parser, metavar="COMMAND")
     top.commands = commands
 
-    def command(name: str, text: str) -> Parser:
-        return commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    def command(name: str, text: str, *parents: Parser) -> Parser:
+        return commands.add_parser(
+            name, help=text, description=text, parents=parents, allow_abbrev=False
+        )
 
-    _run_options(command("run", "Train what is missing, execute notebooks, write the report."))
-    p = command("train", "Train and evaluate the networks of artifacts, or one recipe, here.")
+    fields, studies, record = (Parser(add_help=False) for _ in range(3))
+    text = "a field of every recipe, as in train.epochs=30; of cost: an option of the method"
+    fields.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help=text)
+    studies.add_argument("--preset", default="quick", help=f"{', '.join(PRESETS)}; default: quick")
+    studies.add_argument("--seeds", help="one run for each, as in 0,1,2")
+    text = "write the results that the repository keeps, not those of results/local"
+    record.add_argument("--record", action="store_true", help=text)
+
+    text = "Train what is missing, execute notebooks, write the report."
+    p = command("run", text, studies, fields, record)
+    p.add_argument("artifacts", nargs="*", metavar="ARTIFACT", help="artifacts, papers or globs")
+    p.add_argument("--jobs", type=int, help="processes at a time; default: one for each core")
+    text = "seconds that a notebook may take; its networks are trained before"
+    p.add_argument("--timeout", type=float, default=1800, help=text)
+    p.add_argument("--fresh", action="store_true", help="train and execute everything anew")
+    p.add_argument("--from-records", action="store_true", help="only redraw recorded runs")
+    p.add_argument("--list", action="store_true", help="show the artifacts there are")
+    p.add_argument("--dry-run", action="store_true", help="show what would be done")
+    p.add_argument("--why", metavar="ARTIFACT", help="show why something would be done")
+    text = "Train and evaluate the networks of artifacts, or one recipe, here."
+    p = command("train", text, studies, fields)
     p.add_argument("what", help="an artifact, a paper, a recipe.json or the key of a run")
     p.add_argument("--protocols", type=Path, help="a JSON list of evaluations (for a recipe)")
     p.add_argument("--fresh", action="store_true", help="train even what is finished")
-    _study_options(p)
-    p = command("status", "Show the runs of the store: finished, unfinished, damaged, stale.")
-    p.add_argument("--preset", default="", help="only the runs that this preset asks for")
-    p.add_argument("--seeds", help="with these seeds, as in 0,1,2")
+    command("status", "Show the runs of the store: finished, unfinished, damaged, stale.")
     p = command("verify", "Train the first epoch of runs again: do they come out alike?")
     p.add_argument("key", nargs="*", help="keys of runs; without any, all stale ones")
-    p = command("cost", "Count parameters, operations and bytes of a network.")
+    p = command("cost", "Count parameters, operations and bytes of a network.", fields)
     p.add_argument("--method", required=True)
     p.add_argument("--backbone", required=True)
     p.add_argument("--width", type=int, default=0, help="channels of the first stage; 0: paper's")
     p.add_argument("--num-classes", type=int, default=10)
     p.add_argument("--in-channels", type=int, default=3)
     p.add_argument("--size", type=int, default=32, help="pixels of the side of an image")
-    _set_option(p, "an option of the method, as in density=0.3")
     p.add_argument("--json", action="store_true", help="print JSON instead of a table")
     p = command("data", "Download, check and decode data sets.")
     p.add_argument("name", nargs="+", help="as in cifar10")
-    p = command("report", "Write index.html, RESULTS.md and summary.csv from the results.")
+    text = "Write index.html, RESULTS.md and summary.csv from the results."
+    p = command("report", text, record)
     p.add_argument("--preset", default="", help="one folder of results; without it, all of them")
-    _record_option(p)
     p.add_argument("--readme", action="store_true", help="fill the generated parts of README.md")
     p = command("prepare-notebooks", "Write copies of the notebooks with a preset filled in.")
     p.add_argument("--preset", default="ci")
     p.add_argument("folder", type=Path, metavar="DEST")
     return top
-
-
-def _run_options(p: Parser) -> None:
-    p.add_argument("artifacts", nargs="*", metavar="ARTIFACT", help="artifacts, papers or globs")
-    _study_options(p)
-    p.add_argument("--jobs", type=int, help="processes at a time; default: one for each core")
-    text = "seconds that a notebook may take; its networks are trained before"
-    p.add_argument("--timeout", type=float, default=1800, help=text)
-    p.add_argument("--fresh", action="store_true", help="train and execute everything anew")
-    p.add_argument("--from-records", action="store_true", help="only redraw recorded runs")
-    _record_option(p)
-    p.add_argument("--list", action="store_true", help="show the artifacts there are")
-    p.add_argument("--dry-run", action="store_true", help="show what would be done")
-    p.add_argument("--why", metavar="ARTIFACT", help="show why something would be done")
-
-
-def _record_option(p: Parser) -> None:
-    text = "write the results that the repository keeps, not those of results/local"
-    p.add_argument("--record", action="store_true", help=text)
-
-
-def _study_options(p: Parser) -> None:
-    p.add_argument("--preset", default="quick", help=f"{', '.join(PRESETS)}; default: quick")
-    p.add_argument("--seeds", help="one run for each, as in 0,1,2")
-    _set_option(p, "a field of every recipe, as in train.epochs=30")
-
-
-def _set_option(p: Parser, text: str) -> None:
-    p.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help=text)
 
 
 def seeds_of(text: str | None) -> tuple[int, ...]:

@@ -65,7 +65,7 @@ def train(words: argparse.Namespace) -> int:
 
 def status(words: argparse.Namespace) -> int:
     """Print the runs of the store; 1 if one of them is damaged."""
-    found = shelf.held(words.preset, seeds_of(words.seeds))
+    found = shelf.held()
     rows = [(run.key, run.what, run.state, f"{run.megabytes:.1f}") for run in found]
     print(display.table(("run", "what", "state", "MB"), rows))
     total = sum(run.megabytes for run in found)

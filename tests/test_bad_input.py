@@ -114,7 +114,6 @@ CALLS = [  # words of the command line, what the sentence says
     ("train good.json --protocols broken.json", "broken.json .it is not JSON"),
     ("train good.json --protocols attack.json", "Unknown attack 'pdg'; did you mean 'pgd'"),
     ("train good.json --protocols lam.json", "lam is 1.5 but must be between 0 and 1"),
-    ("status --preset fast", "Unknown preset 'fast'"),
     ("cost --method smarty --backbone resnet34", "Unknown method 'smarty'; .*'smart'"),
     ("cost --method smart --backbone resnet43", "Unknown backbone 'resnet43'; .*'resnet34'"),
     ("cost --method smart --backbone resnet34 --size 4", "size is 4 but must be between"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,22 +32,11 @@ class Held:
         return self.state.startswith("damaged") or ".damaged-" in self.key
 
 
-def known(preset: str = "", seeds: Iterable[int] = (0,)) -> dict[str, Recipe]:
-    """Return the recipes by key that the artifacts ask for, under one preset or all of them."""
-    found: dict[str, Recipe] = {}
-    for name in (preset,) if preset else tuple(PRESETS):
-        for artifact in ARTIFACTS.values():
-            recipes = artifact(name, tuple(seeds), {}).recipes.values()
-            found |= {link.key: link for r in recipes for link in (*r.ancestors, r)}
-    return found
-
-
-def held(preset: str = "", seeds: Iterable[int] = (0,)) -> list[Held]:
-    """Return every run of the store, or those that a preset asks for, missing ones included."""
-    home, recipes = paths.runs(), known(preset, seeds)
+def held() -> list[Held]:
+    """Return every run of the store."""
+    home = paths.runs()
     found = sorted(p.name for p in home.iterdir() if p.is_dir()) if home.is_dir() else []
-    names = sorted(recipes) if preset else [n for n in found if not n.startswith(".")]
-    return [_one(home / name, recipes.get(name)) for name in names]
+    return [_one(home / name) for name in found if not name.startswith(".")]
 
 
 def records() -> int:
@@ -60,16 +48,16 @@ def stale() -> list[str]:
     """Return the keys of the finished runs, own ones and records, that other code made."""
     shelves = (paths.runs(), paths.records())
     names = {home.name for shelf in shelves for home in shelf.glob("*") if store.is_sealed(home)}
-    return [n for n in sorted(names) if "stale" in _one(paths.runs() / n, None).state]
+    return [n for n in sorted(names) if "stale" in _one(paths.runs() / n).state]
 
 
-def _one(folder: Path, asked: Recipe | None) -> Held:
+def _one(folder: Path) -> Held:
     files = [f for f in folder.rglob("*") if f.is_file()] if folder.is_dir() else []
     size = sum(f.stat().st_size for f in files) / 1e6
     homes = [folder, *store.homes(folder.name)]  # one with nothing but evaluations of a record
     try:
         found = next((f for home in homes if (f := home / "recipe.json").is_file()), folder)
-        recipe = asked or Recipe.from_dict(store.parse(found))
+        recipe = Recipe.from_dict(store.parse(found))
     except (ValueError, UserError):
         recipe = None
     if ".damaged-" in folder.name:
@@ -91,6 +79,13 @@ def _what(recipe: Recipe | None) -> str:
     width = f"-{recipe.model.width}" if recipe.model.width else ""
     where = f"{recipe.data.dataset} {recipe.model.backbone}{width}"
     return f"{recipe.method.kind} {where}, {recipe.train.epochs} epochs, seed {recipe.seed}"
+
+
+def known() -> dict[str, Recipe]:
+    """Return the recipes by key that the artifacts ask for under any preset, ancestors included."""
+    plans = [artifact(name) for name in PRESETS for artifact in ARTIFACTS.values()]
+    recipes = [recipe for made in plans for recipe in made.recipes.values()]
+    return {link.key: link for recipe in recipes for link in (*recipe.ancestors, recipe)}
 
 
 def recipe_of(word: str) -> Recipe:
