@@ -68,7 +68,7 @@ def parser() -> Parser:
     p.add_argument("--protocols", type=Path, help="a JSON list of evaluations (for a recipe)")
     p.add_argument("--fresh", action="store_true", help="train even what is finished")
     command("status", "Show the runs of the store: finished, unfinished, damaged, stale.")
-    p = command("verify", "Train the first epoch of runs again: do they come out alike?")
+    p = command("verify", "Train and score the beginning of runs again: do they come out alike?")
     p.add_argument("key", nargs="*", help="keys of runs; without any, all stale ones")
     p = command("cost", "Count parameters, operations and bytes of a network.", fields)
     p.add_argument("--method", required=True)

@@ -74,17 +74,16 @@ def status(words: argparse.Namespace) -> int:
 
 
 def verify(words: argparse.Namespace) -> int:
-    """Train the first epochs of runs again, stale or named; 1 if one of them differs."""
+    """Train and score the beginning of runs again, stale or named; 1 if one is not the same."""
     differing = 0
     for key in words.key or shelf.stale():
-        recipe = shelf.recipe_of(key)
-        run = runs.load(recipe, records=True)
+        run = runs.load(shelf.recipe_of(key), records=True)
         if run is None:
             raise UserError(f"Run {key} is not finished; train it with python -m lib train {key}.")
         with progress.task(f"{key}, epoch 1") as report_share:
-            same = checking.verify(run, report_share)
-        differing += not same
-        print(f"{key}  {'the same' if same else 'differs'}  {recipe.method.kind}")
+            for same, line in checking.report(run, bool(words.key), report_share):
+                differing += not same
+                print(f"{key}  {line}")
     return int(differing > 0)
 
 
@@ -122,8 +121,8 @@ def report(words: argparse.Namespace) -> int:
     """Write the reports of the results folders."""
     if words.preset and "-custom-" not in words.preset:
         preset(words.preset)
-    home, code = paths.home(""), runs.code_fingerprint()
-    made = reports.build(home, code, words.preset)
+    home = paths.home("")
+    made = reports.build(home, words.preset)
     if not made and not words.readme:
         raise UserError(f"There are no such results in {home}; ./run_all.sh makes them.")
     for folder, entries in made.items():
@@ -131,7 +130,7 @@ def report(words: argparse.Namespace) -> int:
         for one in reports.edited(entries):
             print(f"  edited since, not published: {one}")
     if words.readme:
-        readme.fill(paths.ROOT / "README.md", code)
+        readme.fill(paths.ROOT / "README.md")
         print("README.md: generated parts rewritten")
     return 0
 

@@ -1,16 +1,12 @@
-"""Accuracy of a network on clean and attacked images, per image, and the rows of metrics.csv.
+"""Evaluations of a run, kept as records beside it: the one that is there, or measured now.
 
-The attack always differentiates exactly the function that is scored: the same lam, path, batch norm
-and noise policy. Nothing of the network is changed.
+A record names its recipe and the hash of the weights that it measured.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 import time
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 from typing import Protocol as Interface
@@ -18,31 +14,13 @@ from typing import Protocol as Interface
 import torch
 from torch import Tensor, nn
 
-from lib import data, device, paths, source, store
-from lib.attacks import autoattack, fgsm, pgd
+from lib import data, device, paths, scoring, store
 from lib.errors import UserError
-from lib.models import Conditional, classifier
 from lib.protocol import Protocol
 from lib.recipe import Recipe
-from lib.trainers import under_attack
+from lib.scoring import correct
 
-Classifier = Callable[[Tensor], Tensor]
-BATCH = 100  # images that share a draw of weight noise
 SAVE_EVERY = 5.0  # seconds between states of an unfinished evaluation
-PARTS = ("attacks", "data", "device", "evaluate", "models", "protocol")
-
-
-@cache
-def code_fingerprint() -> str:
-    """Return a hash of the code that decides what an evaluation of given weights comes to."""
-    text = " ".join(source.fingerprint(part) for part in PARTS)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def stream(purpose: str, seed: int, batch: int = 0) -> int:
-    """Return the seed of one purpose in one batch, so that all of them draw independently."""
-    text = f"{purpose} {seed} {batch}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
 
 
 class Trained(Interface):
@@ -60,94 +38,8 @@ class Trained(Interface):
         """Return the trained network."""
 
 
-def function(model: nn.Module, protocol: Protocol) -> Classifier:
-    """Return the function of images that the protocol attacks and scores: one lam, one policy.
-
-    A slimming factor is refused for a network that has one width.
-    """
-    options: dict[str, Any] = {}
-    if protocol.threshold:
-        options["threshold"] = protocol.threshold
-    if protocol.noise == "frozen" and isinstance(model, Conditional):
-        place = next(model.parameters()).device
-        seed = stream("frozen noise", protocol.seed)
-        options["noise"] = model.draw_noise(torch.Generator(place).manual_seed(seed))
-    return classifier(model, protocol.lam, slim=protocol.slim, **options)
-
-
-def perturb(
-    f: Classifier,
-    x: Tensor,
-    y: Tensor,
-    protocol: Protocol,
-    seed: int,
-    on_step: Callable[[float], None] = lambda done: None,
-) -> Tensor:
-    """Return the images that the protocol's attack makes of x (N, C, H, W) in [0, 1]."""
-    if protocol.attack == "none":
-        return x
-    if protocol.attack == "autoattack":
-        settings = {n: getattr(protocol, n) for n in ("version", "norm", "steps", "eot", "queries")}
-        return autoattack(f, x, y, protocol.eps, seed=seed, on_step=on_step, **settings)
-    generator = torch.Generator(x.device).manual_seed(seed)
-    if protocol.attack == "fgsm":
-        return fgsm(f, x, y, protocol.eps, eot=protocol.eot, generator=generator)
-    return pgd(
-        f,
-        x,
-        y,
-        protocol.eps,
-        protocol.used_step,
-        protocol.steps,
-        norm=protocol.norm,
-        random_start=protocol.random_start,
-        restarts=protocol.restarts,
-        eot=protocol.eot,
-        generator=generator,
-    )
-
-
-def correct(
-    model: nn.Module,
-    images: data.Images,
-    protocol: Protocol,
-    on_step: Callable[[float], None] = lambda done: None,
-    found: list[bool] | None = None,
-    on_batch: Callable[[list[bool]], None] = lambda found: None,
-) -> Tensor:
-    """Return (N,) booleans: which images are still classified correctly under the protocol.
-
-    Attack and scoring are in float32, whatever the training used: in bfloat16 logits tie. With
-    fresh noise each batch of images meets draws of its own. Draws depend on the protocol's seed and
-    the place of the batch alone: from `found`, which is what `on_batch` got in an earlier call, the
-    same result follows. on_step gets the share done, also within a batch where the attack tells it.
-    """
-    place = images.images.device
-    found = list(found or ())
-    if len(found) < len(images):
-        del found[len(found) // BATCH * BATCH :]  # whole batches count
-    f = function(model, protocol)
-    devices = [place] if place.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), under_attack(model):
-        for index, (x, y) in enumerate(data.in_order(images, BATCH)):
-            start = index * BATCH
-            if start < len(found):
-                continue
-
-            def within(done: float, start: int = start, size: int = len(x)) -> None:
-                on_step((start + done * size) / len(images))
-
-            torch.manual_seed(stream("weight noise", protocol.seed, index))
-            perturbed = perturb(f, x, y, protocol, stream("attack", protocol.seed, index), within)
-            with torch.no_grad():
-                found += (f(perturbed).argmax(1) == y).tolist()
-            on_batch(found)
-            within(1.0)
-    return torch.tensor(found)
-
-
 def evaluate(
-    run: Trained, protocol: Protocol, on_progress: Callable[[float], None] = lambda done: None
+    run: Trained, protocol: Protocol, on_progress: scoring.OnStep = lambda done: None
 ) -> dict[str, Any]:
     """Return the record of one evaluation of a run: the one that is kept, or measured now.
 
@@ -169,7 +61,7 @@ def evaluate(
         )
         known = {
             "protocol": protocol.to_dict(),
-            "code": code_fingerprint(),
+            "code": scoring.code_fingerprint(run.recipe, protocol),
             "data_fingerprint": data.fingerprint(images),
             **marks(run, protocol.weights),
         }
@@ -209,55 +101,69 @@ def kept(
     return None
 
 
-def counting(run: Trained, records: bool | None = None) -> dict[str, dict[str, Any]]:
-    """Return by name every record of a run that counts."""
-
-    def suits(record: dict[str, Any]) -> bool:
-        return "protocol" not in record or counts(record, run, records=records)
-
+def held(run: Trained) -> dict[str, dict[str, Any]]:
+    """Return by name every record that was measured on a run's weights, by whatever code."""
     homes = [path.parent for path in store.evaluations(run.recipe.key, "any")]
     found = {}
     for name in sorted({path.stem for home in homes for path in home.glob("*.json")}):
-        looks = (kept(run, name, weights, suits) for weights in store.WEIGHTS)
+        looks = (kept(run, name, weights, lambda r: whole(r, run)) for weights in store.WEIGHTS)
         if not name.endswith(".partial") and (record := next(filter(None, looks), None)):
             found[name] = record
     return found
 
 
-def find(run: Trained, protocol: Protocol, records: bool | None = None) -> dict[str, Any] | None:
-    """Return the record of an evaluation if there is one that counts."""
-    return kept(run, protocol.key, protocol.weights, lambda r: counts(r, run, protocol, records))
+def find(run: Trained, protocol: Protocol, records: bool = False) -> dict[str, Any] | None:
+    """Return the record of an evaluation if there is one that counts.
 
-
-def counts(
-    record: dict[str, Any],
-    run: Trained,
-    protocol: Protocol | None = None,
-    records: bool | None = None,
-) -> bool:
-    """Return whether a record is of this protocol (None: any), today's code and today's images.
-
-    Where records are wanted, the code does not matter. Only a folder of images can change under
-    its name; other data sets are not looked at, as records are drawn without data.
+    Where records are wanted, here or by SUITE_FROM_RECORDS, what other code measured counts, too.
     """
-    if records is None:
-        records = bool(os.environ.get("SUITE_FROM_RECORDS"))
+
+    def counts(record: dict[str, Any]) -> bool:
+        of_today = records or store.redrawing() or is_current(record, run)
+        return of_today and "protocol" in record and whole(record, run, protocol)
+
+    return kept(run, protocol.key, protocol.weights, counts)
+
+
+def is_current(record: dict[str, Any], run: Trained) -> bool:
+    """Return whether today's code measured a record, or has been shown to score it alike.
+
+    What was measured under no protocol is the same by whatever code.
+    """
+    if "protocol" not in record:
+        return True
+    protocol = Protocol(**record["protocol"])
+    today = scoring.code_fingerprint(run.recipe, protocol)
+    if record.get("code") == today:
+        return True
+    shown = [p.get("evaluations", {}).get(protocol.key, {}) for p in store.proofs(run.recipe.key)]
+    return any(proof(record, today).items() <= one.items() for one in shown)
+
+
+def proof(record: dict[str, Any], code: str) -> dict[str, str]:
+    """Return what says that code scores exactly this record alike."""
+    return {"record": store.digest(record), "code": code}
+
+
+def whole(record: dict[str, Any], run: Trained, protocol: Protocol | None = None) -> bool:
+    """Return whether a record is of this protocol (None: any), sound, and of today's images.
+
+    Only a folder of images can change under its name; other data sets are not looked at, as
+    records are drawn without data.
+    """
+    if "protocol" not in record:
+        return protocol is None
     try:
         made = Protocol(**record["protocol"])
-    except (KeyError, TypeError, UserError):
-        return False
-    if protocol not in (None, made) or not (records or record.get("code") == code_fingerprint()):
+        hits = unpack(record["bits"], record["n"])
+    except (KeyError, TypeError, ValueError, UserError):
         return False
     spec = data.spec(run.recipe.data.dataset)
     total = made.images or spec.images[data.SPLITS.index(made.split)] or record.get("n")
-    try:
-        hits = unpack(record["bits"], record["n"])
-    except (KeyError, TypeError, ValueError):
-        return False
     if (record["n"], record["n"], record.get("correct")) != (total, len(hits), sum(hits)):
         return False
     now = data.folder_fingerprint(run.recipe.data.dataset, made.split, made.images)
-    return not now or record.get("data_fingerprint") == now
+    return protocol in (None, made) and (not now or record.get("data_fingerprint") == now)
 
 
 class _Partial:

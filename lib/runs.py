@@ -12,12 +12,10 @@ import hashlib
 import io
 import logging
 import math
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +24,16 @@ import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
-from lib import data, device, evaluate, paths, source, store
+from lib import data, device, evaluate, paths, scoring, source, store
+from lib.attacks import NORMS
 from lib.conversions import CONVERTERS, check_start, take
 from lib.errors import UserError, choose
-from lib.methods import Method
 from lib.models import BACKBONES, create
 from lib.protocol import Protocol
-from lib.recipe import Model, Recipe
-from lib.trainers import Trainer
+from lib.recipe import Recipe
+from lib.schedules import SCHEDULES
+from lib.trainers import Trainer, objective
+from lib.trainers.pruners import PRUNERS
 
 log = logging.getLogger("lib")
 
@@ -87,7 +87,7 @@ def check(recipe: Recipe, protocols: Iterable[Protocol] = ()) -> None:
     spec = data.spec(recipe.data.dataset)
     choose("backbone", recipe.model.backbone, BACKBONES)
     spec.check_limit("train", recipe.data.train_images)
-    _shape(recipe.model, recipe.method)
+    scoring.narrow(recipe.model, recipe.method, recipe.sparsity is not None)
     if recipe.start:
         check_start(recipe, recipe.start)
         check(recipe.start)
@@ -101,17 +101,6 @@ def check(recipe: Recipe, protocols: Iterable[Protocol] = ()) -> None:
             )
         if protocol.weights == "best" and not recipe.train.validate_every:
             raise UserError("There are no best weights without validation; set validate_every.")
-
-
-@cache
-def _shape(model: Model, method: Method) -> None:
-    """Refuse what a backbone cannot be; a narrow copy tells and is quickly made.
-
-    Whether every slim factor leaves whole channels depends on the width itself.
-    """
-    width = (model.width or None) if len(method.widths) > 1 else 1
-    with torch.random.fork_rng(devices=[]):
-        create(method.kind, model.backbone, width=width, dropout=model.dropout, **method.options())
 
 
 def build(recipe: Recipe) -> nn.Module:
@@ -165,28 +154,24 @@ def folder(recipe: Recipe) -> Path:
     return paths.runs() / recipe.key
 
 
-def find(recipe: Recipe, records: bool | None = None) -> Run | None:
+def find(recipe: Recipe, records: bool = False) -> Run | None:
     """Return the finished, undamaged run of a recipe, None if there is none; change nothing.
 
-    Without its weights a run counts only where records are asked for (by default: where
-    SUITE_FROM_RECORDS is set).
+    Without its weights a run counts only where records are wanted, here or by SUITE_FROM_RECORDS.
     """
-    if records is None:
-        records = bool(os.environ.get("SUITE_FROM_RECORDS"))
     for run in (Run(recipe, home) for home in store.homes(recipe.key)):
-        if (run.has_weights or records) and not damage(run):
+        if (run.has_weights or records or store.redrawing()) and not damage(run):
             return run
     return None
 
 
-def load(recipe: Recipe, records: bool | None = None) -> Run | None:
+def load(recipe: Recipe, records: bool = False) -> Run | None:
     """Return what `find` returns; a damaged folder of the job store is set aside."""
     run, home = find(recipe, records), folder(recipe)
-    own = Run(recipe, home)
-    if (run == own) or not store.is_sealed(home) or not damage(own):
+    if not store.is_sealed(home) or (run and run.folder == home):
         return run
     with store.one_writer(home):  # it may look damaged while another process replaces it
-        if store.is_sealed(home) and (wrong := damage(own)):
+        if store.is_sealed(home) and (wrong := damage(Run(recipe, home))):
             aside = store.quarantine(home)
             log.warning("Run %s is damaged (%s); set aside as %s.", home.name, wrong, aside)
         return find(recipe, records)
@@ -224,23 +209,24 @@ def weights_of(run: Run) -> str:
     return evaluate.marks(run)["weights_sha256"]
 
 
-def record(recipe: Recipe, records: bool | None = None) -> Path:
+def record(recipe: Recipe) -> Path:
     """Copy a finished run to where the repository keeps it, and return that folder.
 
-    All that counts (with records: also without weights, and measured by other code) is copied but
-    the weights, and what was there before is gone, except weights that are the run's. The runs that
-    it starts from go with it where they are here.
+    All that counts is copied but the weights, and what was there before is gone, except weights
+    that are the run's. The runs that it starts from go with it where they are here. With
+    SUITE_FROM_RECORDS, what has no weights or is of other code counts.
     """
-    run = find(recipe, records)
+    run = find(recipe)
     if run is None:
         raise UserError(f"Run {recipe.key} is not finished; there is nothing to record.")
     target = paths.records() / run.key
     listed = store.read_json(run.folder / store.MANIFEST)
     light = [name for name in listed if name not in store.WEIGHTS.values()]
     files = {name: (run.folder / name).read_bytes() for name in light}
-    for name, content in evaluate.counting(run, records).items():
-        files[f"evaluations/{name}.json"] = store.encode(store.signed(content))
-    if proof := store.verified(run.key, run.info.get("code"), code_fingerprint()):
+    for name, content in evaluate.held(run).items():
+        if store.redrawing() or evaluate.is_current(content, run):
+            files[f"evaluations/{name}.json"] = store.encode(store.signed(content))
+    if proof := next(iter(store.proofs(run.key)), None):
         files[store.VERIFIED] = store.encode(store.signed(proof))
     files[store.MANIFEST] = store.encode(listed)
     try:
@@ -253,8 +239,8 @@ def record(recipe: Recipe, records: bool | None = None) -> Path:
         raise UserError(f"Cannot change {target} ({error.strerror}); make it writable.") from error
     for name, raw in files.items():
         store.write_bytes(target / name, raw)
-    if recipe.start and find(recipe.start, records):
-        record(recipe.start, records)
+    if recipe.start and find(recipe.start):
+        record(recipe.start)
     return target
 
 
@@ -268,7 +254,7 @@ def fit(recipe: Recipe, on_progress: OnProgress = lambda done: None, fresh: bool
     check(recipe)
     if not fresh and (run := load(recipe)):
         return run
-    if os.environ.get("SUITE_FROM_RECORDS"):
+    if store.redrawing():
         raise UserError(
             f"There is no record of run {recipe.key}; run without --from-records to train it."
         )
@@ -293,7 +279,7 @@ def _train(recipe: Recipe, home: Path, on_progress: OnProgress, fresh: bool) -> 
     def start() -> Trainer:
         return Trainer(build(recipe), recipe, images, precision)
 
-    marks = {"recipe": recipe.to_dict(), "code": code_fingerprint()}
+    marks = {"recipe": recipe.to_dict(), "code": code_fingerprint(recipe)}
     marks |= {"data": data.fingerprint(images), "precision": precision}
     if recipe.start and (parent := load(recipe.start)):
         marks["start"] = weights_of(parent)
@@ -341,7 +327,7 @@ class _Best:
         clean = Protocol(lam=self.recipe.method.clean_lam)
         protocols = {"val_clean": clean, "val_robust": Protocol(lam=1.0, **attack)}
         for name, protocol in protocols.items():
-            hits = evaluate.correct(trainer.model, self.images, protocol)
+            hits = scoring.correct(trainer.model, self.images, protocol)
             row[name] = round(float(hits.double().mean()), 6)
         score = row["val_clean"] + row["val_robust"]
         past = [r["val_clean"] + r["val_robust"] for r in trainer.history[:-1] if "val_clean" in r]
@@ -428,15 +414,33 @@ def _seal(recipe: Recipe, home: Path, trainer: Trainer, info: dict[str, Any]) ->
     return Run(recipe, home)
 
 
-@cache
-def code_fingerprint() -> str:
-    """Return a hash of the code that decides weights: data, models, attacks, trainers, device.
+def code_fingerprint(recipe: Recipe) -> str:
+    """Return a hash of the code that decides the weights of a recipe, given its images."""
+    spec = data.spec(recipe.data.dataset)
+    found: list[Any] = [_create, Trainer, objective(recipe.method), data.Images, device.precision]
+    found += [NORMS[recipe.attack.norm], SCHEDULES[recipe.train.schedule], recipe.method.decays]
+    found += [PRUNERS[recipe.sparsity.kind if recipe.sparsity else ""]]
+    found += [str((spec.pad, spec.flip, spec.num_classes, spec.channels))]
+    if recipe.train.validate_every:
+        found += [_Best, scoring.ATTACKS["none"], scoring.ATTACKS["pgd"]]
+    if recipe.start:
+        found += [take, code_fingerprint(recipe.start)]
+    if recipe.convert:
+        found.append(CONVERTERS[recipe.convert.kind])
+    found += scoring.network_code(recipe.model, recipe.method, recipe.sparsity is not None)
+    return source.used(*found)
 
-    Comments, docstrings and layout are left out, so that only a change of meaning shows.
-    """
-    parts = ("data", "models", "attacks", "trainers", "device")
-    text = " ".join(source.fingerprint(part) for part in parts)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+def is_current(run: Run) -> bool:
+    """Return whether today's code made a run, or has been shown to train its first epochs alike."""
+    return confirmed(run.recipe, run.info.get("code"))
+
+
+def confirmed(recipe: Recipe, made_by: Any) -> bool:
+    """Return whether today's code is the one that made a run, or has been shown to be like it."""
+    today = code_fingerprint(recipe)
+    pairs = [(proof.get("made_by"), proof.get("code")) for proof in store.proofs(recipe.key)]
+    return made_by == today or (made_by, today) in pairs
 
 
 def provenance() -> dict[str, Any]:

@@ -1,33 +1,49 @@
-"""What code means: fingerprints of the parts of lib without comments, docstrings and layout."""
+"""What code means: fingerprints of lib without comments, docstrings and layout.
+
+Of a part of lib, as `fingerprint` takes it of all that a notebook may reach, or of what was used,
+as `used` takes it of a run or an evaluation: some functions and classes, and what they refer to.
+"""
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import io
 import re
+import sys
 import tokenize
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Iterable, Iterator
+from functools import cache, partial
 from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
 
 from lib import paths
 
 LIB = paths.ROOT / "lib"
-
+# What these hold is in the recipe and the protocol by value, or it only refuses.
+APART = ("lib.data.specs", "lib.errors", "lib.methods", "lib.part", "lib.protocol", "lib.recipe")
 
 # Tokens without meaning. An f-string is one token before Python 3.12 and several from then on;
 # written one after the other without spaces they read the same.
-_LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
+_LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.ENDMARKER}
 _BLOCKS = {tokenize.INDENT: "\1", tokenize.DEDENT: "\2", tokenize.NEWLINE: ";"}
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 @cache
 def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
+    return ast.parse(_text(path))
 
 
-def meaning(path: Path) -> str:
-    """Return the text of a module without comments, docstrings, spaces and trailing commas."""
+@cache
+def _tokens(path: Path) -> list[tuple[int, str]]:
+    """Return the tokens that mean something, each with its line."""
     docs = set()
     for node in ast.walk(_tree(path)):
         body = getattr(node, "body", None)
@@ -35,15 +51,135 @@ def meaning(path: Path) -> str:
         value = first.value if isinstance(first, ast.Expr) else None
         if isinstance(value, ast.Constant) and isinstance(value.value, str):
             docs |= set(range(value.lineno, (value.end_lineno or value.lineno) + 1))
-    pieces = []
-    with path.open("rb") as file:
-        for token in tokenize.tokenize(file.readline):
-            if token.type in _BLOCKS:
-                pieces.append(_BLOCKS[token.type])
-            elif token.type not in _LAYOUT and token.start[0] not in docs:
-                pieces.append(token.string)
-    text = "".join("".join(pieces).split()).replace("{{", "{").replace("}}", "}")
-    return re.sub(r",([)\]}])", r"\1", text)
+    return [
+        (token.start[0], _BLOCKS.get(token.type, token.string))
+        for token in tokenize.generate_tokens(io.StringIO(_text(path)).readline)
+        if token.type in _BLOCKS or (token.type not in _LAYOUT and token.start[0] not in docs)
+    ]
+
+
+def meaning(path: Path, first: int = 1, last: int = sys.maxsize) -> str:
+    """Return the text of some lines without comments, docstrings, spaces and trailing commas."""
+    text = "".join(string for line, string in _tokens(path) if first <= line <= last)
+    text = "".join(text.split()).replace("{{", "{").replace("}}", "}")
+    return re.sub(r",([)\]}])", r"\1", text).lstrip("\2")
+
+
+def _hash(texts: Iterable[str | bytes]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(text if isinstance(text, bytes) else text.encode())
+    return digest.hexdigest()[:16]
+
+
+Place = tuple[str, str]  # of a definition: module and name
+
+
+def used(*roots: Any) -> str:
+    """Return a hash of what some values mean, and all of lib that they refer to, 16 digits.
+
+    Functions and classes count with the bases, functions, classes and plain constants that their
+    code names; a partial with its function; plain values and tuples as they are. Not followed are
+    dicts of functions, classes or objects (what was looked up in such a table is a root), layers
+    (those of a network are roots), annotations, what lies APART, and functions called `check...`,
+    which only refuse.
+    """
+    texts = frozenset(text for root in roots for text in _plain_texts(root))
+    return _used(texts, frozenset(place for root in roots for place in _places(root)))
+
+
+@cache
+def _used(texts: frozenset[str], places: frozenset[Place]) -> str:
+    meant, found, waiting = set(texts), set(places), list(places)
+    while waiting:
+        own, named = _definition(waiting.pop())
+        meant |= own
+        waiting += [place for place in named if place not in found]
+        found |= {*named}
+    return _hash(f"{text}\n" for text in sorted(meant))
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_plain(v) for v in value.values())
+    if isinstance(value, tuple | frozenset | list):
+        return all(map(_plain, value))
+    return value is None or isinstance(value, str | int | float)
+
+
+def _plain_texts(root: Any) -> Iterator[str]:
+    if _plain(root):
+        yield repr(root)
+    elif isinstance(root, tuple):
+        for item in root:
+            yield from _plain_texts(item)
+
+
+def _places(root: Any) -> Iterator[Place]:
+    """Return where in lib a value is defined, one that is made of several all their places."""
+    if isinstance(root, tuple | frozenset | list):
+        for item in root:
+            yield from _places(item)
+    elif isinstance(root, partial):
+        yield from _places((root.func, *root.args))
+    elif isinstance(root, type):
+        for base in root.__mro__:
+            yield from _place(base)
+    elif callable(root) and hasattr(root, "__qualname__"):
+        yield from _place(root)
+
+
+def _place(value: Any) -> Iterator[Place]:
+    if (value.__module__ or "").startswith("lib."):
+        yield value.__module__, value.__qualname__.partition(".<locals>")[0]
+
+
+@cache
+def _definition(place: Place) -> tuple[set[str], list[Place]]:
+    """Return what a definition means, with its constants, and the places that it refers to."""
+    module = sys.modules[place[0]]
+    path = Path(str(module.__file__))
+    node: Any = _tree(path)
+    for name in place[1].split("."):
+        node = next((n for n in getattr(node, "body", ()) if getattr(n, "name", "") == name), None)
+    if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return set(), []  # made by code, as the conditional class of a backbone is
+    first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+    texts = {f"{place[1]} {meaning(path, first, node.end_lineno or first)}"}
+    places: list[Place] = []
+    for name, value in _references(node, module):
+        if _plain(value):
+            texts.add(f"{name} = {value!r}")
+        elif not (name.lstrip("_").startswith("check") or _is_layer(value)):
+            places += [found for found in _places(value) if found[0] not in APART]
+    return texts, places
+
+
+def _is_layer(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, nn.Module)
+
+
+def _references(node: ast.AST, module: ModuleType) -> Iterator[tuple[str, Any]]:
+    """Yield name and value of what code refers to in its module, or in a module of lib there."""
+    for child in _code(node):
+        if isinstance(child, ast.Name) and child.id in vars(module):
+            yield child.id, vars(module)[child.id]
+        elif isinstance(child, ast.Attribute) and isinstance(child.value, ast.Name):
+            home = vars(module).get(child.value.id)
+            if isinstance(home, ModuleType) and home.__name__.startswith("lib"):
+                yield child.attr, getattr(home, child.attr, None)
+        elif isinstance(child, ast.ImportFrom) and (child.module or "").startswith("lib"):
+            home = sys.modules.get(str(child.module))
+            yield from ((alias.name, getattr(home, alias.name, None)) for alias in child.names)
+
+
+def _code(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield all nodes below one but those of annotations."""
+    for name, value in ast.iter_fields(node):
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST) and name not in ("annotation", "returns"):
+                yield child
+                yield from _code(child)
 
 
 def _files(part: str) -> list[Path]:
@@ -57,12 +193,11 @@ def _files(part: str) -> list[Path]:
 @cache
 def fingerprint(part: str) -> str:
     """Return a hash of what a part of lib means, 16 hexadecimal digits."""
-    digest = hashlib.sha256()
+    texts: list[str | bytes] = []
     for path in _files(part):
-        digest.update(f"{path.relative_to(LIB).as_posix()}\n".encode())
-        content = meaning(path).encode() if path.suffix == ".py" else path.read_bytes()
-        digest.update(content)
-    return digest.hexdigest()[:16]
+        texts.append(f"{path.relative_to(LIB).as_posix()}\n")
+        texts.append(meaning(path) if path.suffix == ".py" else path.read_bytes())
+    return _hash(texts)
 
 
 def imported(tree: ast.AST) -> set[str]:
@@ -80,8 +215,7 @@ def imported(tree: ast.AST) -> set[str]:
 
 @cache
 def _direct(part: str) -> frozenset[str]:
-    files = [f for f in _files(part) if f.suffix == ".py"]
-    return frozenset().union(*(imported(_tree(f)) for f in files))
+    return frozenset().union(*(imported(_tree(f)) for f in _files(part) if f.suffix == ".py"))
 
 
 def needed(parts: Iterable[str]) -> set[str]:

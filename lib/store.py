@@ -122,13 +122,15 @@ def evaluations(key: str, name: str) -> list[Path]:
     return [home / key / "evaluations" / f"{name}.json" for home in (paths.runs(), paths.records())]
 
 
-def verified(key: str, made_by: Any, code: str) -> dict[str, Any] | None:
-    """Return the proof that code trains a run alike that other code made, None without."""
-    for home in (paths.runs(), paths.records()):
-        proof = read_signed(home / key / VERIFIED)
-        if proof and (proof.get("made_by"), proof.get("code")) == (made_by, code):
-            return proof
-    return None
+def proofs(key: str) -> list[dict[str, Any]]:
+    """Return what has been shown of the code behind a run: by the job store, then the records."""
+    found = [read_signed(home / key / VERIFIED) for home in (paths.runs(), paths.records())]
+    return [proof for proof in found if proof]
+
+
+def redrawing() -> bool:
+    """Return whether SUITE_FROM_RECORDS asks to take records as they are and to train nothing."""
+    return bool(os.environ.get("SUITE_FROM_RECORDS"))
 
 
 def damage(folder: Path, may_lack: Callable[[str], bool] = lambda name: False) -> str:
@@ -181,14 +183,14 @@ def quarantine(path: Path) -> Path:
 
 def signed(content: dict[str, Any]) -> dict[str, Any]:
     """Return content with the SHA-256 of its canonical JSON in the field 'sha256'."""
-    return content | {"sha256": _digest(content)}
+    return content | {"sha256": digest(content)}
 
 
 def read_signed(path: Path) -> dict[str, Any] | None:
     """Return the content of a signed file, None if it is absent or damaged; change nothing."""
     try:
         content = parse(path)
-        return content if content.pop("sha256", None) == _digest(content) else None
+        return content if content.pop("sha256", None) == digest(content) else None
     except (ValueError, RecursionError):
         return None
 
@@ -199,7 +201,8 @@ def set_aside_damaged(path: Path) -> None:
         quarantine(path)
 
 
-def _digest(content: dict[str, Any]) -> str:
+def digest(content: dict[str, Any]) -> str:
+    """Return the SHA-256 of the canonical JSON of content."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

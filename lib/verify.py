@@ -1,15 +1,16 @@
-"""Whether today's code still trains what the store holds: the first epochs again, bit for bit.
+"""Whether today's code still makes what the store holds: the beginning again, bit for bit.
 
-A run carries a fingerprint of the code that made it. After a change of that code, training the
-first epoch again and comparing its loss to the last digit, and the learning rates of all epochs,
-tells whether the change matters. Where later epochs do more than the first, which rewire masks or
-begin to attack, the first of them is trained again as well.
+A run and its evaluations carry fingerprints of the code that made them. After a change of that
+code, training the first epoch again and comparing its loss to the last digit, and the learning
+rates of all epochs, tells whether the change matters. Where later epochs do more than the first,
+which rewire masks or begin to attack, the first of them is trained again as well. Of an evaluation
+the first batch of images is scored again: batches draw independently. What comes out alike is noted
+in verified.json beside the run, with the code that showed it; the records stay as they are.
 """
 
 from __future__ import annotations
 
 import csv
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -18,8 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from lib import data, device, runs, store
+from lib import data, device, evaluate, runs, scoring, store
 from lib.errors import UserError
+from lib.protocol import Protocol
 from lib.recipe import Recipe
 from lib.schedules import learning_rate
 from lib.trainers import Trainer
@@ -27,12 +29,11 @@ from lib.trainers import Trainer
 SAME = ("device", "instruction_set", "torch", "precision")
 
 
-def is_current(run: runs.Run) -> bool:
-    """Return whether today's code made a run, or has been shown to train its first epochs alike."""
-    today = runs.code_fingerprint()
-    if run.info.get("code") == today:
-        return True
-    return store.verified(run.key, run.info.get("code"), today) is not None
+def stale(run: runs.Run) -> tuple[bool, dict[str, dict[str, Any]]]:
+    """Return whether other code than today's trained a run, and which records it measured."""
+    held = evaluate.held(run)
+    measured = {name: r for name, r in held.items() if not evaluate.is_current(r, run)}
+    return not runs.is_current(run), measured
 
 
 def telling_epochs(recipe: Recipe) -> int:
@@ -67,22 +68,12 @@ def verify(run: runs.Run, on_progress: runs.OnProgress = lambda done: None) -> b
     if not history:
         raise UserError(f"Run {run.key} has no epoch to compare; it was trained for none.")
     epochs = min(len(history), telling_epochs(recipe))
-    images = data.load(
-        recipe.data.dataset, "train", limit=recipe.data.train_images, device=device.device()
-    )
-    if data.fingerprint(images) != info.get("data_fingerprint"):
-        raise UserError(f"The training images differ from those of run {run.key}; train it anew.")
+    images = _images(run, "train", recipe.data.train_images, info.get("data_fingerprint"))
     size = images.images.shape[-1]
-    here = device.describe() | {"precision": device.precision(recipe.train.precision, size)}
-    differs = [name for name in SAME if here[name] != info.get(name)]
-    if differs:
-        name = differs[0]
-        raise UserError(
-            f"Run {run.key} was made with {name} {info.get(name)}, here it is {here[name]}; "
-            "bits compare only between equals."
-        )
+    precision = device.precision(recipe.train.precision, size)
+    _check_machine(run, info, precision)
     with threads(info["threads"]):
-        trainer = Trainer(runs.build(recipe), recipe, images, here["precision"])
+        trainer = Trainer(runs.build(recipe), recipe, images, precision)
         last = 1 - 1 / max(1, len(images) // trainer.batch)  # where an epoch's last step begins
         rates = [learning_rate(recipe.train, epoch + last) for epoch in range(len(history))]
         losses = [
@@ -93,13 +84,88 @@ def verify(run: runs.Run, on_progress: runs.OnProgress = lambda done: None) -> b
     same = losses == [float(past["loss"]) for past in history[:epochs]]
     if not same or not np.allclose(rates, recorded, rtol=1e-9):
         return False
-    record: dict[str, Any] = {
-        "code": runs.code_fingerprint(),
-        "made_by": info.get("code"),
-        "epoch_1_loss": losses[0],
-        "epochs": epochs,
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-    path = runs.folder(recipe) / store.VERIFIED
-    store.write_json(path, store.signed(record | runs.provenance()))
+    _note(
+        run,
+        {
+            "code": runs.code_fingerprint(recipe),
+            "made_by": info.get("code"),
+            "epoch_1_loss": losses[0],
+            "epochs": epochs,
+            **runs.provenance(),
+        },
+    )
     return True
+
+
+def verify_evaluation(run: runs.Run, record: dict[str, Any]) -> bool:
+    """Return whether the first batch of an evaluation, scored anew, is right where it was.
+
+    Needs the weights. A positive answer is kept in the job store.
+    """
+    protocol = Protocol(**record["protocol"])
+    images = _images(run, protocol.split, protocol.images, record.get("data_fingerprint"))
+    _check_machine(run, record, "fp32")
+    batch = images[: scoring.BATCH]
+    with threads(record["threads"]):
+        hits = scoring.correct(run.model(protocol.weights), batch, protocol)
+    if hits.tolist() != evaluate.unpack(record["bits"], record["n"])[: len(batch)]:
+        return False
+    proof = evaluate.proof(record, scoring.code_fingerprint(run.recipe, protocol))
+    _note(run, {"evaluations": {protocol.key: proof | runs.provenance()}})
+    return True
+
+
+def report(
+    run: runs.Run, everything: bool, on_progress: runs.OnProgress = lambda done: None
+) -> Iterator[tuple[bool, str]]:
+    """Verify what is stale of a run, or everything; yield whether it is the same, in a line each.
+
+    Evaluations need weights: of a record without them only the training is verified.
+    """
+    trained, measured = stale(run)
+    scored = measured
+    if everything:
+        trained, scored = True, {n: r for n, r in evaluate.held(run).items() if "protocol" in r}
+    if trained:
+        same = verify(run, on_progress)
+        yield same, f"{'the same' if same else 'differs'}  {run.recipe.method.kind}"
+    if scored and run.has_weights:
+        wrong = [record for record in scored.values() if not verify_evaluation(run, record)]
+        for record in wrong:
+            protocol = Protocol(**record["protocol"])
+            yield False, f"differs  {protocol.name} at lam {protocol.lam:g} ({protocol.key})"
+        yield True, f"the same  {len(scored) - len(wrong)} of {len(scored)} evaluations"
+    elif measured:
+        yield (
+            False,
+            f"has {len(measured)} evaluations by other code, which cannot be scored without its "
+            "weights; train it anew with --fresh.",
+        )
+
+
+def _images(run: runs.Run, split: str, limit: int, fingerprint: Any) -> data.Images:
+    images = data.load(run.recipe.data.dataset, split, limit=limit, device=device.device())
+    if data.fingerprint(images) != fingerprint:
+        raise UserError(f"The {split} images differ from those of run {run.key}; train it anew.")
+    return images
+
+
+def _check_machine(run: runs.Run, info: dict[str, Any], precision: str) -> None:
+    """Refuse to compare bits with those of another kind of machine."""
+    here = device.describe() | {"precision": precision}
+    for name in SAME:
+        if here[name] != info.get(name):
+            raise UserError(
+                f"Run {run.key} was made with {name} {info.get(name)}, here it is {here[name]}; "
+                "bits compare only between equals."
+            )
+
+
+def _note(run: runs.Run, shown: dict[str, Any]) -> None:
+    """Add to what is known to be alike of a run, in the job store."""
+    home = runs.folder(run.recipe)
+    with store.one_writer(home):
+        known = next(iter(store.proofs(run.key)), {})
+        evaluations = known.get("evaluations", {}) | shown.pop("evaluations", {})
+        proof = known | shown | ({"evaluations": evaluations} if evaluations else {})
+        store.write_json(home / store.VERIFIED, store.signed(proof))

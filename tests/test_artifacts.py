@@ -114,7 +114,7 @@ def test_saving_by_hand_removes_what_a_batch_noted_of_older_files():
     }
     artifacts.save(STUDY, METRICS, CLAIMS, figure=drawing())
     assert artifacts.recorded(STUDY.folder) is None
-    (entry,) = report.collect(STUDY.folder.parents[1], "new")
+    (entry,) = report.collect(STUDY.folder.parents[1])
     assert entry.status == "made by hand" and "figure" in entry.files
 
 

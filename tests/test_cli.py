@@ -126,7 +126,7 @@ def test_report_rebuilds_every_folder_of_results(results, monkeypatch, capsys):
     noted = results / "local/ci/smart/fig5_fgsm/inputs.json"
     store.write_json(noted, {"outputs": {"claims.csv": "0"}})
     asked = []
-    monkeypatch.setattr(readme, "fill", lambda path, code: asked.append(path))
+    monkeypatch.setattr(readme, "fill", lambda path: asked.append(path))
     assert main(["report", "--readme"]) == 0
     assert asked == [paths.ROOT / "README.md"]
     assert "not published: smart/fig5_fgsm (claims.csv, run.json)" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from lib import data, evaluate, measure, paths, progress, runs, store
+from lib import data, evaluate, measure, paths, progress, runs, scoring, store
 from lib.batch.plan import evaluated
 from lib.claims import wilson
 from lib.data import Images
@@ -56,15 +56,15 @@ class Constant(nn.Module):
 @pytest.mark.parametrize("protocol", [Protocol(), PGD, Protocol(attack="fgsm", eps=0.1)])
 def test_a_constant_classifier_is_right_where_its_label_is(protocol):
     images = pictures()
-    hits = evaluate.correct(Constant(4), images, protocol)
+    hits = scoring.correct(Constant(4), images, protocol)
     assert torch.equal(hits, images.labels == 4)
 
 
 def test_radius_zero_is_clean():
     model = create("plain", "resnet18", width=4).eval()
-    clean = evaluate.correct(model, pictures(), Protocol())
+    clean = scoring.correct(model, pictures(), Protocol())
     for attack in ("pgd", "fgsm"):
-        attacked = evaluate.correct(model, pictures(), Protocol(attack=attack, eps=0.0))
+        attacked = scoring.correct(model, pictures(), Protocol(attack=attack, eps=0.0))
         assert torch.equal(clean, attacked)
 
 
@@ -72,12 +72,12 @@ def test_evaluation_changes_nothing_and_is_reproducible():
     model = create("smart", "resnet18", width=4).train()
     before = {n: v.clone() for n, v in model.state_dict().items()}
     state = torch.get_rng_state()
-    first = evaluate.correct(model, pictures(), Protocol(lam=1.0, attack="pgd", steps=2))
+    first = scoring.correct(model, pictures(), Protocol(lam=1.0, attack="pgd", steps=2))
     assert torch.equal(torch.get_rng_state(), state)
     assert model.training
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
     assert all(torch.equal(before[n], v) for n, v in model.state_dict().items())
-    second = evaluate.correct(model, pictures(), Protocol(lam=1.0, attack="pgd", steps=2))
+    second = scoring.correct(model, pictures(), Protocol(lam=1.0, attack="pgd", steps=2))
     assert torch.equal(first, second)
 
 
@@ -90,17 +90,17 @@ def test_the_attack_sees_the_scored_trade_off(monkeypatch):
         "forward",
         lambda self, x, lam=0.0, **kw: lams.append(lam) or original(self, x, lam, **kw),
     )
-    evaluate.correct(model, pictures(4), Protocol(lam=0.7, attack="pgd", steps=3))
+    scoring.correct(model, pictures(4), Protocol(lam=0.7, attack="pgd", steps=3))
     assert len(lams) == 4  # three gradients and the score
     assert set(lams) == {0.7}
 
 
 def test_frozen_noise_is_one_network_for_attack_and_score():
     model = create("float", "resnet18", width=4).eval()
-    f = evaluate.function(model, Protocol(lam=1.0, noise="frozen", seed=3))
+    f = scoring.function(model, Protocol(lam=1.0, noise="frozen", seed=3))
     x = pictures().images.float() / 255
     torch.testing.assert_close(f(x), f(x), rtol=0, atol=0)
-    fresh = evaluate.function(model, Protocol(lam=1.0))
+    fresh = scoring.function(model, Protocol(lam=1.0))
     assert not torch.equal(fresh(x), fresh(x))
 
 
@@ -335,7 +335,7 @@ def test_pgd_at_rows_carry_the_trade_off_they_were_trained_with():
 def test_what_other_code_measured_is_measured_anew_except_from_records(monkeypatch):
     run = runs.fit(RECIPE)
     evaluate.evaluate(run, Protocol(images=40))
-    monkeypatch.setattr(evaluate, "code_fingerprint", lambda: "other")
+    monkeypatch.setattr(scoring, "code_fingerprint", lambda *a: "other")
     calls = []
     original = evaluate.correct
     monkeypatch.setattr(evaluate, "correct", lambda *a: calls.append(1) or original(*a))
@@ -348,7 +348,7 @@ def test_what_other_code_measured_is_measured_anew_except_from_records(monkeypat
 
 
 def test_draws_of_different_purposes_differ():
-    seeds = {evaluate.stream(p, s) for p in ("attack", "weight noise") for s in range(3)}
+    seeds = {scoring.stream(p, s) for p in ("attack", "weight noise") for s in range(3)}
     assert len(seeds) == 6
 
 
@@ -364,7 +364,7 @@ def test_steps_that_are_not_given_follow_the_papers_or_the_radius():
 @pytest.fixture
 def small_batches(monkeypatch):
     """Five images a batch."""
-    monkeypatch.setattr(evaluate, "BATCH", 5)
+    monkeypatch.setattr(scoring, "BATCH", 5)
 
 
 ATTACKS = [
@@ -383,15 +383,15 @@ def test_an_evaluation_goes_on_at_any_batch_to_the_same_bits(protocol):
     images, seen = pictures(18), []
     model.register_forward_pre_hook(lambda _, args: seen.append(args[0].clone()))
     states = []
-    whole = evaluate.correct(model, images, protocol, on_batch=lambda f: states.append(list(f)))
+    whole = scoring.correct(model, images, protocol, on_batch=lambda f: states.append(list(f)))
     scored = seen[-1]
     assert [len(state) for state in states] == [5, 10, 15, 18]
     for state in [states[0], states[2], states[0] + [True]]:  # the last is not whole batches
         seen.clear()
-        assert torch.equal(evaluate.correct(model, images, protocol, found=state), whole)
+        assert torch.equal(scoring.correct(model, images, protocol, found=state), whole)
         assert torch.equal(seen[-1], scored)
     seen.clear()
-    assert torch.equal(evaluate.correct(model, images, protocol, found=states[3]), whole)
+    assert torch.equal(scoring.correct(model, images, protocol, found=states[3]), whole)
     assert not seen
 
 
@@ -401,10 +401,10 @@ def test_batches_of_images_meet_noise_of_their_own():
     draws = []
     original = model.draw_noise
     model.draw_noise = lambda *a: draws.append(original(*a)) or draws[-1]
-    evaluate.correct(model, pictures(10), Protocol(lam=1.0))
+    scoring.correct(model, pictures(10), Protocol(lam=1.0))
     assert len(draws) == 2 and not torch.equal(*draws)
     draws.clear()
-    evaluate.correct(model, pictures(10), Protocol(lam=1.0, noise="frozen"))
+    scoring.correct(model, pictures(10), Protocol(lam=1.0, noise="frozen"))
     assert len(draws) == 1
 
 
@@ -417,7 +417,7 @@ def test_progress_rises_to_one_within_batches_of_autoattack(attack):
     logits = model(images.images.float() / 255)
     images = Images(images.images, logits.argmax(1))
     protocol = Protocol(attack=attack, eps=0.001, steps=2, queries=20)
-    evaluate.correct(model, images, protocol, shares.append)
+    scoring.correct(model, images, protocol, shares.append)
     assert shares == sorted(shares) and shares[-1] == 1.0
     inside = [share for share in shares if share not in (0.5, 1.0)]
     assert bool(inside) is (attack == "autoattack")
@@ -433,7 +433,7 @@ def partial_file(run, protocol):
 
 def interrupted(run, protocol, monkeypatch, after):
     """Evaluate until `after` batches are done and stop within the next one."""
-    original = evaluate.perturb
+    original = scoring.perturb
     calls = []
 
     def stop(*args):
@@ -443,7 +443,7 @@ def interrupted(run, protocol, monkeypatch, after):
         return original(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "perturb", stop)
+        patch.setattr(scoring, "perturb", stop)
         with pytest.raises(Interrupted):
             evaluate.evaluate(run, protocol)
 
@@ -451,9 +451,9 @@ def interrupted(run, protocol, monkeypatch, after):
 def batches(run, protocol, monkeypatch):
     """Evaluate and return the record and the number of batches that took."""
     calls = []
-    original = evaluate.perturb
+    original = scoring.perturb
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "perturb", lambda *a: calls.append(1) or original(*a))
+        patch.setattr(scoring, "perturb", lambda *a: calls.append(1) or original(*a))
         return evaluate.evaluate(run, protocol), len(calls)
 
 
@@ -530,12 +530,12 @@ def test_the_slimmed_network_is_attacked_and_scored():
 
     model.register_forward_pre_hook(note, with_kwargs=True)
     protocol = Protocol(lam=0.5, attack="pgd", steps=1, slim=0.5)
-    hits = evaluate.correct(model, pictures(), protocol)
+    hits = scoring.correct(model, pictures(), protocol)
     assert slims == [0.5, 0.5]
     clean = dataclasses.replace(protocol, attack="none", lam=0.0)
     logits = model(pictures().images.float() / 255, lam=0.0, slim=0.5)
     assert torch.equal(
-        evaluate.correct(model, pictures(), clean), logits.argmax(1) == pictures().labels
+        scoring.correct(model, pictures(), clean), logits.argmax(1) == pictures().labels
     )
     assert len(hits) == 12
 
@@ -544,7 +544,7 @@ def test_the_slimmed_network_is_attacked_and_scored():
 def test_a_network_of_one_width_is_not_slimmed(kind):
     model = create(kind, "resnet18", width=4)
     with pytest.raises(UserError, match="one width"):
-        evaluate.correct(model, pictures(), Protocol(slim=0.5))
+        scoring.correct(model, pictures(), Protocol(slim=0.5))
 
 
 @pytest.mark.parametrize(

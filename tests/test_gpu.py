@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lib import data, device, evaluate, runs
+from lib import data, device, runs, scoring
 from lib.methods import Float, Oat, PgdAt, Plain, Smart
 from lib.protocol import Protocol
 from lib.recipe import Attack, Data, Model, Recipe, Train
@@ -56,5 +56,5 @@ def test_evaluation_agrees_between_devices(monkeypatch):
         t = trainer(r, place, monkeypatch)
         images = data.load("digits", "test", limit=50, device=torch.device(place))
         protocol = Protocol(lam=1.0, attack="pgd", eps=0.1, steps=3, random_start=False)
-        hits.append(evaluate.correct(t.model, images, protocol))
+        hits.append(scoring.correct(t.model, images, protocol))
     assert (hits[0] == hits[1]).double().mean() >= 0.96

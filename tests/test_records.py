@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lib import evaluate, paths, runs, store, verify
+from lib import evaluate, paths, runs, scoring, store, verify
 from lib.__main__ import main
 from lib.batch import plan, status
 from lib.errors import UserError
@@ -56,7 +56,7 @@ def test_all_that_counts_is_recorded_but_the_weights(monkeypatch):
     run = runs.fit(RECIPE)
     evaluate.evaluate(run, CLEAN)
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "code_fingerprint", lambda: "other")
+        patch.setattr(scoring, "code_fingerprint", lambda *a: "other")
         evaluate.evaluate(run, ATTACKED)
     store.write_json(run.folder / "evaluations" / "x.partial.json", store.signed({"n": 1}))
     store.write_json(run.folder / "evaluations" / "y.json", store.signed({"n": 1}))  # of no run
@@ -89,10 +89,11 @@ def test_recording_replaces_what_was_there_and_spares_the_weights_that_are_the_r
 def test_recording_what_was_redrawn_from_records_changes_nothing(monkeypatch):
     home = recorded(CLEAN, ATTACKED)
     before = files(home)
-    monkeypatch.setattr(evaluate, "code_fingerprint", lambda: "other")
+    monkeypatch.setattr(scoring, "code_fingerprint", lambda *a: "other")
     with pytest.raises(UserError, match="not finished"):
         runs.record(RECIPE)
-    runs.record(RECIPE, records=True)
+    monkeypatch.setenv("SUITE_FROM_RECORDS", "1")
+    runs.record(RECIPE)
     assert files(home) == before
 
 
@@ -184,15 +185,15 @@ def test_a_record_is_verified_beside_the_own_runs_and_then_recorded(monkeypatch)
     home = recorded()
     before = files(home)
     run = runs.load(RECIPE, records=True)
-    monkeypatch.setattr(runs, "code_fingerprint", lambda: "reworded")
-    assert not verify.is_current(run) and verify.verify(run)
-    assert verify.is_current(run) and files(home) == before
+    monkeypatch.setattr(runs, "code_fingerprint", lambda recipe: "reworded")
+    assert not runs.is_current(run) and verify.verify(run)
+    assert runs.is_current(run) and files(home) == before
     monkeypatch.setenv("SUITE_FROM_RECORDS", "1")
     runs.record(RECIPE)
     shutil.rmtree(paths.runs())
-    assert verify.is_current(run)
+    assert runs.is_current(run)
     monkeypatch.setattr(runs.Run, "info", {"code": "of another training"})
-    assert not verify.is_current(run)
+    assert not runs.is_current(run)
 
 
 def test_every_stale_run_is_verified_whether_own_or_recorded(capsys, monkeypatch):
@@ -200,7 +201,7 @@ def test_every_stale_run_is_verified_whether_own_or_recorded(capsys, monkeypatch
     other = RECIPE.override({"seed": 1})
     runs.fit(other)
     assert main(["verify"]) == 0 and capsys.readouterr().out == ""
-    monkeypatch.setattr(runs, "code_fingerprint", lambda: "reworded")
+    monkeypatch.setattr(runs, "code_fingerprint", lambda recipe: "reworded")
     for keys in ({RECIPE.key, other.key}, set()):
         assert main(["verify"]) == 0
         lines = capsys.readouterr().out.splitlines()

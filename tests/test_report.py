@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lib import artifacts, claims, paths, report, store
+from lib import artifacts, claims, paths, report, runs, store
 from lib.batch import inputs, plan
 from lib.methods import Plain
 from lib.recipe import Data, Model, Recipe, Train
@@ -74,7 +74,8 @@ def note(home):
 def folder(tmp_path, monkeypatch):
     """Return results of one figure and one table."""
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    runs = {
+    monkeypatch.setattr(runs, "code_fingerprint", lambda recipe: "new")
+    found = {
         RECIPE.key: {
             "recipe": RECIPE.to_dict(full=False),
             **{"code": "new", "weights": True, "seconds": 61.0, "device": "a CPU", "threads": 1},
@@ -91,7 +92,7 @@ def folder(tmp_path, monkeypatch):
             "n": [2000.0, None, 900.0, 500.0, 2000.0],
         }
         pd.DataFrame(counted).to_csv(home / "metrics.csv")
-        record = {"artifact": name, "preset": "quick", "seeds": [0], "overrides": {}, "runs": runs}
+        record = {"artifact": name, "preset": "quick", "seeds": [0], "overrides": {}, "runs": found}
         record |= {"command": f"./run_all.sh {name}", "commit": "c" * 40, "python": "3.11.7"}
         (home / "run.json").write_text(json.dumps(record))
         cells = [{"cell_type": "markdown", "source": [f"# Title of {name}\n", "text"]}]
@@ -107,7 +108,7 @@ def folder(tmp_path, monkeypatch):
 
 def build(folder):
     """Write the reports and return the entries of one folder by name."""
-    return {e.artifact: e for e in report.build(folder.parent, "new")[folder]}
+    return {e.artifact: e for e in report.build(folder.parent)[folder]}
 
 
 def rewrite(path, **changes):
@@ -240,13 +241,13 @@ def test_damaged_claims_are_said_and_break_nothing(folder, content):
 def test_where_there_are_no_results_no_page_is_written(tmp_path):
     (tmp_path / "quick").mkdir()
     for only in ("", "quick", "cifar"):
-        assert report.build(tmp_path, "new", only) == {}
+        assert report.build(tmp_path, only) == {}
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_the_report_of_one_folder_leaves_those_of_others_as_they_are(folder):
     shutil.copytree(folder, folder.parent / "cifar")
-    assert list(report.build(folder.parent, "new", "quick")) == [folder]
+    assert list(report.build(folder.parent, "quick")) == [folder]
     assert not (folder.parent / "cifar/index.html").exists()
     assert "cifar/index.html" in (folder.parent / "index.html").read_text()
 
@@ -254,7 +255,7 @@ def test_the_report_of_one_folder_leaves_those_of_others_as_they_are(folder):
 def test_the_readme_shows_what_it_names_from_the_best_preset_that_has_it(folder):
     better = folder.parent / "cifar/smart/fig5_fgsm"
     shutil.copytree(folder / "smart/fig5_fgsm", better)
-    found = {name: report.collect(folder.parent / name, "new") for name in ("cifar", "quick")}
+    found = {name: report.collect(folder.parent / name) for name in ("cifar", "quick")}
     assert "results/quick/RESULTS.md#smart-table2" in readme.artifact(
         found, "smart/table2_comparison"
     )
@@ -271,18 +272,18 @@ def test_the_readme_changes_between_its_marks_only(folder, tmp_path):
         for name, words in WORDS.items()
     )
     path.write_text(f"# Before\n{regions}\nAfter, <!-- generated: x --> in a line\n")
-    readme.fill(path, "new")
+    readme.fill(path)
     text = path.read_text()
     assert text.startswith("# Before\n") and text.endswith("in a line\n") and "outdated" not in text
     assert "| 1 / 1 / 0 / 0 |" in text and "| [quick](results/quick/RESULTS.md) |" in text
     assert "![Title of smart/fig5_fgsm](results/quick/smart/fig5_fgsm/figure.png)" in text
     assert "| `smart/fig3_bn_statistics` | [SMART, Figure 3b" in text
-    readme.fill(path, "new")
+    readme.fill(path)
     assert path.read_text() == text
 
 
 def test_the_readme_leads_with_a_finding_and_what_is_not_judged_of_it(folder):
-    found = {"quick": report.collect(folder, "new")}
+    found = {"quick": report.collect(folder)}
     text = readme.artifact(found, "smart/fig5_fgsm", "")
     assert "![Title of smart/fig5_fgsm](results/quick/smart/fig5_fgsm/figure.png)" in text
     (entry,) = (e for e in found["quick"] if e.artifact == "smart/fig5_fgsm")
@@ -298,16 +299,16 @@ def test_the_readme_says_what_recorded_runs_took_on_each_machine(folder):
         store.write_json(paths.records() / key / "run.json", record)
         store.write_json(paths.records() / key / "evaluations/p.json", {"seconds": 360})
     rewrite(folder / "smart/fig5_fgsm/run.json", runs={key: {} for key in "xyz"})
-    lines = readme.resources({"quick": report.collect(folder, "new")}).splitlines()
+    lines = readme.resources({"quick": report.collect(folder)}).splitlines()
     assert "| quick | A | 2 | 1.5 | 0.2 | 2.5 |" in lines
     assert "| quick | B | 1 | 2.0 | 0.1 | 1.0 |" in lines
 
 
 def shown(folder):
     """Return everything that is published of a results folder and of README."""
-    report.build(folder.parent, "new")
+    report.build(folder.parent)
     pages = [path.read_text() for path in (folder, folder.parent) for path in pages_of(path)]
-    found = {"quick": report.collect(folder, "new")}
+    found = {"quick": report.collect(folder)}
     regions = [readme.artifact(found, e.artifact) for e in found["quick"]]
     return "\n".join([*pages, readme.artifacts(found), *regions])
 
@@ -338,7 +339,7 @@ def test_an_edited_file_is_not_published_and_its_name_is(folder, artifact, name,
     after = shown(folder)
     assert link not in after and "EDITED" not in after and "7,777" not in after
     assert f"edited: {name}" in after and f"./run_all.sh {artifact} --record" in after
-    entry = next(e for e in report.collect(folder, "new") if e.artifact == artifact)
+    entry = next(e for e in report.collect(folder) if e.artifact == artifact)
     assert entry.status == f"edited: {name}" and name in entry.notes[0]
     if name == "claims.csv":
         frame = pd.read_csv(folder / "summary.csv").set_index("artifact")
@@ -358,7 +359,7 @@ def test_a_users_results_without_a_batch_are_shown_as_made_by_hand(folder):
     text = shown(own)
     assert "Made by hand" in text and "fig5_fgsm/figure.png" in text and "--record" not in text
     assert "| made by hand, 1 / 1 / 0 / 0 |" in text and "1 partly (made by hand), in" in text
-    entry = next(e for e in report.collect(own, "new") if e.artifact == "smart/fig5_fgsm")
+    entry = next(e for e in report.collect(own) if e.artifact == "smart/fig5_fgsm")
     assert entry.status == "made by hand" and entry.counts["reproduced"] == 1
 
 
@@ -370,7 +371,7 @@ def test_no_result_that_the_repository_keeps_is_published_without_the_note_of_a_
     assert not re.search(r"fig5_fgsm/(figure|metrics|claims|run|fig5)|EDITED|by hand", text)
     assert "edited: inputs.json" in text and "| edited |" in text
     assert "./run_all.sh smart/fig5_fgsm --record" in text
-    (named,) = report.edited(report.collect(folder, "new"))
+    (named,) = report.edited(report.collect(folder))
     assert named.startswith("smart/fig5_fgsm (inputs.json, claims.csv")
     frame = pd.read_csv(folder / "summary.csv").set_index("artifact")
     assert frame.loc["smart/fig5_fgsm", ["claims", "reproduced"]].tolist() == [0, 0]
@@ -390,7 +391,7 @@ def test_a_byte_that_is_no_text_costs_its_artifact_a_note(folder, name):
     path.write_bytes(b"| a |\n|--|\n| \xff |\n")
     note(path.parent)
     assert "Title of smart/fig5_fgsm" in shown(folder)
-    entry = next(e for e in report.collect(folder, "new") if "table2" in e.artifact)
+    entry = next(e for e in report.collect(folder) if "table2" in e.artifact)
     assert any(name in text for text in entry.notes) or name == "metrics.csv"
 
 
@@ -460,7 +461,7 @@ def test_the_page_over_all_presets_shows_what_each_has_lacks_and_changed(folder)
     own = folder.parent / "local/quick"
     shutil.copytree(folder, own)
     shutil.copytree(custom, folder.parent / "quick_of_before")
-    assert {f.name: len(es) for f, es in report.build(folder.parent, "new").items()} == {
+    assert {f.name: len(es) for f, es in report.build(folder.parent).items()} == {
         "quick": 2,
         "quick-custom-abc123": 1,
         "quick_of_before": 1,
@@ -477,6 +478,6 @@ def test_the_page_over_all_presets_shows_what_each_has_lacks_and_changed(folder)
     for shown in (html, text):
         assert shown.count("Lacks") == 1 and "audit/published" in shown
     assert not (own.parent / "index.html").exists()
-    report.build(own.parent, "new")
+    report.build(own.parent)
     assert "quick/index.html#smart-fig5_fgsm" in (own.parent / "index.html").read_text()
     assert "--record" not in (own / "RESULTS.md").read_text()

@@ -183,7 +183,7 @@ def test_a_file_in_the_place_of_a_folder_costs_no_training():
 
 def test_a_resume_state_of_other_code_is_not_continued(monkeypatch):
     unfinished()
-    monkeypatch.setattr(runs, "code_fingerprint", lambda: "other")
+    monkeypatch.setattr(runs, "code_fingerprint", lambda recipe: "other")
     seen = []
     runs.fit(RECIPE, seen.append)
     assert min(seen) <= 0.25

@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lib import paths, runs, store, verify
+from lib import evaluate, paths, runs, scoring, store, verify
 from lib.__main__ import main
+from lib.batch import status
 from lib.errors import UserError
 from lib.methods import Pni
+from lib.protocol import Protocol
 from lib.recipe import Momentum
 from lib.trainers.pruners.momentum import SparseMomentum
 from tests.test_runs import RECIPE
@@ -21,20 +23,20 @@ def run(tmp_path, monkeypatch):
 
 
 def test_a_run_of_todays_code_is_current(run):
-    assert verify.is_current(run)
+    assert runs.is_current(run)
 
 
 def test_a_change_that_trains_alike_is_verified_and_kept(run, monkeypatch):
-    monkeypatch.setattr(runs, "code_fingerprint", lambda: "reworded")
-    assert not verify.is_current(run)
+    monkeypatch.setattr(runs, "code_fingerprint", lambda recipe: "reworded")
+    assert not runs.is_current(run)
     assert verify.verify(run)
-    assert verify.is_current(run)
-    monkeypatch.setattr(runs, "code_fingerprint", lambda: "changed again")
-    assert not verify.is_current(run)
+    assert runs.is_current(run)
+    monkeypatch.setattr(runs, "code_fingerprint", lambda recipe: "changed again")
+    assert not runs.is_current(run)
 
 
 def test_a_change_that_matters_is_noticed(run, monkeypatch):
-    monkeypatch.setattr(runs, "code_fingerprint", lambda: "changed")
+    monkeypatch.setattr(runs, "code_fingerprint", lambda recipe: "changed")
     original = runs.Trainer._attack
     monkeypatch.setattr(
         runs.Trainer,
@@ -42,7 +44,7 @@ def test_a_change_that_matters_is_noticed(run, monkeypatch):
         lambda self, f, x, y, g: torch.clamp(original(self, f, x, y, g) + 1e-3, 0, 1),
     )
     assert not verify.verify(run)
-    assert not verify.is_current(run)
+    assert not runs.is_current(run)
 
 
 def test_a_run_that_is_named_is_trained_again_even_if_todays_code_made_it(run, capsys):
@@ -50,7 +52,7 @@ def test_a_run_that_is_named_is_trained_again_even_if_todays_code_made_it(run, c
     history = run.history.assign(loss=lambda rows: rows["loss"] + 1e-3)
     history.to_csv(run.folder / "history.csv", index=False)
     store.seal(run.folder, list(store.read_json(run.folder / store.MANIFEST)))
-    assert verify.is_current(run) and main(["verify", run.key]) == 1
+    assert runs.is_current(run) and main(["verify", run.key]) == 1
     assert "differs" in capsys.readouterr().out
 
 
@@ -62,9 +64,64 @@ def test_bits_are_not_compared_across_machines(run):
 
 
 def test_a_doctored_verification_does_not_count(run, monkeypatch):
-    monkeypatch.setattr(runs, "code_fingerprint", lambda: "reworded")
+    monkeypatch.setattr(runs, "code_fingerprint", lambda recipe: "reworded")
     store.write_json(run.folder / store.VERIFIED, {"code": "reworded", "sha256": "0"})
-    assert not verify.is_current(run)
+    assert not runs.is_current(run)
+
+
+CLEAN, ATTACKED = Protocol(images=120), Protocol(images=120, attack="pgd", steps=1, lam=1.0)
+
+
+@pytest.fixture
+def scored(run, monkeypatch):
+    """A run with two evaluations, made by other code than today's."""
+    for protocol in (CLEAN, ATTACKED):
+        evaluate.evaluate(run, protocol)
+    monkeypatch.setattr(scoring, "code_fingerprint", lambda recipe, protocol: "reworded")
+    return run
+
+
+def test_evaluations_that_are_scored_alike_count_on(scored, monkeypatch, capsys):
+    before = {p: p.read_bytes() for p in (scored.folder / "evaluations").iterdir()}
+    assert not evaluate.find(scored, CLEAN) and status.stale() == [scored.key]
+    assert main(["status"]) == 0 and "finished, 2 evaluations stale" in capsys.readouterr().out
+    assert main(["verify"]) == 0 and "the same  2 of 2 evaluations" in capsys.readouterr().out
+    assert evaluate.find(scored, CLEAN)["code"] != "reworded" and status.stale() == []
+    assert {p: p.read_bytes() for p in before} == before
+    assert runs.is_current(scored)  # what was known of the training is not lost
+    monkeypatch.setattr(scoring, "code_fingerprint", lambda recipe, protocol: "again")
+    assert not evaluate.find(scored, CLEAN)
+
+
+def opposite(record):
+    """Return a record of the other answer for every image."""
+    hits = ~torch.tensor(evaluate.unpack(record["bits"], record["n"]))
+    return record | {"bits": evaluate.pack(hits), "correct": int(hits.sum())}
+
+
+def test_an_evaluation_that_is_scored_otherwise_does_not_count(scored, capsys):
+    path = scored.folder / "evaluations" / f"{ATTACKED.key}.json"
+    store.write_json(path, store.signed(opposite(store.read_signed(path))))
+    assert main(["verify"]) == 1
+    shown = capsys.readouterr().out
+    assert "differs  pgd1" in shown and "the same  1 of 2 evaluations" in shown
+    assert evaluate.find(scored, CLEAN) and not evaluate.find(scored, ATTACKED)
+
+
+def test_the_proof_of_a_record_is_not_another_ones(scored):
+    assert main(["verify"]) == 0
+    record = evaluate.find(scored, CLEAN)
+    path = scored.folder / "evaluations" / f"{CLEAN.key}.json"
+    store.write_json(path, store.signed(opposite(record)))
+    assert not evaluate.find(scored, CLEAN)
+
+
+def test_without_weights_the_training_is_verified_and_evaluations_are_named(scored, capsys):
+    (scored.folder / store.WEIGHTS["last"]).unlink()
+    assert main(["verify", scored.key]) == 1
+    shown = capsys.readouterr().out
+    assert "the same  smart" in shown
+    assert "2 evaluations by other code, which cannot be scored without its weights" in shown
 
 
 def rewired(epochs):
@@ -75,7 +132,7 @@ def rewired(epochs):
 def test_a_run_that_rewires_is_verified_over_its_first_rewiring(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     run = runs.fit(rewired(2))
-    monkeypatch.setattr(runs, "code_fingerprint", lambda: "reworded")
+    monkeypatch.setattr(runs, "code_fingerprint", lambda recipe: "reworded")
     assert verify.verify(run)
     monkeypatch.setattr(SparseMomentum, "rewire", lambda self, momentum, epoch: None)
     assert not verify.verify(run)  # the first epoch alone would not have told

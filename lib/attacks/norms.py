@@ -8,6 +8,8 @@ For Linf this is the exact projection onto the intersection; for L2 and L1 it is
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -148,4 +150,4 @@ def l1_threshold(delta: Tensor, eps: float) -> Tensor:
     return threshold.squeeze(1).clamp_min_(0)
 
 
-NORMS: dict[str, type[Linf] | type[L2] | type[L1]] = {"linf": Linf, "l2": L2, "l1": L1}
+NORMS: dict[str, Callable[..., Linf | L2 | L1]] = {"linf": Linf, "l2": L2, "l1": L1}

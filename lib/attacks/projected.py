@@ -14,7 +14,7 @@ from lib.attacks.loss import (
     cross_entropy,
     input_gradient,
 )
-from lib.attacks.norms import L1, NORMS
+from lib.attacks.norms import NORMS
 from lib.errors import UserError, check_radius, check_range, choose
 
 
@@ -76,7 +76,7 @@ def pgd(
         )
     if eps == 0 or len(x) == 0:
         return x.detach().clone()
-    ball = L1(top) if norm == "l1" else NORMS[norm]()
+    ball = NORMS[norm](top) if norm == "l1" else NORMS[norm]()
     size = default_step(eps, steps, norm) if step is None else step
     # An attack may be called from evaluation code that runs in inference mode.
     with torch.inference_mode(False), torch.no_grad():

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lib import evaluate, runs, store, studies, verify
+from lib import evaluate, runs, store, studies
 from lib.protocol import Protocol
 from lib.recipe import Recipe
 from lib.study import Study
@@ -120,7 +120,7 @@ def _look_at(need: Need, records: bool, fresh: bool) -> None:
     """Find out what there is of a need and what it lacks."""
     runs.check(need.recipe, need.protocols.values())
     need.state, run = (MISSING, None) if fresh else look(need.recipe, records)
-    need.stale = need.trained and run is not None and not verify.is_current(run)
+    need.stale = need.trained and run is not None and not runs.is_current(run)
     need.lacking = tuple(
         p
         for p in need.protocols.values()
@@ -145,7 +145,7 @@ def look(recipe: Recipe, records: bool = False) -> tuple[str, runs.Run | None]:
 def state(recipe: Recipe, records: bool = False) -> tuple[str, bool]:
     """Return what is there of a recipe, and whether other code than today's made it."""
     word, run = look(recipe, records)
-    return word, run is not None and not verify.is_current(run)
+    return word, run is not None and not runs.is_current(run)
 
 
 def evaluated(run: runs.Run, protocol: Protocol, records: bool = False) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib import paths, store
+from lib import paths, store, verify
 from lib.batch import plan
 from lib.errors import UserError
 from lib.presets import PRESETS
@@ -45,7 +46,7 @@ def records() -> int:
 
 
 def stale() -> list[str]:
-    """Return the keys of the finished runs, own ones and records, that other code made."""
+    """Return the keys of the finished runs, own ones and records, which other code made."""
     shelves = (paths.runs(), paths.records())
     names = {home.name for shelf in shelves for home in shelf.glob("*") if store.is_sealed(home)}
     return [n for n in sorted(names) if "stale" in _one(paths.runs() / n).state]
@@ -67,10 +68,22 @@ def _one(folder: Path) -> Held:
         state = "damaged: recipe.json is not its own" if sealed else plan.UNFINISHED
         return Held(folder.name, "", state if files else plan.MISSING, size)
     try:
-        state, stale = plan.state(recipe)
+        state = ", ".join(_state(recipe))
     except UserError:  # of an image folder that has gone or cannot be read
-        state, stale = "its images are not here", False
-    return Held(folder.name, _what(recipe), f"{state}, stale" if stale else state, size)
+        state = "its images are not here"
+    return Held(folder.name, _what(recipe), state, size)
+
+
+def _state(recipe: Recipe) -> Iterator[str]:
+    """Yield what is there of a recipe, and what of it is by other code than today's."""
+    word, run = plan.look(recipe)
+    yield word
+    if run:
+        trained, measured = verify.stale(run)
+        if trained:
+            yield "stale"
+        if measured:
+            yield f"{len(measured)} evaluations stale"
 
 
 def _what(recipe: Recipe | None) -> str:

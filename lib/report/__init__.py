@@ -14,22 +14,20 @@ from lib.presets import PRESETS
 from lib.report.collect import NAME, Entry, Results, collect, summary
 from lib.report.markdown import page
 from lib.report.web import html
-from lib.runs import code_fingerprint
 
 __all__ = ["Entry", "build", "collect", "edited"]
 
 STORES = ("local", "records", "runs")  # lie among the results and are no preset's
 
 
-def build(root: Path, code: str | None = None, only: str = "") -> dict[Path, list[Entry]]:
+def build(root: Path, only: str = "") -> dict[Path, list[Entry]]:
     """Write the report of every results folder below a root, or of one, and the page over all.
 
-    Return the entries of those reported; where there are no results, nothing is written. code is
-    the fingerprint of today's training code; runs made by other code are marked.
+    Return the entries of those reported; where there are no results, nothing is written.
+    Runs made by other code than today's are marked.
     """
-    code = code or code_fingerprint()
     folders = [f for f in root.glob("*") if NAME.fullmatch(f.name) and f.name not in STORES]
-    found = {f: entries for f in sorted(folders, key=_place) if (entries := collect(f, code))}
+    found = {f: entries for f in sorted(folders, key=_place) if (entries := collect(f))}
     chosen = {folder: es for folder, es in found.items() if only in ("", folder.name)}
     for folder, entries in chosen.items():
         _put(folder, page([Results(folder.name, entries)], own=True))

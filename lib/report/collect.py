@@ -100,7 +100,7 @@ class Results:
         return [n for n in ARTIFACTS if n not in there and self.name in PRESETS]
 
 
-def collect(folder: Path, code: str) -> list[Entry]:
+def collect(folder: Path) -> list[Entry]:
     """Return what is known of each artifact in a results folder, in the suite's order."""
     signs = ("run.json", artifacts.FAILURE, artifacts.INPUTS)
     found = {
@@ -111,7 +111,7 @@ def collect(folder: Path, code: str) -> list[Entry]:
     }
     order = [name for name in ARTIFACTS if name in found]
     order += sorted(found.keys() - set(order))
-    return [_entry(name, found[name], folder, code) for name in order]
+    return [_entry(name, found[name], folder) for name in order]
 
 
 def summary(entries: Iterable[Entry]) -> pd.DataFrame:
@@ -121,7 +121,7 @@ def summary(entries: Iterable[Entry]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["artifact", "status", "seconds", "claims", *names])
 
 
-def _entry(name: str, home: Path, folder: Path, code: str) -> Entry:
+def _entry(name: str, home: Path, folder: Path) -> Entry:
     kinds = FILES | {"notebook": f"{home.name}.ipynb"}
     noted, made = artifacts.recorded(home), artifacts.outputs(home)
     own = folder.parent == paths.RESULTS / "local"
@@ -139,7 +139,7 @@ def _entry(name: str, home: Path, folder: Path, code: str) -> Entry:
     frame, notes = _claims(files.get("claims"))
     table, unreadable = _table(files.get("table"))
     try:
-        said |= provenance.said(files["record"], code, images) if "record" in files else {}
+        said |= provenance.said(files["record"], images) if "record" in files else {}
         damaged = False
     except provenance.OTHER_SHAPE:
         damaged = True

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lib import artifacts, store
+from lib import artifacts, runs, store, verify
 from lib.errors import UserError
 from lib.recipe import Recipe
 
@@ -15,21 +15,21 @@ WRONG = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError
 OTHER_SHAPE = (UserError, *WRONG)  # what comes of reading JSON that is not as we write it
 
 
-def said(path: Path, code: str, images: str) -> dict[str, Any]:
+def said(path: Path, images: str) -> dict[str, Any]:
     """Return what a run.json says of its artifact; whatever its shape, one of OTHER_SHAPE at most.
 
     Anything may be absent or null.
     """
     record = {name: value for name, value in store.parse(path).items() if value is not None}
-    runs = record.get("runs", {})
-    seconds = sum(float(run.get("seconds") or 0) for run in runs.values())
-    recipes = [Recipe.from_dict(run["recipe"]) for run in runs.values() if "recipe" in run]
+    found = record.get("runs", {})
+    seconds = sum(float(run.get("seconds") or 0) for run in found.values())
+    recipes = [Recipe.from_dict(run["recipe"]) for run in found.values() if "recipe" in run]
     told = {
         "changed": ", ".join(f"{k}={v}" for k, v in record.get("overrides", {}).items()),
-        "seconds": seconds if runs else None,
+        "seconds": seconds if found else None,
         "conditions": ", ".join(filter(None, [*_networks(recipes), images])),
-        "notes": _marks(runs, code),
-        "provenance": _provenance(record, [*runs.values()], seconds),
+        "notes": _marks(found),
+        "provenance": _provenance(record, [*found.values()], seconds),
     }
     return told | ({"command": str(record["command"])} if record.get("command") else {})
 
@@ -41,25 +41,29 @@ def few(values: Iterable[object]) -> str:
     return ", ".join(distinct[:LIMIT]) + more
 
 
-def _marks(runs: Mapping[str, dict[str, Any]], code: str) -> list[str]:
+def _marks(found: Mapping[str, dict[str, Any]]) -> list[str]:
     """Return what a reader must know of the runs before trusting what they show."""
-    recorded = sum(not run.get("weights", True) for run in runs.values())
-    stale = sum(not _is_current(key, run, code) for key, run in runs.items())
-    dirty = sum(bool(run.get("dirty")) for run in runs.values())
+    recorded = sum(not run.get("weights", True) for run in found.values())
+    recipes = {
+        key: Recipe.from_dict(run["recipe"]) for key, run in found.items() if "recipe" in run
+    }
+    stale = sum(not runs.confirmed(r, found[key].get("code")) for key, r in recipes.items())
+    scored = sum(map(_stale_evaluations, recipes.values()))
+    dirty = sum(bool(run.get("dirty")) for run in found.values())
     told = {
-        f"Redrawn from records: {recorded} of {len(runs)} runs have no weights here.": recorded,
-        f"Stale: {stale} of {len(runs)} runs were made by other training code than today's; "
+        f"Redrawn from records: {recorded} of {len(found)} runs have no weights here.": recorded,
+        f"Stale: {stale} of {len(found)} runs were made by other training code than today's; "
         "`python -m lib verify` tells whether that matters, --fresh trains them anew.": stale,
-        f"{dirty} of {len(runs)} runs were made with uncommitted changes in lib.": dirty,
+        f"Stale: {scored} evaluations of its runs were made by other code than today's; "
+        "`python -m lib verify` tells whether that matters.": scored,
+        f"{dirty} of {len(found)} runs were made with uncommitted changes in lib.": dirty,
     }
     return [note for note, number in told.items() if number]
 
 
-def _is_current(key: str, run: dict[str, Any], code: str) -> bool:
-    """Return whether a run was made by today's code, or verified to be what that would make."""
-    if run.get("code") in (None, code):
-        return True
-    return store.verified(key, run["code"], code) is not None
+def _stale_evaluations(recipe: Recipe) -> int:
+    homes = store.homes(recipe.key)[:1]
+    return sum(len(verify.stale(runs.Run(recipe, home))[1]) for home in homes)
 
 
 def _networks(recipes: Sequence[Recipe]) -> list[str]:

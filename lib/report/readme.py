@@ -27,13 +27,13 @@ NOTHING = "There are no results yet; `./run_all.sh` makes them."
 Found = dict[str, list[Entry]]
 
 
-def fill(readme: Path, code: str) -> None:
+def fill(readme: Path) -> None:
     """Rewrite the generated regions of a README, and nothing else of it."""
     try:
         text = readme.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise UserError(f"Cannot read {readme} ({error}); restore it.") from error
-    found = {p: collect(paths.RESULTS / p, code) for p in SHOWN if p in PRESETS}
+    found = {p: collect(paths.RESULTS / p) for p in SHOWN if p in PRESETS}
     found = {preset: entries for preset, entries in found.items() if entries}
 
     def region(match: re.Match[str]) -> str:

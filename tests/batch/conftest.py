@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lib import paths
+from lib import paths, scoring
 from lib.__main__ import main
 from lib.batch import pool
-from lib.evaluate import code_fingerprint
 from lib.methods import Plain, Smart
 from lib.studies import ARTIFACTS
 from lib.study import Builder, Study
@@ -53,7 +52,6 @@ class Suite:
     def __init__(self, home: Path) -> None:
         self.home, self.results, self.notebooks = home, home / "results", home / "notebooks"
         self.faults = home / "faults.json"
-        self.faults.with_suffix(".code").write_text(code_fingerprint())
         self.fault()
 
     def fault(self, **behaviours: str) -> None:
@@ -102,5 +100,6 @@ def real(tmp_path, monkeypatch):
 def suite(real, monkeypatch):
     """Return the tiny suite with fake children."""
     monkeypatch.setenv("FAKE", str(real.faults))
+    monkeypatch.setattr(scoring, "code_fingerprint", lambda recipe, protocol: "today")
     monkeypatch.setattr(pool, "python", lambda *words: [sys.executable, str(CHILD), *words])
     return real

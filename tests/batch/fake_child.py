@@ -55,7 +55,7 @@ def evaluate(home: Path, protocols: list[dict]) -> None:
 
     for row in protocols:
         key = Protocol(**row).key
-        record = {"protocol": row, "code": PLAN.with_suffix(".code").read_text()}
+        record = {"protocol": row, "code": "today"}
         weights = store.sha256(home / "weights.safetensors")
         record |= {"recipe_key": home.name, "weights_sha256": weights}
         record |= {"n": row["images"], "correct": 0, "bits": "0"}

@@ -1,0 +1,170 @@
+"""How a network is scored: clean or attacked images, right or wrong for each.
+
+The attack always differentiates exactly the function that is scored: the same lam, path, batch norm
+and noise policy. Nothing of the network is changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lib import data, source
+from lib.attacks import NORMS, autoattack, fgsm, pgd
+from lib.methods import Method
+from lib.models import BACKBONES, Conditional, classifier, create
+from lib.protocol import Protocol
+from lib.recipe import Model, Recipe
+from lib.trainers import under_attack
+
+Classifier = Callable[[Tensor], Tensor]
+OnStep = Callable[[float], None]
+BATCH = 100  # images that share a draw of weight noise
+
+
+def stream(purpose: str, seed: int, batch: int = 0) -> int:
+    """Return the seed of one purpose in one batch, so that all of them draw independently."""
+    text = f"{purpose} {seed} {batch}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
+
+
+def function(model: nn.Module, protocol: Protocol) -> Classifier:
+    """Return the function of images that the protocol attacks and scores: one lam, one policy.
+
+    A slimming factor is refused for a network that has one width.
+    """
+    options: dict[str, Any] = {}
+    if protocol.threshold:
+        options["threshold"] = protocol.threshold
+    if protocol.noise == "frozen" and isinstance(model, Conditional):
+        place = next(model.parameters()).device
+        seed = stream("frozen noise", protocol.seed)
+        options["noise"] = model.draw_noise(torch.Generator(place).manual_seed(seed))
+    return classifier(model, protocol.lam, slim=protocol.slim, **options)
+
+
+Perturb = Callable[[Classifier, Tensor, Tensor, Protocol, int, OnStep], Tensor]
+
+
+def _nothing(
+    f: Classifier, x: Tensor, y: Tensor, protocol: Protocol, seed: int, on_step: OnStep
+) -> Tensor:
+    return x
+
+
+def _fgsm(
+    f: Classifier, x: Tensor, y: Tensor, protocol: Protocol, seed: int, on_step: OnStep
+) -> Tensor:
+    generator = torch.Generator(x.device).manual_seed(seed)
+    return fgsm(f, x, y, protocol.eps, eot=protocol.eot, generator=generator)
+
+
+def _pgd(
+    f: Classifier, x: Tensor, y: Tensor, protocol: Protocol, seed: int, on_step: OnStep
+) -> Tensor:
+    names = ("steps", "norm", "random_start", "restarts", "eot")
+    settings = {name: getattr(protocol, name) for name in names}
+    generator = torch.Generator(x.device).manual_seed(seed)
+    return pgd(f, x, y, protocol.eps, protocol.used_step, **settings, generator=generator)
+
+
+def _autoattack(
+    f: Classifier, x: Tensor, y: Tensor, protocol: Protocol, seed: int, on_step: OnStep
+) -> Tensor:
+    names = ("version", "norm", "steps", "eot", "queries")
+    settings = {name: getattr(protocol, name) for name in names}
+    return autoattack(f, x, y, protocol.eps, seed=seed, on_step=on_step, **settings)
+
+
+ATTACKS: dict[str, Perturb] = {
+    "none": _nothing,
+    "fgsm": _fgsm,
+    "pgd": _pgd,
+    "autoattack": _autoattack,
+}
+
+
+def perturb(
+    f: Classifier,
+    x: Tensor,
+    y: Tensor,
+    protocol: Protocol,
+    seed: int,
+    on_step: OnStep = lambda done: None,
+) -> Tensor:
+    """Return the images that the protocol's attack makes of x (N, C, H, W) in [0, 1]."""
+    return ATTACKS[protocol.attack](f, x, y, protocol, seed, on_step)
+
+
+def correct(
+    model: nn.Module,
+    images: data.Images,
+    protocol: Protocol,
+    on_step: OnStep = lambda done: None,
+    found: list[bool] | None = None,
+    on_batch: Callable[[list[bool]], None] = lambda found: None,
+) -> Tensor:
+    """Return (N,) booleans: which images are still classified correctly under the protocol.
+
+    Attack and scoring are in float32, whatever the training used: in bfloat16 logits tie. With
+    fresh noise each batch of images meets draws of its own. Draws depend on the protocol's seed and
+    the place of the batch alone: from `found`, which is what `on_batch` got in an earlier call, the
+    same result follows. on_step gets the share done, also within a batch where the attack tells it.
+    """
+    place = images.images.device
+    found = list(found or ())
+    if len(found) < len(images):
+        del found[len(found) // BATCH * BATCH :]  # whole batches count
+    f = function(model, protocol)
+    devices = [place] if place.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), under_attack(model):
+        for index, (x, y) in enumerate(data.in_order(images, BATCH)):
+            start = index * BATCH
+            if start < len(found):
+                continue
+
+            def within(done: float, start: int = start, size: int = len(x)) -> None:
+                on_step((start + done * size) / len(images))
+
+            torch.manual_seed(stream("weight noise", protocol.seed, index))
+            perturbed = perturb(f, x, y, protocol, stream("attack", protocol.seed, index), within)
+            with torch.no_grad():
+                found += (f(perturbed).argmax(1) == y).tolist()
+            on_batch(found)
+            within(1.0)
+    return torch.tensor(found)
+
+
+@cache
+def narrow(model: Model, method: Method, prunable: bool = False) -> nn.Module:
+    """Return a narrow copy of a recipe's network, quickly made; refuse what no backbone can be.
+
+    Whether every slim factor leaves whole channels depends on the width itself.
+    """
+    width = (model.width or None) if len(method.widths) > 1 else 1
+    options = method.options() | {"dropout": model.dropout, "prunable": prunable}
+    with torch.random.fork_rng(devices=[]):
+        return create(method.kind, model.backbone, width=width, **options)
+
+
+@cache
+def network_code(model: Model, method: Method, prunable: bool) -> tuple[Any, ...]:
+    """Return what a network is made of, for `source.used`."""
+    found = narrow(model, method, prunable)
+    states = [(name, tuple(t.shape)) for name, t in found.state_dict().items()]
+    width = model.width or BACKBONES[model.backbone].width
+    return create, *{type(layer) for layer in found.modules()}, str((width, states))
+
+
+def code_fingerprint(recipe: Recipe, protocol: Protocol) -> str:
+    """Return a hash of the code that decides what a protocol comes to, given the weights."""
+    attack: tuple[Any, ...] = (ATTACKS[protocol.attack],)
+    if protocol.attack != "none":
+        attack += (NORMS[protocol.norm], str(protocol.used_step))
+    network = network_code(recipe.model, recipe.method, recipe.sparsity is not None)
+    return source.used(correct, data.Images, attack, network)
