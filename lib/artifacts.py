@@ -1,4 +1,4 @@
-"""Files of one figure or table, as results/<preset>/<paper>/<artifact>/ holds them. No torch."""
+"""Files of one figure or table, as results/<preset>/<paper>/<artifact>/ holds them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from PIL import Image
 
-from lib import paths, rows, store, tables
+from lib import device, paths, rows, store, tables
 from lib.errors import UserError
 from lib.study import Study
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what a batch starts a hundred times draws nothing
     from matplotlib.figure import Figure
 
 INPUTS = "inputs.json"  # what a batch made the files from, and a hash of each of them
@@ -154,8 +154,6 @@ def record(study: Study, metrics: pd.DataFrame) -> dict[str, Any]:
     for key, recipe in study.recipes.items():
         runs[key] = {"recipe": recipe.to_dict(full=False), **_run_info(key)}
     if metrics.loc[~_accuracies(metrics), "n"].notna().any():  # rounds of timing
-        from lib import device
-
         here = device.describe()
         timed = {"timed_on": {name: here[name] for name in ("device", "threads")}}
     return {
