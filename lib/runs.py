@@ -2,44 +2,32 @@
 
 results/runs/<key>/ holds recipe.json, history.csv, weights.safetensors, run.json (provenance),
 evaluations/ and manifest.json (SHA-256 of the files, written last). A folder without a manifest is
-unfinished; resume.pt (plain containers and tensors) carries it on. results/records/<key>/ is what
-the repository keeps of a run: the same files, mostly without weights; only `record` writes there.
+unfinished and is carried on. results/records/<key>/ is what the repository keeps of a run: the same
+files, mostly without weights; only `record` writes there.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import logging
-import math
-import subprocess
-import time
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import nn
 
-from lib import data, device, evaluate, paths, scoring, source, store
+from lib import data, device, evaluate, networks, paths, scoring, source, store, training
 from lib.attacks import NORMS
-from lib.conversions import CONVERTERS, check_start, take
 from lib.errors import UserError, choose
-from lib.models import BACKBONES, create
-from lib.protocol import Protocol
+from lib.networks import check
 from lib.recipe import Recipe
 from lib.schedules import SCHEDULES
 from lib.trainers import Trainer, objective
 from lib.trainers.pruners import PRUNERS
+from lib.training import OnProgress
 
 log = logging.getLogger("lib")
-
-OnProgress = Callable[[float], None]
-SAVE_EVERY = 15.0  # seconds between resume states; short epochs do not each write one
-NEXT_BEST = "best.safetensors.next"  # until the run is sealed
 
 
 @dataclass(frozen=True)
@@ -77,76 +65,27 @@ class Run:
             if not self.has_weights:
                 why = f"is a record without weights; train it anew with --fresh to get {path}"
             raise UserError(f"Run {self.key} {why}.")
-        model = build(self.recipe) if self.recipe.convert else _create(self.recipe)
+        model = build(self.recipe) if self.recipe.convert else networks.fresh(self.recipe)
         model.load_state_dict(load_file(path, device=str(device.device())))
         return model.eval()
-
-
-def check(recipe: Recipe, protocols: Iterable[Protocol] = ()) -> None:
-    """Refuse what a recipe cannot check itself: names, numbers of images, masks, trade-offs."""
-    spec = data.spec(recipe.data.dataset)
-    choose("backbone", recipe.model.backbone, BACKBONES)
-    spec.check_limit("train", recipe.data.train_images)
-    scoring.narrow(recipe.model, recipe.method, recipe.sparsity is not None)
-    if recipe.start:
-        check_start(recipe, recipe.start)
-        check(recipe.start)
-    for protocol in protocols:
-        spec.check_limit(protocol.split, protocol.images)
-        recipe.method.check_lam(protocol.lam)
-        if protocol.slim not in recipe.method.widths:
-            raise UserError(
-                f"This {recipe.method.kind} network has no sub-network of slimming factor "
-                f"{protocol.slim:g}; score one that method.slims names."
-            )
-        if protocol.weights == "best" and not recipe.train.validate_every:
-            raise UserError("There are no best weights without validation; set validate_every.")
 
 
 def build(recipe: Recipe) -> nn.Module:
     """Return the network that the training of a recipe begins with.
 
-    It is initialised from the seed, or has the weights of the run that it starts from, which has
-    to be finished; of masks, those that only the new network has keep their initial values.
+    It is initialised from the seed, or comes from the run that it starts from, which has to be
+    finished.
     """
     check(recipe)
     if recipe.start is None:
-        return _create(recipe)
+        return networks.fresh(recipe)
     parent = load(recipe.start)
     if parent is None:
         raise UserError(
             f"Run {recipe.key} starts from run {recipe.start.key}, which is not here; train that "
             f"first with python -m lib train {recipe.start.key}."
         )
-    if recipe.convert is None:
-        model = _create(recipe)
-        take(model, parent.model().state_dict())
-        return model
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)  # for a draw of weight noise
-        model = CONVERTERS[recipe.convert.kind](recipe.convert, parent.model())
-    return _placed(model)
-
-
-def _create(recipe: Recipe) -> nn.Module:
-    spec = data.spec(recipe.data.dataset)
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
-        model = create(
-            recipe.method.kind,
-            recipe.model.backbone,
-            num_classes=spec.num_classes,
-            in_channels=spec.channels,
-            width=recipe.model.width or None,
-            prunable=recipe.sparsity is not None,
-            dropout=recipe.model.dropout,
-            **recipe.method.options(),
-        )
-    return _placed(model)
-
-
-def _placed(model: nn.Module) -> nn.Module:
-    return model.to(device.device()).to(memory_format=torch.channels_last)
+    return networks.started(recipe, parent.model())
 
 
 def folder(recipe: Recipe) -> Path:
@@ -264,169 +203,32 @@ def fit(recipe: Recipe, on_progress: OnProgress = lambda done: None, fresh: bool
     with store.one_writer(home, lambda: log.info("Waiting for another process: %s.", home.name)):
         if not fresh and (run := load(recipe)):
             return run
-        return _train(recipe, home, on_progress, fresh)
-
-
-def _train(recipe: Recipe, home: Path, on_progress: OnProgress, fresh: bool) -> Run:
-    started = time.time()
-    images = data.load(
-        recipe.data.dataset, "train", limit=recipe.data.train_images, device=device.device()
-    )
-    spec = data.spec(recipe.data.dataset)
-    precision = device.precision(recipe.train.precision, spec.size)
-    _clear(home)
-
-    def start() -> Trainer:
-        return Trainer(build(recipe), recipe, images, precision)
-
-    marks = {"recipe": recipe.to_dict(), "code": code_fingerprint(recipe)}
-    marks |= {"data": data.fingerprint(images), "precision": precision}
-    if recipe.start and (parent := load(recipe.start)):
-        marks["start"] = weights_of(parent)
-    origin = _git()  # the code that trains, even if it is committed meanwhile
-    resumed = None if fresh else _resume(home, start, marks)
-    trainer, seconds = resumed or (start(), 0.0)
-    saved = time.monotonic()
-    best = _Best(recipe)
-    total = recipe.train.epochs
-    while trainer.epochs_done < total:
-        row = trainer.epoch(lambda share: on_progress((trainer.epochs_done + share) / total))
-        best.look(trainer, row, home)
-        if time.monotonic() - saved > SAVE_EVERY and trainer.epochs_done < total:
-            _save_resume(home, trainer, marks, seconds + time.time() - started)
-            saved = time.monotonic()
-    info = (
-        {name: marks[name] for name in marks.keys() & {"start"}}
-        | provenance()
-        | origin
-        | {
-            "code": marks["code"],
-            "data_fingerprint": marks["data"],
-            "precision": precision,
-            "seconds": round(seconds + time.time() - started, 1),
-            "peak_memory_bytes": device.peak_memory(),
-        }
-    )
-    return _seal(recipe, home, trainer, info)
-
-
-class _Best:
-    """Keeps the weights that did best on validation images, if the recipe looks at them."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        self.every, self.recipe = recipe.train.validate_every, recipe
-        if self.every:
-            self.images = data.load(recipe.data.dataset, "val", device=device.device())
-
-    def look(self, trainer: Trainer, row: dict[str, Any], home: Path) -> None:
-        """Score the network if it is time; the mean of clean and robust accuracy decides."""
-        epoch, total = trainer.epochs_done, self.recipe.train.epochs
-        if not self.every or (epoch % self.every and epoch < total):
-            return
-        attack = {"attack": "pgd", **self.recipe.attack.to_dict()}
-        clean = Protocol(lam=self.recipe.method.clean_lam)
-        protocols = {"val_clean": clean, "val_robust": Protocol(lam=1.0, **attack)}
-        for name, protocol in protocols.items():
-            hits = scoring.correct(trainer.model, self.images, protocol)
-            row[name] = round(float(hits.double().mean()), 6)
-        score = row["val_clean"] + row["val_robust"]
-        past = [r["val_clean"] + r["val_robust"] for r in trainer.history[:-1] if "val_clean" in r]
-        if score > max(past, default=-1.0):
-            store.write_bytes(home / NEXT_BEST, _packed(trainer.model))
-
-
-def _packed(model: nn.Module) -> bytes:
-    return save({name: t.contiguous().cpu() for name, t in model.state_dict().items()})
-
-
-def _save_resume(home: Path, trainer: Trainer, marks: dict[str, Any], seconds: float) -> None:
-    buffer = io.BytesIO()
-    torch.save(trainer.state() | {"marks": marks, "seconds": seconds}, buffer)
-    content = buffer.getvalue()
-    digest = hashlib.sha256(content).digest()
-    store.write_bytes(home / "resume.pt", digest + content)
-
-
-def _clear(home: Path) -> None:
-    """Set aside a folder in the place of a file, or the reverse, before any work is lost to it."""
-    inside = home.iterdir() if home.is_dir() else ()
-    blocking = [p for p in inside if p.is_dir() != (p.name == "evaluations")]
-    for path in [p for p in blocking if ".damaged-" not in p.name] or [home] * home.is_file():
-        log.warning("%s was in the way; set aside as %s.", path, store.quarantine(path).name)
-
-
-def _resume(
-    home: Path, start: Callable[[], Trainer], marks: dict[str, Any]
-) -> tuple[Trainer, float] | None:
-    """Return a trainer in the state of an unfinished run and the seconds it took, if there is one.
-
-    What is damaged or cannot be continued is set aside, and the run starts over.
-    """
-    path = home / "resume.pt"
-    if not path.is_file():
-        return None
-    raw = path.read_bytes()
-    try:
-        if hashlib.sha256(raw[32:]).digest() != raw[:32]:
-            raise ValueError
-        state = torch.load(io.BytesIO(raw[32:]), map_location=device.device(), weights_only=True)
-        then = state["marks"]
-        then["recipe"] = Recipe.from_dict(then["recipe"]).to_dict()  # fields added since
-        if changed := [name for name in marks if then.get(name) != marks[name]]:
-            path.replace(path.with_name("resume.pt.superseded"))
-            log.warning("%s of %s changed since; it starts over.", changed[0].title(), home.name)
-            return None
-        trainer = start()
-        trainer.restore(state)
-        if [row["epoch"] for row in trainer.history] != [*range(1, trainer.epochs_done + 1)]:
-            raise ValueError
-        buffers = ((p, s.get("momentum_buffer", p)) for p, s in trainer.optimiser.state.items())
-        if any(p.shape != b.shape for p, b in buffers) or not 0 <= state["seconds"] < math.inf:
-            raise ValueError
-        return trainer, float(state["seconds"])
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception:  # whatever a state can hold in place of what `_save_resume` wrote
-        log.warning("%s is damaged and set aside; the run starts over.", store.quarantine(path))
-        return None
-
-
-def _seal(recipe: Recipe, home: Path, trainer: Trainer, info: dict[str, Any]) -> Run:
-    files = {
-        store.WEIGHTS["last"]: _packed(trainer.model),
-        "history.csv": pd.DataFrame(trainer.history or {"epoch": []}).to_csv(index=False).encode(),
-        "recipe.json": store.encode(recipe.to_dict()),
-        "run.json": store.encode(info),
-    }
-    for name, content in files.items():  # all on disk before an older run is touched
-        store.write_bytes(home / f"{name}.next", content)
-    for name in (store.MANIFEST, "evaluations", store.VERIFIED, *store.WEIGHTS.values()):
-        store.remove(home / name)
-    for name in files:
-        (home / f"{name}.next").replace(home / name)
-    names = list(files)
-    if (home / NEXT_BEST).is_file():
-        (home / NEXT_BEST).replace(home / store.WEIGHTS["best"])
-        names.append(store.WEIGHTS["best"])
-    store.seal(home, names)
-    for name in ("resume.pt", "resume.pt.superseded"):
-        store.remove(home / name)
-    return Run(recipe, home)
+        marks = {"code": code_fingerprint(recipe)}
+        if recipe.start and (parent := load(recipe.start)):
+            marks["start"] = weights_of(parent)
+        training.train(recipe, home, lambda: build(recipe), marks, on_progress, fresh)
+        return Run(recipe, home)
 
 
 def code_fingerprint(recipe: Recipe) -> str:
     """Return a hash of the code that decides the weights of a recipe, given its images."""
     spec = data.spec(recipe.data.dataset)
-    found: list[Any] = [_create, Trainer, objective(recipe.method), data.Images, device.precision]
+    found: list[Any] = [
+        networks.fresh,
+        Trainer,
+        objective(recipe.method),
+        data.Images,
+        device.precision,
+    ]
     found += [NORMS[recipe.attack.norm], SCHEDULES[recipe.train.schedule], recipe.method.decays]
-    found += [PRUNERS[recipe.sparsity.kind if recipe.sparsity else ""]]
+    found += [device.precision, PRUNERS[recipe.sparsity.kind if recipe.sparsity else ""]]
     found += [str((spec.pad, spec.flip, spec.num_classes, spec.channels))]
     if recipe.train.validate_every:
-        found += [_Best, scoring.ATTACKS["none"], scoring.ATTACKS["pgd"]]
+        found += [training.Best, scoring.ATTACKS["none"], scoring.ATTACKS["pgd"]]
     if recipe.start:
-        found += [take, code_fingerprint(recipe.start)]
+        found += [networks.started, code_fingerprint(recipe.start)]
     if recipe.convert:
-        found.append(CONVERTERS[recipe.convert.kind])
+        found.append(networks.CONVERTERS[recipe.convert.kind])
     found += scoring.network_code(recipe.model, recipe.method, recipe.sparsity is not None)
     return source.used(*found)
 
@@ -441,24 +243,3 @@ def confirmed(recipe: Recipe, made_by: Any) -> bool:
     today = code_fingerprint(recipe)
     pairs = [(proof.get("made_by"), proof.get("code")) for proof in store.proofs(recipe.key)]
     return made_by == today or (made_by, today) in pairs
-
-
-def provenance() -> dict[str, Any]:
-    """Return commit, versions, device and time, as every record carries them."""
-    return (
-        device.describe()
-        | _git()
-        | {"finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-    )
-
-
-def _git() -> dict[str, Any]:
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(paths.ROOT), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        dirty = bool(git("status", "--porcelain", "--untracked-files=no", "--", "lib"))
-        return {"commit": git("rev-parse", "HEAD"), "dirty": dirty}
-    except (OSError, subprocess.CalledProcessError):
-        return {"commit": "", "dirty": None}

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lib import data, device, evaluate, runs, scoring, store
+from lib import data, device, evaluate, runs, scoring, store, training
 from lib.errors import UserError
 from lib.protocol import Protocol
 from lib.recipe import Recipe
@@ -91,7 +91,7 @@ def verify(run: runs.Run, on_progress: runs.OnProgress = lambda done: None) -> b
             "made_by": info.get("code"),
             "epoch_1_loss": losses[0],
             "epochs": epochs,
-            **runs.provenance(),
+            **training.provenance(),
         },
     )
     return True
@@ -111,7 +111,7 @@ def verify_evaluation(run: runs.Run, record: dict[str, Any]) -> bool:
     if hits.tolist() != evaluate.unpack(record["bits"], record["n"])[: len(batch)]:
         return False
     proof = evaluate.proof(record, scoring.code_fingerprint(run.recipe, protocol))
-    _note(run, {"evaluations": {protocol.key: proof | runs.provenance()}})
+    _note(run, {"evaluations": {protocol.key: proof | training.provenance()}})
     return True
 
 

@@ -75,7 +75,8 @@ def test_a_chain_killed_in_each_stage_ends_in_the_same_bits(results, trained):
     store.remove(paths.runs())
     code = (
         "import os, signal, sys, torch; torch.set_num_threads(1)\n"
-        "from tests.test_chains import CHAIN, TUNED; from lib import runs; runs.SAVE_EVERY = -1\n"
+        "from tests.test_chains import CHAIN, TUNED\n"
+        "from lib import runs, training; training.SAVE_EVERY = -1\n"
         "epoch, victim = runs.Trainer.epoch, CHAIN[sys.argv[1]]\n"
         "def dying(self, on_step):\n"
         "    if self.epochs_done == 1 and self.recipe == victim: os.kill(os.getpid(), 9)\n"

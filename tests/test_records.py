@@ -121,7 +121,7 @@ def test_a_record_counts_where_records_are_asked_for(monkeypatch):
 def test_a_record_with_weights_is_a_finished_run_that_is_measured_elsewhere(monkeypatch):
     home = recorded(CLEAN, weights=True)
     before = files(home)
-    monkeypatch.setattr(runs, "_train", None)
+    monkeypatch.setattr(runs.training, "train", None)
     run = runs.fit(RECIPE)
     assert run.folder == home and plan.state(RECIPE) == (plan.FINISHED, False)
     measured = []

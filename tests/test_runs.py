@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lib import paths, runs, store
+from lib import paths, runs, store, training
 from lib.errors import UserError
 from lib.methods import FloatSlim, Oat, OatSlim, PgdAt, Smart
 from lib.protocol import Protocol
@@ -51,7 +51,7 @@ def test_a_run_is_trained_once_and_again_to_the_same_bytes(monkeypatch):
     again = runs.fit(RECIPE, fresh=True)
     assert store.sha256(again.folder / "weights.safetensors") == digest
     assert runs.fit(RECIPE.override({"seed": 1})).folder != first.folder
-    monkeypatch.setattr(runs, "_train", None)
+    monkeypatch.setattr(training, "train", None)
     second = runs.fit(Recipe.from_dict(RECIPE.to_dict()))
     assert second == first and same(weights(first), weights(second))
     assert list(second.history["epoch"]) == [1, 2]
@@ -65,7 +65,8 @@ def test_a_killed_run_resumes_bit_for_bit(results, monkeypatch):
     store.quarantine(runs.folder(RECIPE))
     code = (
         "import torch; torch.set_num_threads(1)\n"
-        "from tests.test_runs import RECIPE; from lib import runs; runs.SAVE_EVERY = -1\n"
+        "from tests.test_runs import RECIPE\n"
+        "from lib import runs, training; training.SAVE_EVERY = -1\n"
         "import os, signal\n"
         "def stop(done):\n"
         "    if done > 0.5: os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -100,7 +101,7 @@ def stop(done: float) -> None:
 def unfinished(recipe: Recipe = RECIPE) -> None:
     """Leave a resume state behind, as a run stopped after its first epoch does."""
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(runs, "SAVE_EVERY", -1)
+        patch.setattr(training, "SAVE_EVERY", -1)
         runs.fit(recipe, stop)
 
 

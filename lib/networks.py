@@ -1,0 +1,121 @@
+"""The network that a training begins with: fresh, with another's weights, or made of another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lib import data, device, scoring
+from lib.errors import UserError, choose
+from lib.models import BACKBONES, compact, create, freeze
+from lib.protocol import Protocol
+from lib.recipe import Compact, Recipe
+
+
+def compacted(part: Compact, model: nn.Module) -> nn.Module:
+    """Return the plain network at one trade-off without its dead channels."""
+    return compact(freeze(model, part.lam))
+
+
+CONVERTERS: dict[str, Callable[[Any, nn.Module], nn.Module]] = {Compact.kind: compacted}
+
+
+def check(recipe: Recipe, protocols: Iterable[Protocol] = ()) -> None:
+    """Refuse what a recipe cannot check itself: names, numbers of images, masks, trade-offs."""
+    spec = data.spec(recipe.data.dataset)
+    choose("backbone", recipe.model.backbone, BACKBONES)
+    spec.check_limit("train", recipe.data.train_images)
+    scoring.narrow(recipe.model, recipe.method, recipe.sparsity is not None)
+    if recipe.start:
+        check_start(recipe, recipe.start)
+        check(recipe.start)
+    for protocol in protocols:
+        spec.check_limit(protocol.split, protocol.images)
+        recipe.method.check_lam(protocol.lam)
+        if protocol.slim not in recipe.method.widths:
+            raise UserError(
+                f"This {recipe.method.kind} network has no sub-network of slimming factor "
+                f"{protocol.slim:g}; score one that method.slims names."
+            )
+        if protocol.weights == "best" and not recipe.train.validate_every:
+            raise UserError("There are no best weights without validation; set validate_every.")
+
+
+def check_start(recipe: Recipe, start: Recipe) -> None:
+    """Refuse to start from a network that is built otherwise."""
+    ours, theirs = recipe.model.to_dict(), start.model.to_dict()
+    ours, theirs = ours | recipe.method.options(), theirs | start.method.options()
+    if recipe.convert:  # the network is plain by then
+        if recipe.method.conditional or recipe.sparsity:
+            raise UserError(
+                f"What '{recipe.convert.kind}' makes is a plain network without masks; train it by "
+                "the method plain or pgd_at, without sparsity."
+            )
+        ours, theirs = recipe.model.to_dict(), start.model.to_dict()
+    for name in ours.keys() & theirs.keys() - {"dropout"}:
+        if ours[name] != theirs[name]:
+            raise UserError(
+                f"{name} is {ours[name]} but {theirs[name]} in the start of the recipe; give both "
+                "the same network."
+            )
+
+
+def take(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Load the weights of a start, all of which must fit.
+
+    Buffers that only model has, as pruning masks, stay as they are.
+    """
+    own = model.state_dict()
+    may_lack = {name for name, _ in model.named_buffers()}
+    for name in sorted(weights.keys() | own.keys() - may_lack):
+        if name not in weights:
+            problem = "is not in the network that it starts from"
+        elif name not in own:
+            problem = "of the network that it starts from has no place in it"
+        elif weights[name].shape != own[name].shape:
+            problem = f"has the shape {(*own[name].shape,)}, there {(*weights[name].shape,)}"
+        else:
+            continue
+        raise UserError(f"{name} {problem}; give both the same model, method and sparsity.")
+    model.load_state_dict(dict(weights), strict=False)
+
+
+def started(recipe: Recipe, parent: nn.Module) -> nn.Module:
+    """Return the network of a recipe that starts from another, trained one.
+
+    It has the weights of that; of masks, those that only the new one has keep their first values.
+    Or it is what `convert` makes of it.
+    """
+    if recipe.convert is None:
+        model = fresh(recipe)
+        take(model, parent.state_dict())
+        return model
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)  # for a draw of weight noise
+        model = CONVERTERS[recipe.convert.kind](recipe.convert, parent)
+    return _placed(model)
+
+
+def fresh(recipe: Recipe) -> nn.Module:
+    """Return the network of a recipe, initialised from its seed."""
+    spec = data.spec(recipe.data.dataset)
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        model = create(
+            recipe.method.kind,
+            recipe.model.backbone,
+            num_classes=spec.num_classes,
+            in_channels=spec.channels,
+            width=recipe.model.width or None,
+            prunable=recipe.sparsity is not None,
+            dropout=recipe.model.dropout,
+            **recipe.method.options(),
+        )
+    return _placed(model)
+
+
+def _placed(model: nn.Module) -> nn.Module:
+    return model.to(device.device()).to(memory_format=torch.channels_last)

@@ -1,0 +1,199 @@
+"""A training from its first epoch to the sealed run, carried on after any kill.
+
+resume.pt (plain containers and tensors) holds the state of an unfinished training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import math
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from lib import data, device, paths, scoring, store
+from lib.protocol import Protocol
+from lib.recipe import Recipe
+from lib.trainers import Trainer
+
+log = logging.getLogger("lib")
+
+OnProgress = Callable[[float], None]
+SAVE_EVERY = 15.0  # seconds between resume states; short epochs do not each write one
+NEXT_BEST = "best.safetensors.next"  # until the run is sealed
+
+
+def train(
+    recipe: Recipe,
+    home: Path,
+    build: Callable[[], nn.Module],
+    marks: dict[str, Any],
+    on_progress: OnProgress,
+    fresh: bool = False,
+) -> None:
+    """Train a recipe from the network that build returns, and seal its run in home.
+
+    An unfinished training is carried on, unless fresh, if all that marks say of it still holds.
+    """
+    started = time.time()
+    images = data.load(
+        recipe.data.dataset, "train", limit=recipe.data.train_images, device=device.device()
+    )
+    spec = data.spec(recipe.data.dataset)
+    precision = device.precision(recipe.train.precision, spec.size)
+    _clear(home)
+
+    def start() -> Trainer:
+        return Trainer(build(), recipe, images, precision)
+
+    known = marks | {"data_fingerprint": data.fingerprint(images), "precision": precision}
+    identity = {"recipe": recipe.to_dict()} | known
+    origin = _git()  # the code that trains, even if it is committed meanwhile
+    resumed = None if fresh else _resume(home, start, identity)
+    trainer, seconds = resumed or (start(), 0.0)
+    saved = time.monotonic()
+    best = Best(recipe)
+    total = recipe.train.epochs
+    while trainer.epochs_done < total:
+        row = trainer.epoch(lambda share: on_progress((trainer.epochs_done + share) / total))
+        best.look(trainer, row, home)
+        if time.monotonic() - saved > SAVE_EVERY and trainer.epochs_done < total:
+            _save_resume(home, trainer, identity, seconds + time.time() - started)
+            saved = time.monotonic()
+    spent = {"seconds": round(seconds + time.time() - started, 1)}
+    spent |= {"peak_memory_bytes": device.peak_memory()}
+    _seal(recipe, home, trainer, provenance() | origin | known | spent)
+
+
+class Best:
+    """Keeps the weights that did best on validation images, if the recipe looks at them."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.every, self.recipe = recipe.train.validate_every, recipe
+        if self.every:
+            self.images = data.load(recipe.data.dataset, "val", device=device.device())
+
+    def look(self, trainer: Trainer, row: dict[str, Any], home: Path) -> None:
+        """Score the network if it is time; the mean of clean and robust accuracy decides."""
+        epoch, total = trainer.epochs_done, self.recipe.train.epochs
+        if not self.every or (epoch % self.every and epoch < total):
+            return
+        attack = {"attack": "pgd", **self.recipe.attack.to_dict()}
+        clean = Protocol(lam=self.recipe.method.clean_lam)
+        protocols = {"val_clean": clean, "val_robust": Protocol(lam=1.0, **attack)}
+        for name, protocol in protocols.items():
+            hits = scoring.correct(trainer.model, self.images, protocol)
+            row[name] = round(float(hits.double().mean()), 6)
+        score = row["val_clean"] + row["val_robust"]
+        past = [r["val_clean"] + r["val_robust"] for r in trainer.history[:-1] if "val_clean" in r]
+        if score > max(past, default=-1.0):
+            store.write_bytes(home / NEXT_BEST, _packed(trainer.model))
+
+
+def _packed(model: nn.Module) -> bytes:
+    return save({name: t.contiguous().cpu() for name, t in model.state_dict().items()})
+
+
+def _save_resume(home: Path, trainer: Trainer, marks: dict[str, Any], seconds: float) -> None:
+    buffer = io.BytesIO()
+    torch.save(trainer.state() | {"marks": marks, "seconds": seconds}, buffer)
+    content = buffer.getvalue()
+    digest = hashlib.sha256(content).digest()
+    store.write_bytes(home / "resume.pt", digest + content)
+
+
+def _clear(home: Path) -> None:
+    """Set aside a folder in the place of a file, or the reverse, before any work is lost to it."""
+    inside = home.iterdir() if home.is_dir() else ()
+    blocking = [p for p in inside if p.is_dir() != (p.name == "evaluations")]
+    for path in [p for p in blocking if ".damaged-" not in p.name] or [home] * home.is_file():
+        log.warning("%s was in the way; set aside as %s.", path, store.quarantine(path).name)
+
+
+def _resume(
+    home: Path, start: Callable[[], Trainer], marks: dict[str, Any]
+) -> tuple[Trainer, float] | None:
+    """Return a trainer in the state of an unfinished run and the seconds it took, if there is one.
+
+    What is damaged or cannot be continued is set aside, and the run starts over.
+    """
+    path = home / "resume.pt"
+    if not path.is_file():
+        return None
+    raw = path.read_bytes()
+    try:
+        if hashlib.sha256(raw[32:]).digest() != raw[:32]:
+            raise ValueError
+        state = torch.load(io.BytesIO(raw[32:]), map_location=device.device(), weights_only=True)
+        then = state["marks"]
+        then["recipe"] = Recipe.from_dict(then["recipe"]).to_dict()  # fields added since
+        if changed := [name for name in marks if then.get(name) != marks[name]]:
+            path.replace(path.with_name("resume.pt.superseded"))
+            what = changed[0].split("_")[0].title()
+            log.warning("%s of %s changed since; it starts over.", what, home.name)
+            return None
+        trainer = start()
+        trainer.restore(state)
+        if [row["epoch"] for row in trainer.history] != [*range(1, trainer.epochs_done + 1)]:
+            raise ValueError
+        buffers = ((p, s.get("momentum_buffer", p)) for p, s in trainer.optimiser.state.items())
+        if any(p.shape != b.shape for p, b in buffers) or not 0 <= state["seconds"] < math.inf:
+            raise ValueError
+        return trainer, float(state["seconds"])
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception:  # whatever a state can hold in place of what `_save_resume` wrote
+        log.warning("%s is damaged and set aside; the run starts over.", store.quarantine(path))
+        return None
+
+
+def _seal(recipe: Recipe, home: Path, trainer: Trainer, info: dict[str, Any]) -> None:
+    files = {
+        store.WEIGHTS["last"]: _packed(trainer.model),
+        "history.csv": pd.DataFrame(trainer.history or {"epoch": []}).to_csv(index=False).encode(),
+        "recipe.json": store.encode(recipe.to_dict()),
+        "run.json": store.encode(info),
+    }
+    for name, content in files.items():  # all on disk before an older run is touched
+        store.write_bytes(home / f"{name}.next", content)
+    for name in (store.MANIFEST, "evaluations", store.VERIFIED, *store.WEIGHTS.values()):
+        store.remove(home / name)
+    for name in files:
+        (home / f"{name}.next").replace(home / name)
+    names = list(files)
+    if (home / NEXT_BEST).is_file():
+        (home / NEXT_BEST).replace(home / store.WEIGHTS["best"])
+        names.append(store.WEIGHTS["best"])
+    store.seal(home, names)
+    for name in ("resume.pt", "resume.pt.superseded"):
+        store.remove(home / name)
+
+
+def provenance() -> dict[str, Any]:
+    """Return commit, versions, device and time, as every record carries them."""
+    return (
+        device.describe()
+        | _git()
+        | {"finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    )
+
+
+def _git() -> dict[str, Any]:
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(paths.ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        dirty = bool(git("status", "--porcelain", "--untracked-files=no", "--", "lib"))
+        return {"commit": git("rev-parse", "HEAD"), "dirty": dirty}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": "", "dirty": None}
