@@ -24,7 +24,7 @@ from lib import paths
 
 LIB = paths.ROOT / "lib"
 # What these hold is in the recipe and the protocol by value, or it only refuses.
-APART = ("lib.data.specs", "lib.errors", "lib.methods", "lib.part", "lib.protocol", "lib.recipe")
+APART = ("lib.datasets", "lib.errors", "lib.methods", "lib.part", "lib.protocol", "lib.recipe")
 
 # Tokens without meaning. An f-string is one token before Python 3.12 and several from then on;
 # written one after the other without spaces they read the same.
