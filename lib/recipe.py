@@ -158,7 +158,7 @@ class Momentum(Sparsity):
 
 @dataclass(frozen=True)
 class Conversion(Part):
-    """What is done to the network a recipe starts from; `lib.conversions` does it."""
+    """What is done to the network a recipe starts from; `lib.networks` does it."""
 
     kind: ClassVar[str]
 

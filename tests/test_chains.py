@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lib import paths, runs, store
+from lib import evaluate, paths, runs, store, verify
 from lib.batch import plan, preview, run, status
 from lib.errors import UserError
 from lib.methods import Float, PgdAt, Smart
@@ -115,6 +115,15 @@ def test_zero_epochs_take_the_weights_over_as_they_are(trained):
     assert all(m.all() for name, m in masked.named_buffers() if name.endswith("mask"))
 
 
+def test_a_link_of_a_chain_is_verified_and_evaluated_as_any_run(trained, monkeypatch):
+    run = runs.load(TUNED)
+    protocol = Protocol(images=20)
+    record = evaluate.evaluate(run, protocol)
+    assert record["recipe_key"] == TUNED.key and record["n"] == 20
+    monkeypatch.setattr(runs, "code_fingerprint", lambda recipe: "reworded")
+    assert not runs.is_current(run) and verify.verify(run) and runs.is_current(run)
+
+
 def test_compaction_is_a_recipe_that_can_be_tuned_and_evaluated(trained):
     pruned = replace(DENSE, sparsity=Momentum(0.4, granularity="channel"), start=DENSE)
     narrow = replace(DENSE, start=pruned, convert=Compact(), train=ZERO)
@@ -125,6 +134,7 @@ def test_compaction_is_a_recipe_that_can_be_tuned_and_evaluated(trained):
     live = [kept for kept, _ in channels(wide).values()]
     assert [kept for kept, _ in channels(small).values()] == live
     assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in wide.parameters())
+    assert evaluate.evaluate(runs.fit(narrow), Protocol(images=20))["n"] == 20
     assert runs.fit(tuned).model().state_dict().keys() == small.state_dict().keys()
     assert not same(weights(tuned), weights(narrow))
     noisy = replace(DENSE, method=Float())
