@@ -11,7 +11,6 @@ from torch import nn
 
 from lib import cost, data, evaluate, runs, store
 from lib.errors import UserError
-from lib.methods import Plain
 from lib.models import effective_weights
 from lib.models.compaction import standing
 from lib.readings.ledger import published
@@ -155,45 +154,6 @@ def layer_alphas(model: nn.Module) -> dict[str, Any]:
     return {"layers": layers}
 
 
-def norm_statistics(study: Study, fitted: Mapping[str, runs.Run], block: int) -> list[Row]:
-    """Return running mean and variance per channel of both batch norms after a block.
-
-    The norm is the block's second; blocks are counted from 1 over the whole network. lam is 0 for
-    the clean norm and 1 for the adversarial one, detail the channel.
-    """
-    rows = []
-    for job in study.jobs:
-        run = fitted[job.recipe.key]
-        record = recorded(run, f"norms-{block}", lambda model: second_norms(model, block))
-        for lam, path in ((0.0, "clean"), (1.0, "adversarial")):
-            for name, values in record["paths"][path].items():
-                own = {"method": job.label, "lam": lam, "metric": name}
-                rows += [
-                    row(study, job.recipe, detail=channel, value=value, **own)
-                    for channel, value in enumerate(values)
-                ]
-    return rows
-
-
-def second_norms(model: nn.Module, block: int) -> dict[str, Any]:
-    """Return the running statistics of the dual batch norm that ends a block, by path."""
-    blocks = [(name, layer) for name, layer in model.named_modules() if hasattr(layer, "conv2")]
-    if not 1 <= block <= len(blocks):
-        raise UserError(f"This network has {len(blocks)} blocks; choose one of them, not {block}.")
-    name, layer = blocks[block - 1]
-    norm = layer.bn2
-    if getattr(norm, "adv", None) is None:
-        raise UserError("Only a network with a batch norm for each path has two to compare.")
-    paths = {
-        path: {
-            "running_mean": [round(v, 6) for v in one.running_mean.tolist()],
-            "running_var": [round(v, 6) for v in one.running_var.tolist()],
-        }
-        for path, one in (("clean", norm), ("adversarial", norm.adv))
-    }
-    return {"layer": f"{name}.bn2", "paths": paths}
-
-
 def recorded(
     run: runs.Run, name: str, look: Callable[[nn.Module], dict[str, Any]]
 ) -> dict[str, Any]:
@@ -203,24 +163,6 @@ def recorded(
     record = look(run.model()) | evaluate.marks(run)
     store.write_json(store.evaluations(run.recipe.key, name)[0], store.signed(record))
     return record
-
-
-def trained_costs(study: Study) -> list[Row]:
-    """Return what the networks of a study cost, and the plain one beside them."""
-    rows: list[Row] = []
-    seen = set()
-    for job in study.jobs:
-        if job.label in seen:
-            continue
-        seen.add(job.label)
-        if not rows:
-            rows += cost_rows(study, "plain", _plain(job.recipe))
-        rows += cost_rows(study, job.label, job.recipe)
-    return rows
-
-
-def _plain(recipe: Recipe) -> Recipe:
-    return Recipe(recipe.data, recipe.model, Plain(), recipe.train, recipe.attack)
 
 
 def cost_rows(study: Study, label: str, recipe: Recipe) -> list[Row]:

@@ -98,30 +98,6 @@ def test_alphas_are_those_of_the_noisy_layers():
     assert len(layers) == 20
 
 
-@pytest.mark.parametrize(("block", "name"), [(1, "layer1.0"), (4, "layer2.1"), (8, "layer4.1")])
-def test_blocks_are_counted_over_the_whole_network(block, name):
-    model = create("smart", "resnet18", in_channels=1, width=4)
-    found = anatomy.second_norms(model, block)
-    assert found["layer"] == f"{name}.bn2"
-
-
-def test_statistics_are_those_of_both_norms():
-    model = create("smart", "resnet18", in_channels=1, width=4)
-    norm = model.layer2[1].bn2
-    norm.running_mean.copy_(torch.arange(8.0))
-    norm.adv.running_var.fill_(3.0)
-    paths = anatomy.second_norms(model, 4)["paths"]
-    assert paths["clean"]["running_mean"] == [float(i) for i in range(8)]
-    assert paths["adversarial"]["running_var"] == [3.0] * 8
-
-
-def test_a_block_that_is_not_there_or_has_one_norm_is_refused():
-    with pytest.raises(UserError, match="8 blocks"):
-        anatomy.second_norms(create("smart", "resnet18", in_channels=1, width=4), 9)
-    with pytest.raises(UserError, match="batch norm for each path"):
-        anatomy.second_norms(create("pgd_at", "resnet18", in_channels=1, width=4), 1)
-
-
 def test_what_was_seen_is_kept_beside_the_run():
     model = create("pgd_at", "resnet18", in_channels=1, width=4, prunable=True)
     run = Run(model)
@@ -173,12 +149,14 @@ def test_channels_and_reductions_are_of_the_width_that_is_scored():
     assert values["FLOATS-c", "channel_reduction", "all"] == pytest.approx(inputs / live)
 
 
-def test_costs_of_a_study_stand_beside_those_of_the_plain_network():
-    found = frame(anatomy.trained_costs(smart.fig1_pareto("ci", seeds=(0, 1))))
-    assert list(dict.fromkeys(found["method"])) == ["plain", "PGD-AT", "OAT", "FLOAT", "SMART"]
-    counts = found.pivot_table("value", index="method", columns="metric")
-    assert counts.loc["PGD-AT"].equals(counts.loc["plain"])
-    assert not found.duplicated(["method", "metric", "lam"]).any()
+def test_costs_of_a_network_are_those_of_no_seed_and_of_one_image_of_its_data_set():
+    study = smart.fig1_pareto("ci", seeds=(1,))
+    recipe = study.find("PGD-AT", 1).recipe
+    found = frame(anatomy.cost_rows(study, "PGD-AT", recipe))
+    counts = found[found["lam"].isna()].set_index("metric")["value"]
+    assert counts["params"] == sum(p.numel() for p in runs.build(recipe).parameters())
+    assert counts["macs"] == cost.cost(runs.build(recipe), 1, 8)["macs"]
+    assert found["seed"].isna().all() and not found.duplicated(["metric", "lam"]).any()
 
 
 def test_operations_count_noise_on_the_adversarial_path_only():
