@@ -111,7 +111,9 @@ def verify_evaluation(run: runs.Run, record: dict[str, Any]) -> bool:
     if hits.tolist() != evaluate.unpack(record["bits"], record["n"])[: len(batch)]:
         return False
     proof = evaluate.proof(record, scoring.code_fingerprint(run.recipe, protocol))
-    _note(run, {"evaluations": {protocol.key: proof | training.provenance()}})
+    shown = training.provenance()
+    proof |= {name: shown[name] for name in ("commit", "dirty", "device", "finished")}
+    _note(run, {"evaluations": {protocol.key: proof}})
     return True
 
 

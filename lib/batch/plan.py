@@ -50,6 +50,12 @@ class Need:
         return self.trained and not self.lacking
 
     @property
+    def outdated(self) -> int:
+        """Return how many evaluations are lacking of which there is a record by other code."""
+        run = runs.find(self.recipe)
+        return sum(evaluated(run, p, records=True) for p in self.lacking) if run else 0
+
+    @property
     def wants_start(self) -> bool:
         """Return whether the run that it starts from has to be here; a conversion is made anew."""
         return not self.trained or bool(self.recipe.convert and self.lacking)

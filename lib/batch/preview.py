@@ -71,7 +71,8 @@ def why(batch: Batch) -> int:
                 have, all_of_them = len(need.protocols) - len(need.lacking), len(need.protocols)
                 other = ", made by other code than today's (--fresh trains it anew)"
                 state = f"{need.state}{other if need.stale else ''}"
-                print(f"  run {need.name}: {state}, {have} of {all_of_them} evaluations")
+                made = f", {need.outdated} more by other code" if need.outdated else ""
+                print(f"  run {need.name}: {state}, {have} of {all_of_them} evaluations{made}")
             for reason in reasons:
                 print(f"  notebook: {reason}")
         training = sum(not need.trained for need in needs)

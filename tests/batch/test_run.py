@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lib import paths, runs
+from lib import paths, runs, scoring
 from lib.batch import notebooks, plan
 from lib.studies import ARTIFACTS
 
@@ -373,3 +373,11 @@ def test_a_notebook_of_another_shape_is_one_sentence(suite, capsys, content):
     assert suite("tiny/two") == 2
     shown = capsys.readouterr().err
     assert "is not a notebook; restore it" in shown and shown.count("\n") == 1
+
+
+def test_why_names_evaluations_that_other_code_made(suite, capsys, monkeypatch):
+    assert suite() == 0
+    monkeypatch.setattr(scoring, "code_fingerprint", lambda recipe, protocol: "tomorrow")
+    capsys.readouterr()
+    assert suite("--why", "tiny/two") == 0
+    assert "0 of 2 evaluations, 2 more by other code" in capsys.readouterr().out
