@@ -213,13 +213,7 @@ def fit(recipe: Recipe, on_progress: OnProgress = lambda done: None, fresh: bool
 def code_fingerprint(recipe: Recipe) -> str:
     """Return a hash of the code that decides the weights of a recipe, given its images."""
     spec = data.spec(recipe.data.dataset)
-    found: list[Any] = [
-        networks.fresh,
-        Trainer,
-        objective(recipe.method),
-        data.Images,
-        device.precision,
-    ]
+    found: list[Any] = [networks.fresh, Trainer, objective(recipe.method), data.Images]
     found += [NORMS[recipe.attack.norm], SCHEDULES[recipe.train.schedule], recipe.method.decays]
     found += [device.precision, PRUNERS[recipe.sparsity.kind if recipe.sparsity else ""]]
     found += [str((spec.pad, spec.flip, spec.num_classes, spec.channels))]
