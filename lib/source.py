@@ -23,8 +23,11 @@ from torch import nn
 from lib import paths
 
 LIB = paths.ROOT / "lib"
-# What these hold is in the recipe and the protocol by value, or it only refuses.
-APART = ("lib.datasets", "lib.errors", "lib.methods", "lib.part", "lib.protocol", "lib.recipe")
+# What these hold is in the recipe and the protocol by value, or it only refuses and keeps files.
+APART = (
+    *("lib.datasets", "lib.errors", "lib.methods", "lib.part", "lib.protocol", "lib.recipe"),
+    "lib.store",
+)
 
 # Tokens without meaning. An f-string is one token before Python 3.12 and several from then on;
 # written one after the other without spaces they read the same.
