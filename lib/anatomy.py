@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from torch import nn
 
@@ -51,24 +50,6 @@ def _shares(
     return rows
 
 
-def reductions(study: Study, fitted: Mapping[str, runs.Run]) -> list[Row]:
-    """Return how many times fewer weights and input channels each network of a study is left with.
-
-    compression_ratio and channel_reduction (CR and CRF of FLOAT, Table 1) are over all
-    convolutions, of the full network over what is left at the width at which it is scored.
-    """
-    rows = []
-    for job in study.jobs:
-        left = remaining(fitted[job.recipe.key], _slim(job)).sum()
-        ratios = {
-            "compression_ratio": left["weights"] / left["kept"],
-            "channel_reduction": left["inputs"] / left["live"],
-        }
-        for metric, value in ratios.items():
-            rows.append(row(study, job.recipe, method=job.label, metric=metric, value=value))
-    return rows
-
-
 def _slim(job: Job) -> float:
     return next((protocol.slim for protocol in job.protocols), 1.0)
 
@@ -102,29 +83,6 @@ def layer_remains(model: nn.Module, slim: float = 1.0) -> dict[str, Any]:
             "inputs": layer.weight.shape[1],
         }
     return {"layers": layers}
-
-
-def magnitudes(run: runs.Run, position: int) -> tuple[str, np.ndarray]:
-    """Return name and mean |weight| at lam = 0, (out, in), of one convolution of a run.
-
-    Convolutions are counted from 1 over all modules, the shortcuts where they stand.
-    """
-    name = f"magnitudes-{position}"
-    found = recorded(run, name, lambda model: layer_magnitudes(model, position))
-    return found["layer"], np.array(found["magnitudes"])
-
-
-def layer_magnitudes(model: nn.Module, position: int) -> dict[str, Any]:
-    """Return the name of a convolution and the mean |weight| over its kernel, (out, in)."""
-    names = list(_convolutions(model))
-    if not 1 <= position <= len(names):
-        raise UserError(
-            f"This network has {len(names)} convolutions; choose one of them, not {position}."
-        )
-    name = names[position - 1]
-    weight = effective_weights(model, 0.0)[f"{name}.weight"]
-    means = weight.abs().mean(dim=(2, 3)).tolist()
-    return {"layer": name, "magnitudes": [[float(f"{v:.4g}") for v in line] for line in means]}
 
 
 def _convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:

@@ -7,19 +7,17 @@ no number is printed, the claim is the direction that text and figure show.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 import pandas as pd
 
 from lib import claims, published
-from lib.claims import Claim, greater, no_worse, share, similar
+from lib.claims import Claim, greater, no_worse
 from lib.intervals import difference
 from lib.papers.float_cost_claims import estimate
-from lib.papers.scores import MARGIN, SCORES, SIZE, gap, judged, scores
+from lib.papers.scores import MARGIN, SCORES, SIZE, judged, scores
 from lib.readings import readings
 from lib.studies import float_
 
-LOSS = 1.0  # points that FLOATS-i may lose (Table 1)
 ATTACKS = {"pgd20": "PGD-20", "fgsm": "FGSM"}  # of Figure 10, with the paper's first reading
 
 
@@ -35,92 +33,6 @@ def panels(metrics: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     measured = metrics[metrics["n"].notna()]
     for (data, backbone), rows in measured.groupby(["dataset", "backbone"], sort=False):
         yield f"{data}-{str(backbone).split('-')[0]}", rows
-
-
-def fig1_memory_accuracy(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:
-    """Judge Figure 1: FLOAT needs less memory than OAT and is no worse, FLOATS-i less still."""
-    found = []
-    sizes = metrics[metrics["metric"] == "bytes_8bit"]
-    sizes = sizes.pivot_table(index="backbone", columns="method", values="value")
-    for less, more in (("FLOAT", "OAT"), ("FLOATS-i", "FLOAT")):
-        hits = int((sizes[less] < sizes[more]).sum())
-        claim = f"{less} takes less memory than {more}, on every network"
-        counted = share(f"fig1-memory-{less.lower()}", claim, hits, len(sizes))
-        found.append(replace(counted, kind="analytic"))
-    for name, rows in panels(metrics):
-        for metric, lam in (("clean_acc", 0.0), ("robust_acc", 1.0)):
-            short = SCORES[metric]
-            for label in ("FLOAT", "FLOATS-i"):
-                found.append(
-                    no_worse(
-                        f"fig1-{name}-{label.lower()}-{short}",
-                        f"{label}'s {short} accuracy at lam = {lam:g} is not below OAT's ({name})",
-                        scores(rows, label, metric, lam),
-                        scores(rows, "OAT", metric, lam),
-                        MARGIN,
-                        judge=judge,
-                    )
-                )
-    ids = ("float-oat-ratio", "float-sparse-ratio", "float-abstract-clean", "float-abstract-robust")
-    return claims.table([*found, *audited(ids)])
-
-
-def fig5_channel_density(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:
-    """Judge Figure 5a: at one density of weights, channels vanish only where they are pruned."""
-    text = published.text("float")
-    rows = channel_shares(metrics)
-    wide = rows.pivot_table(index=["seed", "layer"], columns="method", values="value")
-    ratio = wide["FLOATS-i"] / wide["FLOATS-c"]
-    full = int((wide["FLOATS-i"] >= text["fig5_channels_floats_i"] - 0.5).sum())
-    shown = rows[(rows["method"] == "FLOATS-c") & (rows["position"] == float_.LAYER)]["value"]
-    low = int((shown < 50).sum())
-    paper = text["fig5_channels_floats_c"]
-    found = [
-        share(
-            "fig5-irregular",
-            "FLOATS-i keeps some weight of every input channel, in every layer",
-            full,
-            len(wide),
-            judge=judge,
-        ),
-        share(
-            "fig5-layer-29",
-            "FLOATS-c keeps less than half of the input channels of convolution "
-            f"{float_.LAYER}: {shown.mean():.1f} % here",
-            low,
-            len(shown),
-            paper=f"{paper:g} %",
-            judge=judge,
-        ),
-        share(
-            "fig5-ratio",
-            "In some layer FLOATS-c keeps 10 times fewer channels than FLOATS-i: at most "
-            f"{ratio.max():.1f} times here",
-            int(ratio.groupby(level="seed").max().ge(text["fig5_channel_density_ratio"]).sum()),
-            ratio.groupby(level="seed").ngroups,
-            judge=judge,
-        ),
-    ]
-    for metric, lam in (("clean_acc", 0.0), ("robust_acc", 1.0)):
-        short = SCORES[metric]
-        found.append(
-            greater(
-                f"fig5-price-{short}",
-                f"Pruning whole channels costs {short} accuracy at lam = {lam:g}",
-                scores(metrics, "FLOATS-i", metric, lam),
-                scores(metrics, "FLOATS-c", metric, lam),
-                judge=judge,
-            )
-        )
-    return claims.table(found)
-
-
-def channel_shares(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of live input channels with their layer and its position from 1."""
-    rows = metrics[metrics["metric"] == "channels"]
-    layer = rows["detail"]
-    order = {name: place for place, name in enumerate(dict.fromkeys(layer), start=1)}
-    return rows.assign(layer=layer, position=layer.map(order))
 
 
 def fig6_lambda_threshold(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:
@@ -218,48 +130,6 @@ def _undominated(id: str, rows: pd.DataFrame, other: str, name: str, judge: bool
         f"interval above -{MARGIN:g} in one accuracy",
         verdict if judge else claims.NOT_JUDGED,
     )
-
-
-def table1_variants(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:
-    """Judge Table 1: weights can go at little cost, channels cost more, slimming less.
-
-    Speed-ups are claims about channels; weights that go one by one leave an ordinary machine as
-    many operations as before.
-    """
-    table = published.read("float/table1_variants")
-    table = table.replace({"method": {"FLOATS slim": "FLOATS slim, SF 0.5"}})
-    text = published.text("float")
-    found = []
-    for metric, short in SCORES.items():
-        at = {m: scores(metrics, m, metric, 1.0) for m in float_.VARIANTS}
-        for label, margin in (("FLOATS-i", LOSS), ("FLOATS slim, SF 0.5", MARGIN)):
-            printed = gap(table, label, "FLOAT", metric, 1.0)
-            claim = f"{label} loses little {short} accuracy at lam = 1"
-            id = f"table1-{label.split(',')[0].replace(' ', '-').lower()}-{short}"
-            found.append(no_worse(id, claim, at[label], at["FLOAT"], margin, printed, judge))
-        for better, other, size in (
-            ("FLOAT", "FLOATS-c", SIZE),
-            ("FLOATS slim, SF 0.5", "FLOATS-c", 0.0),
-        ):
-            printed = gap(table, better, other, metric, 1.0)
-            claim = f"{better} has more {short} accuracy than {other} at lam = 1"
-            id = f"table1-channel-{better.split(',')[0].replace(' ', '-').lower()}-{short}"
-            found.append(greater(id, claim, at[better], at[other], printed, size, judge))
-        claim = f"FLOATS-i keeps the {short} accuracy at lam = 0"
-        sparse, dense = (scores(metrics, m, metric, 0.0) for m in ("FLOATS-i", "FLOAT"))
-        printed = gap(table, "FLOATS-i", "FLOAT", metric, 0.0)
-        id = f"table1-zero-{short}"
-        found.append(similar(id, claim, sparse, dense, MARGIN, printed, judge))
-    for label, paper in (("FLOATS-c", None), ("FLOATS slim, SF 0.5", text["slim_speed_up"])):
-        claim = f"{label} answers faster than FLOAT on an ordinary machine"
-        id = f"table1-speed-{label.split(',')[0].replace(' ', '-').lower()}"
-        ours = estimate(metrics, label, "speed_up")
-        found.append(claims.ratio(id, claim, ours, paper, judge=judge))
-    ids = (
-        *("float-irregular-compression", "float-channel-compression", "float-slim-compression"),
-        *("float-slim-storage", "float-slim-gain"),
-    )
-    return claims.table([*found, *audited(ids)])
 
 
 def fig9_slimmable(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:

@@ -7,14 +7,11 @@ verdicts stay light.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
-from lib.errors import choose
 from lib.readings.ledger import count, delay_table, layer_delays
-from lib.recipe import Data, Model, Momentum
 from lib.rows import row
 from lib.study import Study
 
@@ -26,10 +23,8 @@ PLAIN = "PGD-AT"  # a network without any condition, for one lambda
 EACH = f"{PLAIN} x 4"  # one such network for each of the paper's four lambdas
 SCALAR = "OAT [scalar code]"
 COUNTED = {PLAIN: "plain", "OAT": "oat", SCALAR: "oat scalar", BASE: "float", "SMART": "smart"}
-SPARSE = "FLOATS-i"
 BACKBONES = {"resnet34": "cifar10", "wrn16_8": "svhn", "wrn40_2": "stl10"}
 # what is trained to the data set and backbone that it stands for
-PUBLISHED = {"resnet18": ("cifar10", "resnet34")} | {b: (d, b) for b, d in BACKBONES.items()}
 
 MACHINE = (8, 175)  # weights a read and multipliers that print 1.66; the paper gives neither
 READS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -59,41 +54,6 @@ def storage(study: Study) -> Rows:
                     for m, v in sizes.items()
                 ]
     return rows
-
-
-def memory(study: Study) -> Rows:
-    """Return bytes at 8 bit of the published networks that those of a study stand for (Figure 1).
-
-    bytes_8bit counts as in `storage`. FLOATS-i stores the share of convolution weights that its
-    recipe keeps, all else is dense. bytes_norm is in multiples of the largest, OAT's as trained,
-    and bytes_norm_indexed has one bit more for every weight that a mask may prune.
-    """
-    rows = []
-    for network, density in _densities(study).items():
-        dataset, backbone = network
-        labels = ("OAT", SCALAR, BASE)
-        sizes = {label: float(_counted(COUNTED[label], backbone).stored) for label in labels}
-        layers = _counted(COUNTED[BASE], backbone).layers
-        prunable = sum(layer.weights for layer in layers if layer.kind == "conv")
-        sizes[SPARSE] = sizes[BASE] - prunable + round(density * prunable)
-        largest = max(sizes.values())
-        values = [(label, "bytes_8bit", size) for label, size in sizes.items()]
-        values += [(label, "bytes_norm", size / largest) for label, size in sizes.items()]
-        indexed = (sizes[SPARSE] + prunable / 8) / largest
-        values.append((SPARSE, "bytes_norm_indexed", indexed))
-        where: Columns = {"dataset": dataset, "backbone": backbone}
-        rows += [row(study, method=label, metric=m, value=v, **where) for label, m, v in values]
-    return rows
-
-
-def _densities(study: Study) -> dict[tuple[str, str], float]:
-    """Return the density of FLOATS-i for each published network that a study's stand for."""
-    found = {}
-    for job in study.jobs:
-        if job.label == SPARSE and isinstance(job.recipe.sparsity, Momentum):
-            network = PUBLISHED[choose("backbone", job.recipe.model.backbone, PUBLISHED)]
-            found[network] = job.recipe.sparsity.density
-    return found
 
 
 def _counted(name: str, backbone: str) -> Any:
@@ -169,27 +129,6 @@ def measured(study: Study, seconds: pd.DataFrame, metric: str, base: str) -> Row
             n=n,
         )
         for label, value, low, high, n in ratios(seconds, base).itertuples(index=False)
-    ]
-
-
-def speed_ups(study: Study, rounds: int, batch: int = 1) -> Rows:
-    """Return how many times as fast as FLOAT each network of a study answers, rows 'speed_up'.
-
-    Measured on the paper's ResNet-34 at 32x32, with what pruning and slimming leave to an ordinary
-    machine: see `lib.timing.deployed`.
-    """
-    from lib.timing import deployed, ratios
-
-    variants = {}
-    for label in dict.fromkeys(job.label for job in study.jobs):
-        job = study.find(label)
-        recipe = replace(job.recipe, data=Data("cifar10"), model=Model("resnet34"))
-        variants[label] = (recipe, job.protocols[0].slim)
-    found = ratios(deployed(variants, batch, rounds), BASE)
-    where: Columns = {"dataset": "cifar10", "backbone": "resnet34", "metric": "speed_up"}
-    return [
-        row(study, method=label, value=1 / value, ci_low=1 / high, ci_high=1 / low, n=n, **where)
-        for label, value, low, high, n in found.itertuples(index=False)
     ]
 
 

@@ -11,19 +11,14 @@ from lib.plots import style
 SHORTCUT = "downsample"  # in the names of 1x1 convolutions beside a block
 
 
-def by_layer(metrics: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Return the rows of a metric that has a value for each layer, with the layer in a column."""
-    rows = metrics[metrics["metric"] == metric]
-    return rows.assign(layer=rows["detail"])
-
-
 def draw_by_depth(axes: Axes, rows: pd.DataFrame, layers: list[str], look: style.Look) -> None:
-    """Draw means over seeds at the places of their layers, shortcuts hollow and off the line.
+    """Draw means over seeds at the places of layers, which rows name in the column detail.
 
-    Seeds are dots where there are several; look has at least a colour.
+    Shortcuts are hollow and off the line. Seeds are dots where there are several; look has at least
+    a colour.
     """
     place: style.Look = {layer: i for i, layer in enumerate(layers)}
-    mean = rows.groupby("layer")["value"].mean()
+    mean = rows.groupby("detail")["value"].mean()
     measured = [layer for layer in layers if layer in mean.index]
     main = [layer for layer in measured if SHORTCUT not in layer]
     other = [layer for layer in measured if SHORTCUT in layer]
@@ -31,7 +26,7 @@ def draw_by_depth(axes: Axes, rows: pd.DataFrame, layers: list[str], look: style
     edge: style.Look = {"linestyle": "none", "mfc": "white", "mec": look["color"], "zorder": 3}
     axes.plot([place[n] for n in other], mean[other], **look | edge)
     if len(style.unique(rows["seed"])) > 1:
-        style.dots(axes, rows["layer"].map(place), rows["value"], look["color"], alpha=0.5)
+        style.dots(axes, rows["detail"].map(place), rows["value"], look["color"], alpha=0.5)
 
 
 def shortcut_handle() -> Line2D:

@@ -41,54 +41,6 @@ def panels(label, points, **options):
         yield from accuracies(label, points, backbone=backbone, **options)
 
 
-def memory(float_, oat, sparse):
-    sizes = {"FLOAT": float_, "OAT": oat, "FLOATS-i": sparse}
-    return [
-        {"backbone": b, "method": m, "metric": "bytes_8bit", "value": v}
-        for b in ("resnet34", "wrn16_8", "wrn40_2")
-        for m, v in sizes.items()
-    ]
-
-
-def test_figure_1_holds_where_float_is_smaller_and_as_good():
-    rows = frame(
-        panels("OAT", CURVE), panels("FLOAT", CURVE), panels("FLOATS-i", CURVE), memory(1, 2, 0.5)
-    )
-    found = float_claims.fig1_memory_accuracy(rows)
-    assert set(verdicts(found)) == {claims.REPRODUCED}
-    assert set(verdicts(found, "analytic").filter(like="fig1-memory")) == {claims.REPRODUCED}
-
-
-def test_figure_1_fails_where_float_is_larger_and_worse():
-    rows = frame(
-        panels("OAT", CURVE), panels("FLOAT", WORSE), panels("FLOATS-i", WORSE), memory(3, 2, 4)
-    )
-    found = float_claims.fig1_memory_accuracy(rows)
-    assert set(verdicts(found)) == {claims.NOT_REPRODUCED}
-    assert set(verdicts(found, "analytic").filter(like="fig1-memory")) == {claims.NOT_REPRODUCED}
-
-
-def live_channels(irregular, channel):
-    shares = {"FLOATS-i": irregular, "FLOATS-c": channel}
-    return [
-        {"method": m, "metric": "channels", "detail": f"layer{i}", "seed": 0, "value": v}
-        for m, values in shares.items()
-        for i, v in enumerate(values)
-    ]
-
-
-def test_figure_5_counts_live_channels_of_the_29th_convolution():
-    many = [100.0] * 40
-    few = [100.0] + [60.0] * 27 + [20.3] + [5.0] * 11
-    price = (accuracies("FLOATS-i", CURVE), accuracies("FLOATS-c", WORSE))
-    found = verdicts(float_claims.fig5_channel_density(frame(*price, live_channels(many, few))))
-    assert set(found) == {claims.REPRODUCED}
-    even = [100.0] + [70.0] * 39
-    price = (accuracies("FLOATS-i", WORSE), accuracies("FLOATS-c", CURVE))
-    found = verdicts(float_claims.fig5_channel_density(frame(*price, live_channels(even, even))))
-    assert set(found) == {claims.NOT_REPRODUCED}
-
-
 def test_figure_6_wants_a_gentler_path_with_the_threshold():
     sharp, gentle = float_.THRESHOLDS
     path = CURVE | {0.2: (94.0, 35.0)}
@@ -118,39 +70,6 @@ def test_figure_7_is_partly_true_where_a_rival_dominates_at_some_trade_offs():
     rival = WORSE | {1.0: BETTER[1.0]}
     rows = frame(panels("FLOAT", CURVE), panels("OAT", rival), panels("PGD-AT", CURVE))
     assert verdicts(float_claims.fig7_oat_pgdat(rows))["fig7-digits-resnet18-oat"] == claims.PARTLY
-
-
-def test_table_1_holds_for_its_own_numbers():
-    from lib import published
-
-    table = published.read("float/table1_variants")
-    rows = []
-    for label in float_.VARIANTS:
-        own = table[table["method"] == label]
-        points = {
-            lam: tuple(
-                own.loc[(own["lam"] == lam) & (own["metric"] == m), "value"].item()
-                for m in ("clean_acc", "robust_acc")
-            )
-            for lam in float_.ENDS
-        }
-        rows.append(accuracies(label, points))
-    found = verdicts(float_claims.table1_variants(frame(*rows, speed_ups(1.3, 2.1))))
-    broken = found[found != claims.REPRODUCED]
-    assert set(broken.index) == {"table1-zero-robust"}  # 18.7 against 22.52
-
-
-def speed_ups(channel, slim):
-    for method, value in (("FLOATS-c", channel), ("FLOATS slim, SF 0.5", slim)):
-        bounds = {"ci_low": value - 0.05, "ci_high": value + 0.05}
-        yield {"method": method, "metric": "speed_up", "value": value, "n": 9} | bounds
-
-
-def test_speed_ups_of_table_1_are_judged_by_their_interval():
-    rows = [accuracies(label, CURVE) for label in float_.VARIANTS]
-    found = verdicts(float_claims.table1_variants(frame(*rows, speed_ups(0.9, 1.6))))
-    assert found["table1-speed-floats-c"] == claims.NOT_REPRODUCED
-    assert found["table1-speed-floats-slim"] == claims.PARTLY  # the paper's is 2
 
 
 def test_figure_9_compares_the_methods_at_both_widths():

@@ -7,7 +7,7 @@ import sys
 import pandas as pd
 import pytest
 
-from lib import paths, timing
+from lib import paths
 from lib.errors import UserError
 from lib.papers import float_cost_claims, float_costs
 from lib.rows import frame
@@ -69,51 +69,6 @@ def test_storage_of_the_wide_networks_is_that_of_the_specification(
     assert at(counted, "FLOAT", "bytes_8bit", backbone) / 1e6 == pytest.approx(plain, abs=1e-3)
     found = at(counted, "OAT [scalar code]", "bytes_8bit", backbone)
     assert found / 1e6 == pytest.approx(scalar, abs=1e-3)
-
-
-@pytest.fixture(scope="module")
-def memory():
-    return frame(float_costs.memory(ARTIFACTS["float/fig1_memory_accuracy"]("ci")))
-
-
-def test_memory_counts_as_storage_does(memory, counted):
-    for backbone in float_costs.BACKBONES:
-        for label in ("OAT", float_costs.SCALAR, "FLOAT"):
-            size = at(memory, label, "bytes_8bit", backbone)
-            assert size == at(counted, label, "bytes_8bit", backbone)
-
-
-def test_a_pruned_network_stores_the_weights_it_keeps_and_one_bit_for_each_it_might(memory):
-    convolutions, rest = 21_259_968, 5_130 + 17_024  # ResNet-34: classifier and one batch norm
-    size = at(memory, "FLOATS-i", "bytes_8bit")
-    assert size == rest + round(0.1 * convolutions)
-    largest = at(memory, "OAT", "bytes_8bit")
-    assert at(memory, "FLOATS-i", "bytes_norm") == pytest.approx(size / largest)
-    indexed = at(memory, "FLOATS-i", "bytes_norm_indexed")
-    assert indexed == pytest.approx((size + convolutions / 8) / largest)
-    wide = at(memory, "FLOATS-i", "bytes_8bit", "wrn16_8")
-    assert wide / at(memory, "FLOAT", "bytes_8bit", "wrn16_8") == pytest.approx(0.3, abs=0.01)
-
-
-def test_memory_is_a_multiple_of_oats_as_it_is_trained(memory):
-    norm = memory[memory["metric"] == "bytes_norm"]
-    assert norm.groupby("backbone")["value"].max().tolist() == [1, 1, 1]
-    assert (norm.loc[norm["value"] == 1, "method"] == "OAT").all()
-
-
-def test_memory_is_of_the_networks_and_the_density_that_are_asked_for():
-    overrides = {"data.dataset": "cifar100", "sparsity.density": 0.5}
-    study = ARTIFACTS["float/fig1_memory_accuracy"]("ci", overrides=overrides)
-    found = frame(float_costs.memory(study))
-    assert set(found["backbone"]) == {"resnet34"}
-    assert at(found, "FLOATS-i", "bytes_8bit") == 5_130 + 17_024 + 21_259_968 // 2
-
-
-def test_a_network_of_no_published_size_is_refused():
-    overrides = {"model.backbone": "resnet20"}
-    study = ARTIFACTS["float/fig1_memory_accuracy"]("ci", overrides=overrides)
-    with pytest.raises(UserError, match="resnet20"):
-        float_costs.memory(study)
 
 
 def by_hand(reads, multipliers):
@@ -185,22 +140,6 @@ def test_times_become_ratios_of_either_base(study, counted):
     assert (measured["n"] == 3).all()
     assert (measured["ci_low"] <= measured["value"]).all()
     assert (measured["value"] <= measured["ci_high"]).all()
-
-
-def test_speed_ups_are_measured_on_the_paper_s_network_at_the_width_in_use(monkeypatch):
-    asked = {}
-
-    def deployed(variants, batch, rounds):
-        asked.update(variants)
-        labels = [label.replace("-", "_") for label in variants]
-        return seconds(**dict(zip(labels, map(near, (4.0, 4.0, 2.0, 1.0)), strict=True)))
-
-    monkeypatch.setattr(timing, "deployed", deployed)
-    rows = frame(float_costs.speed_ups(ARTIFACTS["float/table1_variants"]("ci"), rounds=3))
-    assert rows["value"].tolist() == pytest.approx([1, 1, 2, 4])
-    assert rows["value"].between(rows["ci_low"], rows["ci_high"]).all()
-    assert {recipe.model.backbone for recipe, _ in asked.values()} == {"resnet34"}
-    assert [slim for _, slim in asked.values()] == [1, 1, 1, 0.5]
 
 
 def verdicts(rows, judge=True):

@@ -15,8 +15,6 @@ from lib import paths, plots
 from lib import published as papers
 from lib.intervals import select, wilson
 from lib.plots import style
-from tests.plots.test_channels import channel_rows, magnitudes
-from tests.plots.test_memory import NETWORKS, memory_rows
 
 CURVES = {  # clean and robust accuracy at the four lam
     "PGD-AT": [(97.0, 1.0), (96.0, 40.0), (95.0, 55.0), (93.0, 60.0)],
@@ -57,8 +55,6 @@ FIGURES = {
     "one data set": lambda n: plots.trade_off(accuracies(n=n), published(), "preset ci"),
     "FGSM": lambda n: plots.trade_off(accuracies(("OAT", "SMART"), n=n, attack="fgsm")),
     "four data sets": lambda n: plots.trade_off(four_data_sets(n), published()),
-    "memory": lambda n: plots.memory_accuracy(memory_rows(n=n), published(), NETWORKS, "preset ci"),
-    "channels": lambda n: plots.channel_heatmap(magnitudes(), channel_rows(), "conv1", f"n = {n}"),
 }
 
 
