@@ -1,6 +1,6 @@
 """What the FLOAT paper claims, artifact by artifact, judged from the rows of metrics.csv. No torch.
 
-Those of its Figure 8 are in `float_cost_claims`. Most figures of the paper are pixels only: where
+Most figures of the paper are pixels only: where
 no number is printed, the claim is the direction that text and figure show.
 """
 
@@ -12,8 +12,7 @@ import pandas as pd
 
 from lib import claims, published
 from lib.claims import Claim, greater, no_worse
-from lib.intervals import difference
-from lib.papers.float_cost_claims import estimate
+from lib.intervals import Estimate, difference, select
 from lib.papers.scores import MARGIN, SCORES, SIZE, judged, scores
 from lib.readings import readings
 from lib.studies import float_
@@ -149,11 +148,12 @@ def fig9_slimmable(metrics: pd.DataFrame, judge: bool = True) -> pd.DataFrame:
                     claim = f"Sparsity costs FLOAT slim little {short} accuracy at lam = {lam:g}"
                     where = f"{claim}, SF {slim:g}"
                     found.append(no_worse(f"{id}-sparse", where, sparse, a, MARGIN, judge=judge))
+    ratio = select(metrics, method="OAT slim", metric="train_ratio")
     found.append(
         claims.ratio(
             "fig9-time",
             "A step of OAT slim takes longer than one of FLOAT slim",
-            estimate(metrics, "OAT slim", "train_ratio:FLOAT slim"),
+            Estimate(*ratio[["value", "ci_low", "ci_high"]].iloc[0]),
             text["slim_train_time_vs_oat_slim"],
             judge=judge,
         )

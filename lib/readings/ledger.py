@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -142,10 +143,23 @@ def delay_table(machines: Iterable[tuple[int, int]] = MACHINES) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def machines(reads: Iterable[int], multipliers: Iterable[int]) -> pd.DataFrame:
+    """Return OAT's delay over FLOAT's on every machine of a grid, a row each.
+
+    largest is that of the layer in which OAT loses most, network that of all layers together.
+    """
+    rows = []
+    for one, many in product(reads, multipliers):
+        layers = layer_delays(one, many)
+        whole = layers["OAT"].sum() / layers["FLOAT"].sum()
+        rows.append((one, many, layers["gain"].max(), whole))
+    return pd.DataFrame(rows, columns=["reads", "multipliers", "largest", "network"])
+
+
 def machines_that_print(gain: float) -> tuple[list[tuple[int, int]], int]:
     """Return the machines of a grid whose largest gain has these two decimals, and its size."""
-    reads = [2**k for k in range(9)]
-    multipliers = [16, 32, 64, 100, 128, 150, 175, 200, 256, 300, 350, 512, 1024]
-    grid = [(r, m) for r in reads for m in multipliers]
-    found = [g for g in grid if round(layer_delays(*g)["gain"].max(), 2) == gain]
-    return found, len(grid)
+    grid = machines(
+        [2**k for k in range(9)], [16, 32, 64, 100, 128, 150, 175, 200, 256, 300, 350, 512, 1024]
+    )
+    found = grid[grid["largest"].round(2) == gain]
+    return list(zip(found["reads"], found["multipliers"], strict=True)), len(grid)

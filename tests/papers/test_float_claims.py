@@ -78,7 +78,7 @@ def test_figure_9_compares_the_methods_at_both_widths():
             for factor in float_.SLIM:
                 yield from accuracies(f"{label}, SF {factor:g}", points[label])
 
-    time = [{"method": "OAT slim", "metric": "train_ratio:FLOAT slim"}]
+    time = [{"method": "OAT slim", "metric": "train_ratio"}]
     time[0] |= {"value": 1.9, "ci_low": 1.85, "ci_high": 1.95, "n": 9}
     good = {"OAT slim": WORSE, "FLOAT slim": CURVE, "FLOATS slim": CURVE}
     found = verdicts(float_claims.fig9_slimmable(frame(slim(good), time)))
