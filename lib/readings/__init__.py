@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 from lib.readings.counted import noise, operations, sharing, storage
 from lib.readings.derived import tables, time, variants
-from lib.readings.reading import Reading
+from lib.readings.reading import Reading, gathered
 
 __all__ = ["Reading", "readings"]
 
@@ -20,7 +20,7 @@ def readings(ids: Collection[str] = ()) -> dict[str, Reading]:
     """
     found: dict[str, Reading] = {}
     for group in (tables, variants, storage, time, sharing, operations, noise):
-        found |= group()
+        found |= {id: gathered(numbers) for id, numbers in group().items()}
         if ids and found.keys() >= set(ids):
             break
     return found

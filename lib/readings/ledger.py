@@ -100,12 +100,6 @@ def published(label: str, backbone: str = "resnet34") -> Count:
     return count(name if backbone == "resnet34" else f"{name} {backbone}")
 
 
-def norm_outputs(kernels: Iterable[int] = (1, 3)) -> int:
-    """Return how many values ResNet-34's batch norms after such convolutions make of an image."""
-    rows = [row for row in count("plain").layers if row.kind == "conv" and row.kernel in kernels]
-    return sum(row.out_channels * row.positions for row in rows)
-
-
 def layer_delays(
     reads: int, multipliers: int, code: int = 1, kernels: Iterable[int] = (3,)
 ) -> pd.DataFrame:
