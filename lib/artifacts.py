@@ -20,6 +20,7 @@ from PIL import Image
 
 from lib import device, paths, rows, store, tables
 from lib.errors import UserError
+from lib.rows import COLUMNS
 from lib.study import Study
 
 if TYPE_CHECKING:  # what a batch starts a hundred times draws nothing
@@ -87,7 +88,9 @@ def save(
         raise UserError(
             f"Cannot write into {folder} ({error.strerror}); make the folder writable, then rerun."
         ) from error
-    store.write_text(folder / "metrics.csv", metrics.to_csv(index=False, float_format="%.10g"))
+    store.write_text(
+        folder / "metrics.csv", metrics[COLUMNS].to_csv(index=False, float_format="%.10g")
+    )
     store.write_text(folder / "claims.csv", claims.to_csv(index=False))
     if figure is not None:
         store.write_bytes(folder / "figure.png", png(figure))

@@ -65,7 +65,7 @@ class Claim:
         choose("verdict", self.verdict, VERDICTS)
 
 
-COLUMNS = [*(f.name for f in fields(Claim)), "why"]
+COLUMNS = [*(f.name for f in fields(Claim)), "why", "least", "needs"]
 TEXT = (  # columns of data/reference/<paper>/claims.csv; limit is a number
     *("id", "artifact", "claim", "kind", "where", "words", "test", "metric", "a", "lam_a"),
     *("b", "lam_b", "attack", "each", "some", "value", "unit", "why_not"),
@@ -369,7 +369,7 @@ def _number(value: float) -> str:
 def table(claims: Iterable[Claim]) -> pd.DataFrame:
     """Return claims as the rows of claims.csv; an id may occur once."""
     frame = pd.DataFrame([asdict(c) for c in claims], columns=COLUMNS).astype(str)
-    frame["why"] = ""
+    frame[["why", "least", "needs"]] = ""
     twice = frame["id"][frame["id"].duplicated()]
     if len(twice):
         raise UserError(f"The claim '{twice.iloc[0]}' occurs twice; give each its own id.")

@@ -1,50 +1,107 @@
 """95 % intervals of accuracies and of their differences, from rows of metrics.csv.
 
-Rows hold percent in `value` and images in `n`, one row for each seed. Intervals cover the
-sampling of images and the spread between trainings, measured over seeds or allowed for where there
-is one; both are independent parts whose half-widths add in quadrature (MOVER, Zou and Donner 2008).
+Rows hold percent in `value` and images in `n`, one row for each seed, and in memory also `run`, the
+network, and `bits`, which images were right. Two parts of variance add up. Images: which of them
+happened to be in the test set; accuracies on the same images are compared image by image. Seeds:
+how far trainings differ that only the seed tells apart, pooled over the networks of a data set.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
+from typing import Any
 
+import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 from lib.errors import UserError, check_range, choose
+from lib.spread import Spread, end, shrunk
 
 Z95 = 1.96
-MANY = 10**9  # degrees of freedom of a spread that is given, not estimated
-
-# Points by which trainings differ that only the seed tells apart, allowed for where there is a
-# single seed: the standard deviation over three seeds, pooled over all networks, trade-offs and
-# attacks of results/quick/smart. For other data it stands in for a spread that nobody has measured.
-SEED_SD = {"clean_acc": 1.1, "robust_acc": 7.4}
+LEVEL = 0.975  # of each end of an interval
+EXACT = 1e-9
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval, low <= value <= high."""
+    """A number with its 95 % interval, low <= value <= high.
+
+    images and seeds are the two parts of its squared standard error, df its degrees of freedom.
+    Where the spread of seeds is not known, the interval is one of images alone.
+    """
 
     value: float
     low: float
     high: float
+    images: float = math.nan
+    seeds: float = 0.0
+    df: float = math.inf
+    known: bool = True
 
     @property
     def signed(self) -> str:
         """Return it as a difference, '+41.2 [38.0, 44.1]'."""
         return f"{self.value:+.1f} [{self.low:.1f}, {self.high:.1f}]"
 
+    @property
+    def error(self) -> float:
+        """Return the standard error; where only the interval is known, as a normal one has it."""
+        if math.isnan(self.images):
+            return (self.high - self.low) / (2 * Z95)
+        return math.sqrt(self.images + self.seeds)
+
     def __sub__(self, other: Estimate) -> Estimate:
-        """Return how far it is above an independent one, as the half-widths say together."""
-        value = self.value - other.value
-        below = math.hypot(self.value - self.low, other.high - other.value)
-        above = math.hypot(self.high - self.value, other.value - other.low)
-        return Estimate(value, value - below, value + above)
+        """Return how far it is above an independent one."""
+        df = _together([(self.seeds, self.df), (other.seeds, other.df)])
+        return _estimate(
+            self.value - other.value,
+            self.images + other.images,
+            self.seeds + other.seeds,
+            df,
+            self.known and other.known,
+        )
+
+    def minus(self, constant: float) -> Estimate:
+        """Return how far it is above a constant."""
+        value, low, high = (end - constant for end in (self.value, self.low, self.high))
+        return replace(self, value=value, low=low, high=high)
+
+    def p_above(self, limit: float) -> float:
+        """Return the p-value of the hypothesis that the truth is not above a limit."""
+        if math.isinf(limit):
+            return float(limit > 0)
+        distance = (self.value - limit) / max(self.error, EXACT)
+        return float(stdtr(self.df, -distance)) if math.isfinite(self.df) else _normal(-distance)
+
+    def p_below(self, limit: float) -> float:
+        """Return the p-value of the hypothesis that the truth is not below a limit."""
+        return 1 - self.p_above(limit)
+
+
+def _normal(z: float) -> float:
+    return 0.5 * math.erfc(-z / math.sqrt(2))
+
+
+def quantile(df: float) -> float:
+    """Return how many standard errors an interval reaches to either side."""
+    return float(stdtrit(df, LEVEL)) if math.isfinite(df) else Z95
+
+
+def _estimate(value: float, images: float, seeds: float, df: float, known: bool) -> Estimate:
+    half = quantile(df) * math.sqrt(images + seeds)
+    low, high = max(-100.0, value - half), min(100.0, value + half)
+    return Estimate(value, low, high, images, seeds, df, known)
+
+
+def _together(parts: Iterable[tuple[float, float]]) -> float:
+    """Return the degrees of freedom of a sum of variances (Welch and Satterthwaite)."""
+    parts = [(variance, df) for variance, df in parts if variance > 0]
+    weight = sum(variance**2 / df for variance, df in parts)
+    return sum(variance for variance, _ in parts) ** 2 / weight if weight else math.inf
 
 
 def wilson(successes: float, n: int, z: float = Z95) -> tuple[float, float]:
@@ -91,81 +148,104 @@ def scores(metrics: pd.DataFrame, method: str, metric: str, lam: float) -> pd.Da
     return rows[rows["attack"] == rows["attack"].iloc[0]]
 
 
-def _by_seed(rows: pd.DataFrame) -> tuple[list[float], int]:
-    """Return one accuracy in percent per seed and the (smallest) number of images."""
+def _seeds(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of one accuracy, one for each seed, by seed; refuse any others."""
     if rows.empty:
         raise UserError("A claim needs at least one measured row, but none was given.")
     if len(rows) > 1 and ("seed" not in rows or rows["seed"].duplicated().any()):
         raise UserError("A claim needs one row for each seed; select one lam, attack and metric.")
-    values = [float(v) for v in rows["value"]]
-    for value in values:
-        check_range("An accuracy in percent", value, 0, 100)
-    n = rows["n"].min()
-    if not n >= 1:
+    for value in rows["value"]:
+        check_range("An accuracy in percent", float(value), 0, 100)
+    if not rows["n"].min() >= 1:
+        n = rows["n"].min()
         raise UserError(f"An accuracy needs the number of images it was measured on, not n = {n}.")
-    return values, int(n)
+    return rows.set_index("seed") if "seed" in rows else rows
 
 
-def _seed_error(values: list[float], rows: pd.DataFrame) -> tuple[float, int]:
-    """Return s^2 / S of S seeds and its degrees of freedom; for one seed what is allowed for it."""
-    if len(values) < 2:
-        metric = rows["metric"].iloc[0] if "metric" in rows else "robust_acc"
-        return SEED_SD[metric] ** 2, MANY
-    return float(pd.Series(values).var()) / len(values), len(values) - 1
+def accuracy(rows: pd.DataFrame, spread: Spread | None = None) -> Estimate:
+    """Return the mean accuracy over seeds in percent with its interval.
 
-
-def _paired_error(a: pd.DataFrame, b: pd.DataFrame) -> tuple[float, int]:
-    """Return s^2 / S of the differences by seed and its degrees of freedom; 0 for one seed."""
-    if set(a["seed"]) != set(b["seed"]):
-        raise UserError("Accuracies of the same networks need the same seeds; measure both.")
-    gaps = a.set_index("seed")["value"] - b.set_index("seed")["value"]
-    return (float(gaps.var()) / len(gaps), len(gaps) - 1) if len(gaps) > 1 else (0.0, MANY)
-
-
-def _seed_half(parts: Iterable[tuple[float, int]]) -> float:
-    """Return the half-width that seeds add: t of Welch-Satterthwaite times the standard error."""
-    parts = [(error, df) for error, df in parts if error > 0]
-    if not parts:
-        return 0.0
-    total = sum(error for error, _ in parts)
-    df = total**2 / sum(error**2 / df for error, df in parts)
-    return float(stdtrit(df, 0.975)) * math.sqrt(total)
-
-
-def accuracy(rows: pd.DataFrame) -> Estimate:
-    """Return the mean accuracy over seeds in percent with its interval."""
-    values, n = _by_seed(rows)
-    mean = sum(values) / len(values)
+    For one seed whose spread is not known it is Wilson's, of the images alone.
+    """
+    by_seed = _seeds(rows)
+    mean, n = float(by_seed["value"].mean()), int(by_seed["n"].min())
     low, high = wilson(min(mean / 100, 1.0), n)
-    seeds = _seed_half([_seed_error(values, rows)])
+    p = shrunk(mean, n)
+    images, (seeds, df, known) = 1e4 * p * (1 - p) / n, _level(rows, spread)
+    half = quantile(df) * math.sqrt(seeds)
     return Estimate(
         mean,
-        max(0.0, mean - math.hypot(mean - low, seeds)),
-        min(100.0, mean + math.hypot(high - mean, seeds)),
+        max(0.0, mean - math.hypot(mean - low, half)),
+        min(100.0, mean + math.hypot(high - mean, half)),
+        images,
+        seeds,
+        df,
+        known,
     )
 
 
-def difference(a: pd.DataFrame, b: pd.DataFrame, same_networks: bool = False) -> Estimate:
+def difference(a: pd.DataFrame, b: pd.DataFrame, spread: Spread | None = None) -> Estimate:
     """Return accuracy a minus accuracy b in points with its interval.
 
-    Images: Newcombe's hybrid score interval (1998, method 10) for independent proportions. Both
-    accuracies are usually of the same images, which makes it wider than needed. Where they are of
-    the same_networks, the spread between trainings counts only as far as it is one of differences
-    between seeds, which a single seed does not show.
+    Images are compared one by one where both accuracies are of the same ones. Where both are of the
+    same networks, only the spread of their change counts. Without a spread that of the rows
+    themselves is taken, for which they must be of several seeds.
     """
-    (values_a, n_a), (values_b, n_b) = _by_seed(a), _by_seed(b)
-    mean_a, mean_b = sum(values_a) / len(values_a), sum(values_b) / len(values_b)
-    low_a, high_a = wilson(min(mean_a / 100, 1.0), n_a)
-    low_b, high_b = wilson(min(mean_b / 100, 1.0), n_b)
-    if same_networks:
-        seeds = _seed_half([_paired_error(a, b)])
+    one, other = _seeds(a), _seeds(b)
+    gap = float(one["value"].mean() - other["value"].mean())
+    if "run" in a and a["run"].notna().all() and set(a["run"]) == set(b["run"]):
+        seeds, df, known = _change(a, b, spread)
     else:
-        seeds = _seed_half([_seed_error(values_a, a), _seed_error(values_b, b)])
-    below = math.hypot(mean_a - low_a, high_b - mean_b)
-    above = math.hypot(high_a - mean_a, mean_b - low_b)
-    gap = mean_a - mean_b
-    return Estimate(
-        gap,
-        max(-100.0, gap - math.hypot(below, seeds)),
-        min(100.0, gap + math.hypot(above, seeds)),
-    )
+        parts = [_level(rows, spread) for rows in (a, b)]
+        seeds, known = sum(part[0] for part in parts), all(part[2] for part in parts)
+        df = _together((part[0], part[1]) for part in parts)
+        if spread and known and end(a) == end(b):
+            df = parts[0][1]  # one spread, not two
+    return _estimate(gap, _image_variance(a, b), seeds, df, known)
+
+
+def _level(rows: pd.DataFrame, spread: Spread | None) -> tuple[float, float, bool]:
+    """Return the variance that seeds give a mean accuracy, its df, and whether it is known."""
+    if found := spread and spread.level(rows):
+        return found[0] / len(rows), found[1], True
+    if len(rows) > 1:
+        return float(rows["value"].var()) / len(rows), len(rows) - 1, True
+    return 0.0, math.inf, False
+
+
+def _change(a: pd.DataFrame, b: pd.DataFrame, spread: Spread | None) -> tuple[float, float, bool]:
+    """Return what `_level` does, for the change of the same networks."""
+    if found := spread and spread.change(a, b):
+        return found[0] / len(a), found[1], True
+    if len(a) > 1:
+        gaps = _seeds(a)["value"] - _seeds(b)["value"]
+        return float(gaps.var()) / len(gaps), len(gaps) - 1, True
+    return 0.0, math.inf, False
+
+
+def _image_variance(a: pd.DataFrame, b: pd.DataFrame) -> float:
+    """Return the variance, in squared points, that the choice of test images gives a difference.
+
+    Two images that differ, one each way, are added, so that no difference is certain (Bonett and
+    Price 2012). Where images cannot be paired, both accuracies are taken to be independent.
+    """
+    hits = [_hits(rows) for rows in (a, b)]
+    if all(one is not None for one in hits) and len(hits[0]) == len(hits[1]):
+        gaps = hits[0] - hits[1]
+        n = len(gaps)
+        return float(1e4 * (((gaps - gaps.mean()) ** 2).sum() + 2) / (n + 2) ** 2)
+    total = 0.0
+    for rows in (a, b):
+        n = float(rows["n"].min())
+        p = shrunk(rows["value"].mean(), n)
+        total += 1e4 * p * (1 - p) / n
+    return total
+
+
+def _hits(rows: pd.DataFrame) -> Any:
+    """Return for each image in how many of the seeds it was right, as a share, None if unknown."""
+    if "bits" not in rows or rows["bits"].isna().any() or rows["n"].min() < rows["n"].max():
+        return None
+    n = int(rows["n"].iloc[0])
+    digits = [f"{int(bits, 16):0{n}b}".encode() for bits in rows["bits"]]
+    return np.mean([np.frombuffer(text, np.uint8) == ord("1") for text in digits], axis=0)

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from lib import evaluate, progress, runs
-from lib.claims import wilson
+from lib.intervals import wilson
 from lib.protocol import Protocol
 from lib.rows import frame, row
 from lib.study import Job, Study
@@ -40,6 +40,8 @@ def accuracy_row(
         ci_low=low,
         ci_high=high,
         n=record["n"],
+        run=job.recipe.key,
+        bits=record["bits"],
     )
 
 

@@ -11,8 +11,8 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
-from lib import artifacts, claims, judge, paths, tables
-from lib.judge import SCORES
+from lib import artifacts, claims, compare, judge, paths, tables
+from lib.compare import SCORES
 from lib.readings import readings
 from lib.study import Study
 
@@ -61,9 +61,9 @@ def cited(*ids: str) -> str:
     found, lines = readings(ids), []
     for row in claims.stated().to_dict("records"):
         if row["id"] in ids and row["test"] == "reading":
-            one = judge.reading(row, found[row["id"]])
+            one = compare.reading(row, found[row["id"]])
             lines.append(
-                f"- {row['claim']} ({row['where']}): {one.ours}, {one.verdict}, as "
+                f"- {row['claim']} ({row['where']}): {one.ours}, {one.fixed}, as "
                 f"`{row['artifact']}` judges."
             )
     return "\n".join(lines)

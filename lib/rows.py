@@ -19,11 +19,12 @@ COLUMNS = [
     *("paper", "artifact", "dataset", "backbone", "method", "seed", "lam", "attack"),
     *("metric", "detail", "value", "ci_low", "ci_high", "n"),
 ]
+HIDDEN = ["run", "bits"]  # of accuracies in memory: the network, and which images were right
 
 
 def row(study: Study, recipe: Recipe | None = None, **values: Any) -> dict[str, Any]:
     """Return one row with the columns that the study and a recipe decide filled in."""
-    out: dict[str, Any] = dict.fromkeys(COLUMNS)
+    out: dict[str, Any] = dict.fromkeys((*COLUMNS, *HIDDEN))
     out |= {"paper": study.paper, "artifact": study.name}
     if recipe:
         width = f"-{recipe.model.width}" if recipe.model.width else ""
@@ -33,5 +34,5 @@ def row(study: Study, recipe: Recipe | None = None, **values: Any) -> dict[str, 
 
 
 def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """Return rows as a tidy frame in the order of COLUMNS."""
-    return pd.DataFrame(list(rows), columns=COLUMNS)
+    """Return rows as a tidy frame in the order of COLUMNS, then HIDDEN."""
+    return pd.DataFrame(list(rows), columns=[*COLUMNS, *HIDDEN])

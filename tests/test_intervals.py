@@ -7,28 +7,32 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 
-from lib import intervals, paths
 from lib.errors import UserError
 from lib.intervals import accuracy, difference, select, wilson
-
-ALLOWED = dict(intervals.SEED_SD)
-
-
-@pytest.fixture(autouse=True)
-def images_only(monkeypatch):
-    """Most tests are about the sampling of images: nothing is allowed for a single seed."""
-    monkeypatch.setattr(intervals, "SEED_SD", {"clean_acc": 0.0, "robust_acc": 0.0})
+from lib.spread import KNOWN, Spread, pooled, shrunk
 
 
-def rows(values, n, seeds=None):
+def rows(values, n, seeds=None, **columns):
     seeds = range(len(values)) if seeds is None else seeds
-    return pd.DataFrame({"value": values, "n": n, "seed": list(seeds)})
+    columns = {"dataset": "d", "metric": "robust_acc", "lam": 1.0} | columns
+    return pd.DataFrame({"value": values, "n": n, "seed": list(seeds), **columns})
 
 
-def share(successes, n):
-    return rows([100 * successes / n], n)
+def scored(*hits, run="one", **columns):
+    """Return rows of networks whose right images are given as '0110', one string a seed."""
+    values = [100 * bits.count("1") / len(bits) for bits in hits]
+    keys = {"run": [f"{run} {i}" for i in range(len(hits))]}
+    return rows(
+        values, len(hits[0]), bits=[f"{int(bits, 2):x}" for bits in hits], **keys, **columns
+    )
+
+
+def spread_of(variance, df, ends="+"):
+    return Spread(
+        pd.DataFrame([("d", "robust_acc", ends, variance, df)], columns=[*KNOWN, "variance", "df"])
+    )
 
 
 # Newcombe 1998a, table I, method 3
@@ -88,61 +92,13 @@ def test_wilson_refuses_more_successes_than_images(successes):
         wilson(successes, 10)
 
 
-# Newcombe 1998b, table II, method 10
-@pytest.mark.parametrize(
-    ("a", "m", "b", "n", "low", "high"),
-    [
-        (56, 70, 48, 80, 0.0524, 0.3339),
-        (9, 10, 3, 10, 0.1705, 0.8090),
-        (6, 7, 2, 7, 0.0582, 0.8062),
-        (5, 56, 0, 29, -0.0381, 0.1926),
-        (0, 10, 0, 20, -0.1611, 0.2775),
-        (10, 10, 0, 20, 0.6791, 1.0),
-    ],
-)
-def test_differences_agree_with_the_published_examples(a, m, b, n, low, high):
-    gap = difference(share(a, m), share(b, n))
-    assert gap.value == pytest.approx(100 * (a / m - b / n))
-    np.testing.assert_allclose((gap.low, gap.high), (100 * low, 100 * high), atol=0.006)
-
-
-def binomial(n, p):
-    k = np.arange(n + 1)
-    ways = np.array([math.comb(n, i) for i in k], dtype=float)
-    return ways * p**k * (1 - p) ** (n - k)
-
-
-def test_differences_cover_the_truth_in_about_95_percent_of_all_samples():
-    n, rng, covered = 30, np.random.default_rng(0), []
-    gaps = {
-        (i, j): difference(share(i, n), share(j, n)) for i in range(n + 1) for j in range(n + 1)
-    }
-    low = np.array([[gaps[i, j].low for j in range(n + 1)] for i in range(n + 1)])
-    high = np.array([[gaps[i, j].high for j in range(n + 1)] for i in range(n + 1)])
-    for p, q in rng.uniform(0.02, 0.98, (40, 2)):
-        weight = np.outer(binomial(n, p), binomial(n, q))
-        inside = (low <= 100 * (p - q)) & (100 * (p - q) <= high)
-        covered.append((weight * inside).sum())
-    assert 0.945 < np.mean(covered) < 0.975
-    assert min(covered) > 0.90
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.integers(0, 60), st.integers(0, 60), st.integers(60, 500))
-def test_a_difference_turns_round_when_its_sides_do(a, b, n):
-    there, back = difference(share(a, n), share(b, n)), difference(share(b, n), share(a, n))
-    np.testing.assert_allclose(
-        (there.value, there.low, there.high), (-back.value, -back.high, -back.low), atol=1e-9
-    )
-    assert -100 <= there.low <= there.value <= there.high <= 100
-
-
 def test_equal_seeds_add_nothing_and_spread_seeds_widen_the_interval():
     one = accuracy(rows([80.0], 1000))
     same = accuracy(rows([80.0, 80.0, 80.0], 1000))
-    spread = accuracy(rows([78.0, 80.0, 82.0], 1000))
-    assert (one.low, one.high) == (same.low, same.high)
-    assert spread.low < same.low and spread.high > same.high
+    wide = accuracy(rows([78.0, 80.0, 82.0], 1000))
+    assert (one.low, one.high) == (same.low, same.high) == wilson(0.8, 1000)
+    assert wide.low < same.low and wide.high > same.high
+    assert same.known and not one.known
 
 
 def test_many_images_leave_the_textbook_t_interval_of_the_seeds():
@@ -154,13 +110,80 @@ def test_many_images_leave_the_textbook_t_interval_of_the_seeds():
     assert welch.high - welch.value == pytest.approx(half, rel=1e-3)
 
 
-def test_seed_intervals_cover_in_a_simulation_of_seeds_and_images():
-    rng, n, hits, trials = np.random.default_rng(3), 2000, 0, 300
-    for _ in range(trials):
-        means = 0.7 + 0.02 * rng.standard_normal(3)
-        estimate = accuracy(rows(100 * rng.binomial(n, means) / n, n))
-        hits += estimate.low <= 70 <= estimate.high
-    assert 0.93 <= hits / trials <= 0.995
+def test_images_that_are_compared_one_by_one_count_only_where_they_differ():
+    rng = np.random.default_rng(0)
+    a = rng.random(400) < 0.6
+    b = a ^ (rng.random(400) < 0.1)
+    one, other = (
+        scored("".join(str(int(hit)) for hit in hits), run=str(id(hits))) for hits in (a, b)
+    )
+    won, lost = int((a & ~b).sum()), int((b & ~a).sum())
+    p, q = (won + 1) / 402, (lost + 1) / 402  # Bonett and Price 2012
+    wanted = 1.959964 * 100 * math.sqrt((p + q - (p - q) ** 2) / 402)
+    paired = difference(one, other)
+    assert paired.value == pytest.approx(100 * (won - lost) / 400)
+    assert paired.high - paired.value == pytest.approx(wanted, rel=0.02)
+    apart = difference(one.drop(columns="bits"), other.drop(columns="bits"))
+    assert apart.high - apart.value > 2 * wanted
+
+
+def test_no_difference_between_images_is_certain():
+    alike = difference(scored("1" * 50), scored("1" * 50, run="two"))
+    assert alike.value == 0 and alike.low < -2 and alike.high > 2
+
+
+def test_a_known_spread_counts_for_a_single_seed_too():
+    spread = spread_of(0.04, 12)
+    found = difference(rows([70.0], 10**9), rows([60.0], 10**9), spread)
+    variance = sum(0.04 * (100 * p * (1 - p)) ** 2 for p in (0.7, 0.6))
+    half = stats.t.ppf(0.975, 12) * math.sqrt(variance)
+    assert found.known and found.high - found.value == pytest.approx(half, rel=1e-3)
+    three = difference(rows([70.0] * 3, 10**9), rows([60.0] * 3, 10**9), spread)
+    assert three.high - three.value == pytest.approx(half / math.sqrt(3), rel=1e-3)
+    assert not difference(rows([70.0], 100), rows([60.0], 100)).known
+
+
+def test_one_network_twice_is_widened_only_by_the_spread_of_its_changes():
+    names = {"run": ["a", "b", "c"]}
+    a, b = rows([90.0, 60.0, 40.0], 10**9, **names), rows([82.0, 50.0, 28.0], 10**9, **names)
+    own = difference(a, b)
+    low, _ = stats.t.interval(0.95, 2, loc=10, scale=stats.sem([8.0, 10.0, 12.0]))
+    assert own.low == pytest.approx(low, abs=0.01)
+    known = difference(a, b, spread_of(9.0, 20, "+ +"))
+    assert known.high - known.value == pytest.approx(
+        stats.t.ppf(0.975, 20) * math.sqrt(3), rel=1e-3
+    )
+
+
+def test_pooling_counts_a_network_once_at_each_end_and_its_changes_apart():
+    names = {"run": ["a", "b", "c"], "backbone": "b", "method": "m", "attack": "pgd7"}
+    half = rows(
+        [10.0, 12.0, 17.0],
+        1000,
+        **names,
+    ).assign(lam=0.5)
+    whole = rows([20.0, 26.0, 23.0], 1000, **names)
+    clean = rows([50.0, 52.0, 54.0], 1000, **names).assign(lam=0.0)
+    table = pooled(pd.concat([half, whole, clean])).set_index("ends")
+    logits = [np.var(special.logit(shrunk(part["value"], 1000)), ddof=1) for part in (half, whole)]
+    assert table.loc["+", "variance"] == pytest.approx(np.mean(logits))
+    assert table.loc["+", "df"] == table.loc["0", "df"] == table.loc["0 +", "df"] == 2
+    assert table.loc["+ +", "variance"] == pytest.approx(np.var([10, 14, 6], ddof=1))
+    assert pooled(half[half["seed"] == 0]).empty
+
+
+def test_of_two_spreads_that_of_more_degrees_of_freedom_is_taken():
+    both = Spread(pd.concat([spread_of(1.0, 3).table, spread_of(4.0, 30).table]))
+    assert both.level(rows([50.0], 10**9)) == (pytest.approx(4 * 25.0**2), 30.0)
+
+
+def test_p_values_are_those_of_the_t_test():
+    found = difference(rows([70.0, 73.0, 74.0], 10**9), rows([60.0, 62.0, 64.0], 10**9))
+    wanted = stats.ttest_ind([70, 73, 74], [60, 62, 64], equal_var=False, alternative="greater")
+    assert found.p_above(0) == pytest.approx(wanted.pvalue, rel=1e-3)
+    assert found.p_below(0) == pytest.approx(1 - wanted.pvalue)
+    assert found.p_above(found.low) == pytest.approx(0.025, abs=1e-6)
+    assert found.p_above(-math.inf) == 0 and found.p_below(math.inf) == 0
 
 
 def test_a_difference_of_differences_covers_in_a_simulation_of_seeds_and_images():
@@ -175,23 +198,6 @@ def test_a_difference_of_differences_covers_in_a_simulation_of_seeds_and_images(
         between = difference(c, d) - difference(a, b)
         hits += between.low <= truth <= between.high
     assert hits / trials >= 0.94
-
-
-def test_many_images_leave_the_textbook_interval_of_a_difference_of_differences():
-    n, shares = 10**6, (0.5, 0.3, 0.6, 0.1)
-    a, b, c, d = (rows([100 * p], n) for p in shares)
-    between = difference(a, b) - difference(c, d)
-    half = 1.959964 * 100 * math.sqrt(sum(p * (1 - p) for p in shares) / n)
-    assert between.value == pytest.approx(20 - 50)
-    assert between.high - between.value == pytest.approx(half, rel=1e-3)
-    assert between.value - between.low == pytest.approx(half, rel=1e-3)
-
-
-def test_a_difference_of_differences_turns_round_when_its_sides_do():
-    one, other = difference(share(9, 10), share(3, 10)), difference(share(5, 56), share(0, 29))
-    there, back = one - other, other - one
-    assert (there.value, there.low, there.high) == (-back.value, -back.high, -back.low)
-    assert there.value - there.low != pytest.approx(there.high - there.value)
 
 
 def test_accuracies_without_images_or_with_two_rows_for_a_seed_are_refused():
@@ -222,40 +228,3 @@ def test_select_says_what_there_is_instead():
         select(METRICS, methods="OAT")
     with pytest.raises(UserError, match="no measurements"):
         select(METRICS.iloc[:0])
-
-
-def test_one_seed_is_widened_by_the_spread_that_trainings_have(monkeypatch):
-    narrow = difference(rows([70.0], 10**9), rows([60.0], 10**9))
-    monkeypatch.setattr(intervals, "SEED_SD", {"robust_acc": 4.0})
-    wide = difference(rows([70.0], 10**9), rows([60.0], 10**9))
-    assert wide.high - wide.value == pytest.approx(1.959964 * math.sqrt(2) * 4, rel=1e-3)
-    assert narrow.high - narrow.value < 0.01
-    several = difference(rows([70.0, 70.0], 10**9), rows([60.0, 60.0], 10**9))
-    assert several.high - several.value < 0.01
-
-
-def test_one_network_twice_is_not_widened_by_the_spread_that_trainings_have():
-    once = difference(rows([70.0], 100), rows([60.0], 100), same_networks=True)
-    images = difference(rows([70.0, 70.0], 100), rows([60.0, 60.0], 100))
-    assert once == images
-    gaps = [8.0, 10.0, 12.0]
-    a, b = rows([90.0, 60.0, 40.0], 10**9), rows([82.0, 50.0, 28.0], 10**9)
-    paired = difference(a, b, same_networks=True)
-    assert paired.value == pytest.approx(10)
-    low, _ = stats.t.interval(0.95, 2, loc=10, scale=stats.sem(gaps))
-    assert paired.low == pytest.approx(low, abs=0.01)
-    with pytest.raises(UserError, match="same seeds"):
-        difference(a, rows([82.0], 10**9), same_networks=True)
-
-
-def test_the_allowance_is_the_pooled_spread_of_the_committed_results():
-    files = list((paths.ROOT / "results" / "quick" / "smart").glob("*/metrics.csv"))
-    frame = pd.concat([pd.read_csv(file) for file in files] or [pd.DataFrame({"seed": []})])
-    if frame["seed"].nunique() != 3:
-        pytest.skip("results/quick holds other seeds than the committed three")
-    frame = frame[frame["metric"].isin(ALLOWED)]
-    own = ["metric", "attack", "method", "lam"]
-    spread = frame.drop_duplicates([*own, "seed"]).groupby(own)["value"].std().dropna()
-    for metric, allowed in ALLOWED.items():
-        pooled = float((spread[metric] ** 2).mean()) ** 0.5
-        assert allowed == pytest.approx(pooled, abs=0.1)

@@ -1,0 +1,237 @@
+"""Simulated worlds: how often each kind of claim gets a false verdict, and how often a true one."""
+
+import functools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.optimize import brentq
+from scipy.special import expit
+
+from lib import compare, judge, spread
+
+WORLDS = 120
+HARD = 1.5  # standard deviation of how hard images are, in logits
+SEEDS = 0.1  # and of how well trainings turn out: about 2 points
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(60)
+VERDICTS = ("reproduced", "not reproduced", "not judged")
+EQUAL = {("a", 1.0): 50.0, ("b", 1.0): 50.0}
+
+
+def claim(test, a="a", b="b", lam_a="1", lam_b="", value=math.nan, limit=math.nan, **rest):
+    blank = dict.fromkeys(("attack", "each", "some", "unit", "why_not"), "")
+    named = {"id": "one", "claim": "", "kind": "measured", "metric": "robust_acc"}
+    sides = {"a": a, "b": b, "lam_a": lam_a, "lam_b": lam_b}
+    return blank | named | sides | {"test": test, "value": value, "limit": limit} | rest
+
+
+@functools.cache
+def base(percent):
+    """Return the logit at which a network is right for so many images, over seeds as well."""
+    wide = math.hypot(HARD, SEEDS)
+    return brentq(
+        lambda x: 100 * (expit(x + wide * NODES) @ WEIGHTS) / WEIGHTS.sum() - percent, -9, 9
+    )
+
+
+def world(truth, rng, seeds=3, n=300):
+    """Return measured rows; truth maps (method, lam) to the expected accuracy in percent.
+
+    Half of what a seed does to a network it does at all of its trade-offs.
+    """
+    hard, rows, luck = rng.normal(0, HARD, n), [], {}
+    for (method, lam), percent in truth.items():
+        for seed in range(seeds):
+            run = f"{method} {seed}"
+            shared = luck.setdefault(run, rng.normal(0, SEEDS))
+            off = (shared + rng.normal(0, SEEDS)) / math.sqrt(2)
+            right = rng.random(n) < expit(base(percent) + off + hard)
+            bits = f"{int.from_bytes(np.packbits(right).tobytes()) >> -n % 8:x}"
+            rows.append(
+                (
+                    "d",
+                    "b",
+                    method,
+                    seed,
+                    lam,
+                    "pgd7",
+                    "robust_acc",
+                    n,
+                    100 * right.mean(),
+                    run,
+                    bits,
+                )
+            )
+    names = ("dataset", "backbone", "method", "seed", "lam", "attack", "metric", "n", "value")
+    return pd.DataFrame(rows, columns=[*names, "run", "bits"])
+
+
+def known(rng, df):
+    """Return a spread as it is estimated with so many degrees of freedom; None: not known."""
+    if df is None:
+        return spread.Spread(pd.DataFrame(columns=[*spread.KNOWN, "variance", "df"]))
+    rows = [
+        ("d", "robust_acc", ends, variance * rng.chisquare(df) / df, df)
+        for ends, variance in (("0", LOGITS), ("+", LOGITS), ("0 +", POINTS), ("+ +", POINTS))
+    ]
+    return spread.Spread(pd.DataFrame(rows, columns=[*spread.KNOWN, "variance", "df"]))
+
+
+def measured_spread():
+    """Return the true variances, in logits of an accuracy and in points of a change, near 50 %."""
+    rows = world({("a", 0.0): 50.0, ("a", 1.0): 50.0}, np.random.default_rng(5), seeds=400)
+    table = spread.pooled(rows).set_index("ends")["variance"]
+    return table["+"], table["0 +"]
+
+
+LOGITS, POINTS = measured_spread()
+
+
+def judged(claims, truth, seeds=3, n=300, df=20, worlds=WORLDS):
+    """Return in which share of the worlds each verdict falls on any of the claims."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(worlds):
+        rows = world(truth, rng, seeds, n)
+        table = spread.Spread(spread.pooled(rows)) if df == "own" else known(rng, df)
+        cases = [compare.compared(one, rows, table) for one in claims]
+        found.append({row["verdict"] for row in judge.decided(claims, cases)})
+    return {verdict: sum(verdict in one for one in found) / worlds for verdict in VERDICTS}
+
+
+@pytest.mark.parametrize(
+    ("one", "gap", "wrong"),
+    [
+        (claim("above"), 0.0, "reproduced"),
+        (claim("above"), 2.0, "not reproduced"),
+        (claim("size", value=20.0, limit=0.25), 5.0, "reproduced"),
+        (claim("size", value=20.0, limit=0.25), 6.0, "not reproduced"),
+        (claim("no worse", limit=2.0), -2.0, "reproduced"),
+        (claim("no worse", limit=2.0), -1.0, "not reproduced"),
+        (claim("same", limit=6.0), 6.0, "reproduced"),
+        (claim("same", limit=6.0), 5.0, "not reproduced"),
+        (claim("close", value=50.0, limit=6.0), 6.0, "reproduced"),
+        (claim("close", value=50.0, limit=6.0), 5.0, "not reproduced"),
+        (claim("moves", limit=4.0), 0.0, "reproduced"),
+        (claim("moves", limit=4.0), 5.0, "not reproduced"),
+    ],
+    ids=lambda value: value["test"] if isinstance(value, dict) else str(value),
+)
+def test_a_false_verdict_falls_in_five_of_a_hundred_worlds_at_most(one, gap, wrong):
+    assert judged([one], EQUAL | {("a", 1.0): 50.0 + gap})[wrong] <= 0.05
+
+
+@pytest.mark.parametrize("seeds", [3, 10])
+def test_a_large_gap_that_is_not_there_is_refuted(seeds):
+    one = claim("size", value=41.88, limit=0.25)
+    assert judged([one], EQUAL, seeds, worlds=60)["not reproduced"] >= 0.95
+
+
+def test_a_gap_is_found_where_the_design_can_show_it():
+    assert judged([claim("above")], EQUAL | {("a", 1.0): 60.0}, worlds=40)["reproduced"] >= 0.9
+
+
+def test_without_any_second_seed_nothing_between_networks_is_judged():
+    truth = EQUAL | {("a", 1.0): 70.0}
+    assert judged([claim("above")], truth, seeds=1, df=None, worlds=10)["not judged"] == 1
+    assert judged([claim("above")], truth, seeds=1, df=20, worlds=20)["reproduced"] == 1
+
+
+def test_the_widest_of_all_pairs_is_not_judged_as_if_it_had_been_chosen_before():
+    truth = {(name, lam): 50.0 for name in "abc" for lam in (0.2, 1.0)}
+    any_pair = claim("above", a="", b="", lam_a="", some="lam")
+    assert judged([any_pair], truth, worlds=60)["reproduced"] <= 0.05
+    assert judged([any_pair], truth | {("c", 1.0): 64.0}, worlds=20)["reproduced"] >= 0.9
+
+
+def test_a_sentence_about_several_cases_needs_all_of_them():
+    truth = {(name, lam): 50.0 for name in "ab" for lam in (0.2, 0.7, 1.0)}
+    truth |= {("a", 0.2): 65.0, ("a", 0.7): 65.0}
+    every = claim("above", lam_a="", each="lam")
+    assert judged([every], truth)["reproduced"] <= 0.05
+    assert judged([every], truth | {("a", 1.0): 65.0}, worlds=30)["reproduced"] >= 0.9
+
+
+def test_many_claims_of_one_artifact_share_the_risk_of_a_false_verdict():
+    truth = {(name, 1.0): 50.0 for name in "abcdefgh"}
+    several = [
+        claim("above", a=a, b=b) for a, b in ("ab", "cd", "ef", "gh", "ac", "bd", "eg", "fh")
+    ]
+    assert judged(several, truth, worlds=80)["reproduced"] <= 0.05
+
+
+def test_steps_of_one_network_are_compared_with_the_spread_of_its_changes():
+    truth = {("a", lam): value for lam, value in ((0.0, 40.0), (0.5, 50.0), (1.0, 60.0))}
+    rise = claim("no worse", b="", lam_a="", each="rise", limit=2.0)
+    assert judged([rise], truth, worlds=30)["reproduced"] >= 0.9
+    falling = truth | {("a", 1.0): 48.0}  # the last step is two points down: on the margin
+    assert judged([rise], falling)["reproduced"] <= 0.05
+
+
+@pytest.mark.parametrize("df", ["own", 6])
+def test_a_spread_from_few_seeds_makes_no_more_false_verdicts(df):
+    assert judged([claim("above")], EQUAL, df=df)["reproduced"] <= 0.05
+
+
+def test_what_an_open_claim_needs_would_settle_it():
+    rng = np.random.default_rng(3)
+    rows = world(EQUAL | {("a", 1.0): 53.0}, rng)
+    found = compare.compared(claim("above"), rows, known(rng, 20))
+    (row,) = judge.decided([claim("above")], [found])
+    assert row["verdict"] == "not judged" and float(row["least"]) > found.room
+    assert row["why"] in ("too few images", "too few seeds") and row["needs"]
+
+
+def test_preset_and_settings_keep_everything_measured_from_a_verdict():
+    found = [
+        compare.compared(claim("above"), world(EQUAL, np.random.default_rng(0)), known(None, None))
+    ]
+    analytic = claim("reading", kind="analytic", value=2.0, limit=0.1) | {"id": "two"}
+    found.append(compare.Found("2", fixed="reproduced"))
+    rows = judge.decided([claim("above"), analytic], found, "the preset is too small")
+    assert [row["verdict"] for row in rows] == ["not judged", "reproduced"]
+    assert rows[0]["why"] == "the preset is too small"
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "paper", "verdict"),
+    [
+        (1.1, 1.2, 1.3, math.nan, "reproduced"),
+        (1.1, 1.2, 1.3, 1.25, "reproduced"),
+        (1.1, 1.2, 1.3, 1.5, "partly"),
+        (0.9, 1.1, 1.3, 1.2, "not judged"),
+        (0.7, 0.8, 0.9, 1.2, "not reproduced"),
+    ],
+)
+def test_up_to_is_judged_by_the_interval_of_a_ratio(low, value, high, paper, verdict):
+    one = claim("ratio", value=paper)
+    found = compare.ratio(one, compare.Estimate(value, low, high))
+    assert judge.decided([one], [found])[0]["verdict"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("hits", "limit", "verdict"),
+    [
+        *((10, math.nan, "reproduced"), (9, math.nan, "partly"), (4, math.nan, "not reproduced")),
+        *((5, 0.5, "reproduced"), (3, 0.5, "partly"), (2, 0.5, "not reproduced")),
+    ],
+)
+def test_a_count_holds_in_all_cases_or_in_its_share(hits, limit, verdict):
+    cases = pd.Series([True] * hits + [False] * (10 - hits))
+    assert compare.count(claim("count", limit=limit), cases).fixed == verdict
+
+
+@pytest.mark.parametrize(
+    ("value", "caveats", "verdict"),
+    [
+        (1.47, {}, "reproduced"),
+        (1.5, {"scalar code": 1.475}, "partly"),
+        (1.5, {"scalar code": 1.49}, "not reproduced"),
+        (None, {}, "not judged"),
+    ],
+)
+def test_a_reading_holds_as_it_is_or_with_a_caveat(value, caveats, verdict):
+    one = claim("reading", kind="analytic", value=1.47, limit=0.01)
+    found = compare.reading(one, compare.Reading("plain", value, caveats))
+    assert found.fixed == verdict
