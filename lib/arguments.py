@@ -84,6 +84,7 @@ def parser() -> Parser:
     p = command("report", text, record)
     p.add_argument("--preset", default="", help="one folder of results; without it, all of them")
     p.add_argument("--readme", action="store_true", help="fill the generated parts of README.md")
+    command("spread", "Write data/spread.csv: how far trainings of one recipe spread.")
     p = command("prepare-notebooks", "Write copies of the notebooks with a preset filled in.")
     p.add_argument("--preset", default="ci")
     p.add_argument("folder", type=Path, metavar="DEST")

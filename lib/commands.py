@@ -7,11 +7,12 @@ import json
 import os
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from lib import cost as counting
 from lib import data as sets
-from lib import paths, progress, runs
+from lib import paths, progress, runs, store
 from lib import report as reports
 from lib import verify as checking
 from lib.arguments import overrides_of, seeds_of
@@ -20,8 +21,10 @@ from lib.batch import run as batch
 from lib.batch import status as shelf
 from lib.datasets import check_name
 from lib.errors import UserError, check_range
-from lib.presets import preset
+from lib.measure import measure
+from lib.presets import PRESETS, preset
 from lib.report import readme
+from lib.spread import FILE, TABLE, pooled
 from lib.studies import ARTIFACTS, artifact, match
 
 
@@ -135,6 +138,25 @@ def report(words: argparse.Namespace) -> int:
     return 0
 
 
+def spread(words: argparse.Namespace) -> int:
+    """Write how far trainings spread over their seeds, from the records of committed results."""
+    os.environ["SUITE_FROM_RECORDS"] = "1"
+    tables = []
+    for name in PRESETS:
+        rows = []
+        for path in sorted((paths.RESULTS / name).glob("*/*/metrics.csv")):
+            seeds = pd.read_csv(path)["seed"].dropna().unique().astype(int).tolist()
+            chosen = f"{path.parent.parent.name}/{path.parent.name}"
+            rows.append(measure(artifact(chosen)(name, seeds or [0])))
+        if rows:
+            once = pd.concat(rows).drop_duplicates(["run", "method", "lam", "attack", "metric"])
+            tables.append(pooled(once).assign(preset=name))
+    table = pd.concat(tables)[["preset", *TABLE]]
+    store.write_text(FILE, table.to_csv(index=False, float_format="%.4g"))
+    print(f"{FILE}: {len(table)} rows")
+    return 0
+
+
 def prepare_notebooks(words: argparse.Namespace) -> int:
     """Write copies of all notebooks that run under another preset."""
     from lib.batch import execute  # not above: networks are trained without Jupyter
@@ -157,5 +179,5 @@ def prepare_notebooks(words: argparse.Namespace) -> int:
 
 COMMANDS = {
     f.__name__.replace("_", "-"): f
-    for f in (run, train, status, verify, cost, data, report, prepare_notebooks)
+    for f in (run, train, status, verify, cost, data, report, spread, prepare_notebooks)
 }

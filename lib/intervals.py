@@ -19,7 +19,7 @@ import pandas as pd
 from scipy.special import stdtr, stdtrit
 
 from lib.errors import UserError, check_range, choose
-from lib.spread import Spread, end, shrunk
+from lib.spread import Spread, shrunk
 
 Z95 = 1.96
 LEVEL = 0.975  # of each end of an interval
@@ -199,8 +199,6 @@ def difference(a: pd.DataFrame, b: pd.DataFrame, spread: Spread | None = None) -
         parts = [_level(rows, spread) for rows in (a, b)]
         seeds, known = sum(part[0] for part in parts), all(part[2] for part in parts)
         df = _together((part[0], part[1]) for part in parts)
-        if spread and known and end(a) == end(b):
-            df = parts[0][1]  # one spread, not two
     return _estimate(gap, _image_variance(a, b), seeds, df, known)
 
 
@@ -232,13 +230,13 @@ def _image_variance(a: pd.DataFrame, b: pd.DataFrame) -> float:
     hits = [_hits(rows) for rows in (a, b)]
     if all(one is not None for one in hits) and len(hits[0]) == len(hits[1]):
         gaps = hits[0] - hits[1]
-        n = len(gaps)
-        return float(1e4 * (((gaps - gaps.mean()) ** 2).sum() + 2) / (n + 2) ** 2)
+        count = len(gaps)
+        return float(1e4 * (((gaps - gaps.mean()) ** 2).sum() + 2) / (count + 2) ** 2)
     total = 0.0
     for rows in (a, b):
         n = float(rows["n"].min())
         p = shrunk(rows["value"].mean(), n)
-        total += 1e4 * p * (1 - p) / n
+        total += float(1e4 * p * (1 - p) / n)
     return total
 
 

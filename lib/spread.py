@@ -5,53 +5,66 @@ data/spread.csv holds it for the recorded results of each preset; `python -m lib
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from scipy.special import logit
+from scipy.optimize import brentq
+from scipy.special import digamma, logit, polygamma
 
 from lib import paths
 
 FILE = paths.ROOT / "data/spread.csv"
 KNOWN = ["dataset", "metric", "ends"]  # what a spread is known for
+TABLE = [*KNOWN, "variance", "df", "networks"]
+FLOOR = 0.01  # of the mean: three seeds that happen to agree say nothing of so little
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How far trainings spread that only the seed tells apart, pooled over networks.
+    """What is known of the variance between seeds: a network's own, moderated by all others'.
 
-    table has the columns dataset, metric, ends, variance, df. ends is '0' or '+' for accuracies at
-    lam = 0 and above it, whose variance is one of their logits; and '0 +', '+ +' or '0 0' for the
-    change of one network from a trade-off, width or attack to another, in squared points.
+    table has the columns dataset, metric, ends, variance, df, networks. ends is '0' or '+' for
+    accuracies at lam = 0 and above it, whose variance is one of their logits; '0 +', '+ +' or '0 0'
+    for the change of one network from a trade-off or width to another, in squared points. df tells
+    how alike networks are: so many degrees of freedom the variance counts beside a network's own
+    (Smyth 2004, as for gene expression: few repeats of many things).
     """
 
     table: pd.DataFrame
 
     def level(self, rows: pd.DataFrame) -> tuple[float, float] | None:
         """Return the variance in squared points of one training's accuracy, and its df."""
-        found = self._find(rows, end(rows))
         p = shrunk(rows["value"].mean(), rows["n"].min())
+        found = self._moderated(rows, end(rows), _logits(rows))
         return found and (found[0] * (100 * p * (1 - p)) ** 2, found[1])
 
     def change(self, a: pd.DataFrame, b: pd.DataFrame) -> tuple[float, float] | None:
         """Return the variance in squared points of one network's change from a to b, and its df."""
-        return self._find(a, " ".join(sorted((end(a), end(b)), reverse=True)))
+        ends = " ".join(sorted((end(a), end(b)), reverse=True))
+        return self._moderated(a, ends, a["value"].to_numpy() - b["value"].to_numpy())
 
-    def _find(self, rows: pd.DataFrame, ends: str) -> tuple[float, float] | None:
+    def _moderated(self, rows: pd.DataFrame, ends: str, values: Any) -> tuple[float, float] | None:
         if not {"dataset", "metric"} <= set(rows):
             return None
-        wanted = (rows["dataset"].iloc[0], rows["metric"].iloc[0], ends)
-        return self._best.get(wanted)
+        prior = self._best.get((rows["dataset"].iloc[0], rows["metric"].iloc[0], ends))
+        if prior is None:
+            return None
+        variance, df = prior
+        own, more = (float(np.var(values, ddof=1)), len(values) - 1) if len(values) > 1 else (0, 0)
+        return (df * variance + more * own) / (df + more), df + more
 
     @cached_property
     def _best(self) -> dict[tuple[str, str, str], tuple[float, float]]:
-        """Return variance and df by what they are known for, of the most df."""
-        rows = self.table.sort_values("df")[[*KNOWN, "variance", "df"]].itertuples(index=False)
-        return {(data, metric, ends): (float(v), float(df)) for data, metric, ends, v, df in rows}
+        """Return variance and df by what they are known for, of the most networks."""
+        rows = self.table.sort_values("networks")[[*KNOWN, "variance", "df"]]
+        return {
+            (dataset, metric, ends): (float(variance), float(df))
+            for dataset, metric, ends, variance, df in rows.itertuples(index=False)
+        }
 
 
 def end(rows: pd.DataFrame) -> str:
@@ -64,46 +77,71 @@ def shrunk(percent: Any, n: Any) -> Any:
     return (percent / 100 * n + 0.5) / (n + 1)
 
 
+def _logits(rows: pd.DataFrame) -> Any:
+    return logit(shrunk(rows["value"], rows["n"]).to_numpy(dtype=float))
+
+
 def known(preset: str, metrics: pd.DataFrame) -> Spread:
     """Return what is known for a preset: from its recorded results, or from these rows.
 
-    Of the two, `Spread` takes what more networks and seeds tell.
+    Of the two, `Spread` takes what more networks tell.
     """
-    recorded = pd.read_csv(FILE) if FILE.is_file() else pd.DataFrame(columns=["preset", *KNOWN])
+    recorded = pd.read_csv(FILE) if FILE.is_file() else pd.DataFrame(columns=["preset", *TABLE])
     recorded = recorded[recorded["preset"] == preset].drop(columns="preset")
-    return Spread(
-        pd.concat([part for part in (recorded, pooled(metrics)) if len(part)] or [recorded])
-    )
+    parts = [part for part in (recorded, pooled(metrics)) if len(part)]
+    return Spread(pd.concat(parts) if parts else recorded)
 
 
 def pooled(metrics: pd.DataFrame) -> pd.DataFrame:
     """Return the table of a Spread, from all rows of networks that were trained with several seeds.
 
-    A network counts once for each pair of ends, however often it was measured there.
+    A network counts once for each pair of ends, however often it was measured there. Another attack
+    changes less than another trade-off and is left out of the changes.
     """
     rows = metrics[metrics["metric"].isin(("clean_acc", "robust_acc"))]
-    found = []
+    found: list[dict[str, Any]] = []
     for (dataset, backbone, method, metric), group in rows.groupby(
         ["dataset", "backbone", "method", "metric"], sort=False
     ):
         wide = {
-            where: part.drop_duplicates("seed").set_index("seed")
+            where: part.drop_duplicates("seed").sort_values("seed").reset_index()
             for where, part in group.groupby(["lam", "attack"], sort=False)
         }
-        place = {"dataset": dataset, "metric": metric, "network": f"{backbone} {method}"}
+        network = {"dataset": dataset, "metric": metric, "network": f"{backbone} {method}"}
         for part in wide.values():
-            logits = logit(shrunk(part["value"], part["n"]))
-            found.append(place | {"ends": end(part)} | _variance(logits))
-        for a, b in combinations(wide.values(), 2):
-            if "run" in rows and a["run"].notna().all() and a["run"].equals(b["run"]):
+            found.append(network | {"ends": end(part)} | _variance(_logits(part)))
+        for (one, a), (other, b) in combinations(wide.items(), 2):
+            same = "run" in a and a["run"].notna().all() and a["run"].equals(b["run"])
+            if same and one[1] == other[1]:
                 ends = " ".join(sorted((end(a), end(b)), reverse=True))
-                found.append(place | {"ends": ends} | _variance(a["value"] - b["value"]))
+                gaps = (a["value"] - b["value"]).to_numpy(dtype=float)
+                found.append(network | {"ends": ends} | _variance(gaps))
     table = pd.DataFrame(found, columns=[*KNOWN, "network", "variance", "df"])
     each = table[table["df"] > 0].groupby([*KNOWN, "network"], sort=False).mean().reset_index()
-    each["variance"] *= each["df"]
-    total = each.groupby(KNOWN, sort=False)[["variance", "df"]].sum().reset_index()
-    return total.assign(variance=total["variance"] / total["df"])
+    priors = [
+        (*what, *prior(group["variance"].to_numpy(float), group["df"].to_numpy(float)), len(group))
+        for what, group in each.groupby(KNOWN, sort=False)
+    ]
+    return pd.DataFrame(priors, columns=TABLE).astype({"variance": float, "df": float})
 
 
-def _variance(values: pd.Series[float]) -> Mapping[str, float]:
-    return {"variance": float(values.var()), "df": len(values) - 1}
+def _variance(values: Any) -> dict[str, float]:
+    df = len(values) - 1
+    return {"variance": float(np.var(values, ddof=1)) if df else 0.0, "df": df}
+
+
+def prior(variances: Any, dfs: Any) -> tuple[float, float]:
+    """Return the variance that networks have in common, and the df that it is worth for one more.
+
+    Their variances are taken to be scaled inverse chi-squared; its moments are those of the logs
+    (Smyth 2004, section 6.2). What networks of equal spread tell together bounds the df.
+    """
+    mean, total = float(np.average(variances, weights=dfs)), float(dfs.sum())
+    if len(variances) < 3 or mean == 0:
+        return mean, total
+    logs = np.log(np.maximum(variances, FLOOR * mean)) - digamma(dfs / 2) + np.log(dfs / 2)
+    excess = float(logs.var(ddof=1) - polygamma(1, dfs / 2).mean())
+    if excess <= polygamma(1, total / 2):
+        return mean, total
+    df = float(brentq(lambda x: polygamma(1, x / 2) - excess, 1e-2, total))
+    return float(np.exp(logs.mean() + digamma(df / 2) - np.log(df / 2))), df

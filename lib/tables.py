@@ -100,7 +100,8 @@ def shown(rows: pd.DataFrame) -> Estimate:
     and spread. Verdicts allow for the spread in either case.
     """
     if len(rows) == 1:
-        return Estimate(*(float(rows[name].iloc[0]) for name in ("value", "ci_low", "ci_high")))
+        value, low, high = (float(rows[name].iloc[0]) for name in ("value", "ci_low", "ci_high"))
+        return Estimate(value, low, high)
     return accuracy(rows)
 
 
@@ -202,7 +203,7 @@ def weaker(metrics: pd.DataFrame) -> str:
         for (more, a), (fewer, b) in permutations(group.groupby("attack", sort=False), 2):
             if _steps(more) <= _steps(fewer) or a["value"].mean() <= b["value"].mean():
                 continue
-            if difference(a, b, same_networks=True).low <= 0:
+            if difference(a, b).low <= 0:
                 chance += 1
                 continue
             pair = f"{method} under {attack_name(more)} and {attack_name(fewer)}"

@@ -11,7 +11,7 @@ from scipy import special, stats
 
 from lib.errors import UserError
 from lib.intervals import accuracy, difference, select, wilson
-from lib.spread import KNOWN, Spread, pooled, shrunk
+from lib.spread import TABLE, Spread, pooled, prior, shrunk
 
 
 def rows(values, n, seeds=None, **columns):
@@ -29,10 +29,8 @@ def scored(*hits, run="one", **columns):
     )
 
 
-def spread_of(variance, df, ends="+"):
-    return Spread(
-        pd.DataFrame([("d", "robust_acc", ends, variance, df)], columns=[*KNOWN, "variance", "df"])
-    )
+def spread_of(variance, df, ends="+", networks=6):
+    return Spread(pd.DataFrame([("d", "robust_acc", ends, variance, df)], columns=TABLE))
 
 
 # Newcombe 1998a, table I, method 3
@@ -132,14 +130,15 @@ def test_no_difference_between_images_is_certain():
     assert alike.value == 0 and alike.low < -2 and alike.high > 2
 
 
-def test_a_known_spread_counts_for_a_single_seed_too():
+def test_a_known_spread_counts_for_a_single_seed_and_moderates_that_of_several():
     spread = spread_of(0.04, 12)
     found = difference(rows([70.0], 10**9), rows([60.0], 10**9), spread)
-    variance = sum(0.04 * (100 * p * (1 - p)) ** 2 for p in (0.7, 0.6))
-    half = stats.t.ppf(0.975, 12) * math.sqrt(variance)
+    parts = [0.04 * (100 * p * (1 - p)) ** 2 for p in (0.7, 0.6)]
+    df = sum(parts) ** 2 / sum(part**2 / 12 for part in parts)
+    half = stats.t.ppf(0.975, df) * math.sqrt(sum(parts))
     assert found.known and found.high - found.value == pytest.approx(half, rel=1e-3)
-    three = difference(rows([70.0] * 3, 10**9), rows([60.0] * 3, 10**9), spread)
-    assert three.high - three.value == pytest.approx(half / math.sqrt(3), rel=1e-3)
+    variance, df = spread.level(rows([70.0] * 3, 10**9))
+    assert variance == pytest.approx(12 / 14 * parts[0], rel=1e-3) and df == 14
     assert not difference(rows([70.0], 100), rows([60.0], 100)).known
 
 
@@ -150,18 +149,13 @@ def test_one_network_twice_is_widened_only_by_the_spread_of_its_changes():
     low, _ = stats.t.interval(0.95, 2, loc=10, scale=stats.sem([8.0, 10.0, 12.0]))
     assert own.low == pytest.approx(low, abs=0.01)
     known = difference(a, b, spread_of(9.0, 20, "+ +"))
-    assert known.high - known.value == pytest.approx(
-        stats.t.ppf(0.975, 20) * math.sqrt(3), rel=1e-3
-    )
+    half = stats.t.ppf(0.975, 22) * math.sqrt((20 * 9 + 2 * 4) / 22 / 3)
+    assert known.high - known.value == pytest.approx(half, rel=1e-3)
 
 
 def test_pooling_counts_a_network_once_at_each_end_and_its_changes_apart():
     names = {"run": ["a", "b", "c"], "backbone": "b", "method": "m", "attack": "pgd7"}
-    half = rows(
-        [10.0, 12.0, 17.0],
-        1000,
-        **names,
-    ).assign(lam=0.5)
+    half = rows([10.0, 12.0, 17.0], 1000, **names).assign(lam=0.5)
     whole = rows([20.0, 26.0, 23.0], 1000, **names)
     clean = rows([50.0, 52.0, 54.0], 1000, **names).assign(lam=0.0)
     table = pooled(pd.concat([half, whole, clean])).set_index("ends")
@@ -172,9 +166,18 @@ def test_pooling_counts_a_network_once_at_each_end_and_its_changes_apart():
     assert pooled(half[half["seed"] == 0]).empty
 
 
-def test_of_two_spreads_that_of_more_degrees_of_freedom_is_taken():
-    both = Spread(pd.concat([spread_of(1.0, 3).table, spread_of(4.0, 30).table]))
-    assert both.level(rows([50.0], 10**9)) == (pytest.approx(4 * 25.0**2), 30.0)
+@pytest.mark.parametrize(("alike", "low", "high"), [(6.0, 4.0, 9.0), (math.inf, 60.0, 4001.0)])
+def test_how_alike_networks_are_is_found_from_their_variances(alike, low, high):
+    rng, networks, df = np.random.default_rng(1), 2000, 2.0
+    own = 0.3 * (alike / rng.chisquare(alike, networks) if math.isfinite(alike) else 1.0)
+    variances = own * rng.chisquare(df, networks) / df
+    variance, found = prior(variances, np.full(networks, df))
+    assert low < found < high and variance == pytest.approx(0.3, rel=0.1)
+
+
+def test_of_two_spreads_that_of_more_networks_is_taken():
+    both = pd.concat([spread_of(1.0, 30, networks=3).table, spread_of(4.0, 3, networks=9).table])
+    assert Spread(both).level(rows([50.0], 10**9)) == (pytest.approx(4 * 25.0**2), 3.0)
 
 
 def test_p_values_are_those_of_the_t_test():

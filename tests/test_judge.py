@@ -70,12 +70,12 @@ def world(truth, rng, seeds=3, n=300):
 def known(rng, df):
     """Return a spread as it is estimated with so many degrees of freedom; None: not known."""
     if df is None:
-        return spread.Spread(pd.DataFrame(columns=[*spread.KNOWN, "variance", "df"]))
+        return spread.Spread(pd.DataFrame(columns=spread.TABLE))
     rows = [
-        ("d", "robust_acc", ends, variance * rng.chisquare(df) / df, df)
+        ("d", "robust_acc", ends, variance * rng.chisquare(df) / df, df, 6)
         for ends, variance in (("0", LOGITS), ("+", LOGITS), ("0 +", POINTS), ("+ +", POINTS))
     ]
-    return spread.Spread(pd.DataFrame(rows, columns=[*spread.KNOWN, "variance", "df"]))
+    return spread.Spread(pd.DataFrame(rows, columns=spread.TABLE))
 
 
 def measured_spread():

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lib import artifacts, paths, source, store
+from lib import artifacts, paths, source, spread, store
 from lib.batch.plan import Plan
 from lib.errors import UserError
 from lib.study import Study
@@ -76,9 +76,9 @@ def of(study: Study, plan: Plan) -> dict[str, str]:
     }
     found |= {package: metadata.version(package) for package in PACKAGES}
     found |= {f"lib/{part}": source.fingerprint(part) for part in sorted(_parts(notebook))}
-    for path in sorted(paths.REFERENCE.rglob("*.csv")):
-        name = path.relative_to(paths.REFERENCE).as_posix()
-        found[f"data/reference/{name}"] = _digest(path.read_bytes())
+    for path in (*sorted(paths.REFERENCE.rglob("*.csv")), spread.FILE):
+        if path.is_file():
+            found[path.relative_to(paths.ROOT).as_posix()] = _digest(path.read_bytes())
     for need in plan.of(study):
         found[f"run {need.name}"] = _run(need.recipe.key, sorted(need.protocols))
     return found
