@@ -30,7 +30,7 @@ def scored(*hits, run="one", **columns):
 
 
 def spread_of(variance, df, ends="+", networks=6):
-    return Spread(pd.DataFrame([("d", "robust_acc", ends, variance, df)], columns=TABLE))
+    return Spread(pd.DataFrame([("d", "robust_acc", ends, variance, df, networks)], columns=TABLE))
 
 
 # Newcombe 1998a, table I, method 3
