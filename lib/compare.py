@@ -44,6 +44,7 @@ class Found:
     room: float = 0.0
     seeds: int = 1
     images: int = 0
+    chances: int = 1  # of a wrong verdict, where one of several cases would do
 
 
 @dataclass(frozen=True)
@@ -95,14 +96,17 @@ def _worst(found: list[Found]) -> Found:
     """Return the least supported of cases that must all hold."""
     worst = max(found, key=lambda case: (case.p_for, -case.p_against))
     against = min(case.p_against for case in found)
-    return replace(worst, p_against=min(1.0, len(found) * against))
+    chances = 1 if worst.p_for < against else len(found)
+    return replace(worst, p_against=min(1.0, len(found) * against), chances=chances)
 
 
 def _best(found: list[Found]) -> Found:
     """Return the best supported of cases of which one must hold."""
     best = min(found, key=lambda case: (case.p_for, -case.p_against))
     against = max(case.p_against for case in found)
-    return replace(best, p_for=min(1.0, len(found) * best.p_for), p_against=against)
+    chances = len(found) if best.p_for < against else 1
+    p_for = min(1.0, len(found) * best.p_for)
+    return replace(best, p_for=p_for, p_against=against, chances=chances)
 
 
 def sides(claim: Row, rows: pd.DataFrame, ranges: list[str]) -> Iterator[tuple[Side, Side]]:

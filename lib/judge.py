@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+from scipy.special import ndtri
 
 from lib import claims, compare
 from lib.claims import NOT_JUDGED, NOT_REPRODUCED, PARTLY, REPRODUCED
@@ -95,7 +96,7 @@ def _row(claim: Row, found: Found, verdict: str, why_not: str, together: int) ->
         why = _why(found, together)
     least, needs = ("", "")
     if verdict == NOT_JUDGED and found.estimate and not claim["why_not"]:
-        least, needs = f"{_half(found):.1f}", _needs(found)
+        least, needs = f"{_half(found):.1f}", _needs(found, together)
     return {
         "id": claim["id"],
         "claim": claim["claim"],
@@ -134,26 +135,29 @@ def _half(found: Found) -> float:
 
 def _why(found: Found, together: int) -> str:
     """Return why a claim is open."""
-    if found.estimate is None:
-        return "the interval leaves it open" if not found.fixed else found.ours
-    if not found.estimate.known:
+    one = found.estimate
+    if one is None:
+        return found.ours if found.fixed else "the interval leaves it open"
+    if not one.known:
         return "one seed: how far trainings differ is not known"
-    if min(found.p_for, found.p_against) <= WRONG:
-        return f"too close for one of {together} claims"
-    if quantile(math.inf) * math.sqrt(found.estimate.images) >= found.room:
-        return "too few images"
-    return "too few seeds"
+    if found.room >= _half(found):
+        return f"too close for one of {found.chances * together} comparisons"
+    if found.room < one.error:
+        return "equal to the limit within noise"
+    few = quantile(math.inf) * math.sqrt(one.images) >= found.room
+    return "too few images" if few else "too few seeds"
 
 
-def _needs(found: Found) -> str:
+def _needs(found: Found, together: int) -> str:
     """Return what would settle an open claim if the difference stayed as it is.
 
     That is more seeds, where they are enough, or more images with as many seeds as anyone trains.
     """
     one = found.estimate
-    if one is None or not one.known or found.room <= 0:
-        return "a second seed" if one and not one.known else ""
-    reach = (found.room / quantile(math.inf)) ** 2  # the variance at which it is judged
+    if one is None or not one.known:
+        return "a second seed" if one else ""
+    errors = -float(ndtri(WRONG / found.chances / together))
+    reach = (found.room / errors) ** 2  # the variance at which it is judged
     for seeds in range(found.seeds + 1, MOST_SEEDS + 1):
         if one.images + one.seeds * found.seeds / seeds <= reach:
             return f"{seeds} seeds"

@@ -1,5 +1,6 @@
 """Simulated worlds: how often each kind of claim gets a false verdict, and how often a true one."""
 
+import dataclasses
 import functools
 import math
 
@@ -174,13 +175,23 @@ def test_a_spread_from_few_seeds_makes_no_more_false_verdicts(df):
     assert judged([claim("above")], EQUAL, df=df)["reproduced"] <= 0.05
 
 
-def test_what_an_open_claim_needs_would_settle_it():
-    rng = np.random.default_rng(3)
-    rows = world(EQUAL | {("a", 1.0): 53.0}, rng)
-    found = compare.compared(claim("above"), rows, known(rng, 20))
+@pytest.mark.parametrize(
+    ("gap", "seeds", "why", "needs"),
+    [
+        (3.0, 4.0, "too few seeds", "9 seeds"),  # 1 + 4 * 3 / 9 < (3 / 1.96) ** 2
+        (2.1, 4.0, "equal to the limit within noise", "20 seeds, 1,900 images"),
+        (0.01, 4.0, "equal to the limit within noise", "more than anyone trains"),
+        (1.5, 0.1, "too few images", "20 seeds, 1,800 images"),
+    ],
+)
+def test_an_open_claim_says_why_and_what_would_settle_it(gap, seeds, why, needs):
+    half = 1.96 * math.sqrt(1 + seeds)
+    one = compare.Estimate(gap, gap - half, gap + half, images=1.0, seeds=seeds)
+    found = compare.gap(claim("above"), one)
+    found = dataclasses.replace(found, seeds=3, images=1000)
     (row,) = judge.decided([claim("above")], [found])
-    assert row["verdict"] == "not judged" and float(row["least"]) > found.room
-    assert row["why"] in ("too few images", "too few seeds") and row["needs"]
+    assert (row["verdict"], row["why"], row["needs"]) == ("not judged", why, needs)
+    assert float(row["least"]) == pytest.approx(half, abs=0.05)
 
 
 def test_preset_and_settings_keep_everything_measured_from_a_verdict():
