@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from lib.claims import NOT_JUDGED, counts, to_markdown
+from lib.claims import counts, to_markdown
 from lib.intervals import Estimate, accuracy, difference
 from lib.protocol import Protocol
 from lib.study import Study
@@ -237,16 +237,9 @@ def _steps(attack: str) -> float:
 
 
 def verdicts(study: Study, claims: pd.DataFrame) -> str:
-    """Return claims as Markdown: how many got each verdict, why some got none, and all of them."""
-    found = counts(claims)
-    said = ", ".join(f"{number} {verdict}" for verdict, number in found.items() if number)
-    why = ""
-    if study.altered:
-        fields = ", ".join(f"`{name}`" for name in study.altered)
-        why = f" Nothing measured is judged, because these settings are not the preset's: {fields}."
-    elif not study.preset.judge:
-        why = f" Nothing measured is judged: the preset {study.preset.name} is too small for it."
-    elif found[NOT_JUDGED]:
-        why = " *Not judged* is what the interval, or the paper, leaves open."
+    """Return claims as Markdown: how many got each verdict, all of them, and why some are open."""
+    said = ", ".join(f"{number} {verdict}" for verdict, number in counts(claims).items() if number)
+    why = f" Nothing measured is judged: {study.why_not}." if study.why_not else ""
     columns = ["claim", "paper_value", "our_value", "difference", "verdict"]
-    return f"{len(claims)} claims: {said}.{why}\n\n{to_markdown(claims, columns)}"
+    extra = [name for name in ("why", "least", "needs") if claims[name].ne("").any()]
+    return f"{len(claims)} claims: {said}.{why}\n\n{to_markdown(claims, columns + extra)}"
