@@ -20,7 +20,7 @@ from PIL import Image
 
 from lib import device, paths, rows, store, tables
 from lib.errors import UserError
-from lib.rows import COLUMNS
+from lib.rows import HIDDEN
 from lib.study import Study
 
 if TYPE_CHECKING:  # what a batch starts a hundred times draws nothing
@@ -89,7 +89,8 @@ def save(
             f"Cannot write into {folder} ({error.strerror}); make the folder writable, then rerun."
         ) from error
     store.write_text(
-        folder / "metrics.csv", metrics[COLUMNS].to_csv(index=False, float_format="%.10g")
+        folder / "metrics.csv",
+        metrics.drop(columns=HIDDEN, errors="ignore").to_csv(index=False, float_format="%.10g"),
     )
     store.write_text(folder / "claims.csv", claims.to_csv(index=False))
     if figure is not None:

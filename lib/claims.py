@@ -1,71 +1,24 @@
-"""What a paper says, what we got, and the verdict: claims and claims.csv.
-
-A claim about accuracies is judged by the interval of what we measured: 'reproduced' if all of it
-lies where the claim says, 'not reproduced' if none of it does, else 'not judged'.
-"""
+"""What papers claim, as data/reference/<paper>/claims.csv has it, and the claims.csv of results."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from lib import paths, published
-from lib.errors import UserError, check_range, choose
-from lib.intervals import Estimate, accuracy, difference, select, wilson
-
-__all__ = [
-    "Claim",
-    "Estimate",
-    "accuracy",
-    "analytic",
-    "close_to",
-    "counts",
-    "difference",
-    "greater",
-    "larger",
-    "no_worse",
-    "ratio",
-    "read",
-    "select",
-    "share",
-    "similar",
-    "table",
-    "to_markdown",
-    "wilson",
-]
+from lib.errors import UserError, choose
+from lib.intervals import select
 
 REPRODUCED = "reproduced"
 PARTLY = "partly"
 NOT_REPRODUCED = "not reproduced"
 NOT_JUDGED = "not judged"
 VERDICTS = (REPRODUCED, PARTLY, NOT_REPRODUCED, NOT_JUDGED)
-KINDS = ("analytic", "measured")
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One row of claims.csv; every field is text as it is to be read."""
-
-    id: str
-    claim: str
-    kind: str
-    paper_value: str
-    our_value: str
-    difference: str
-    tolerance: str
-    verdict: str
-
-    def __post_init__(self) -> None:
-        choose("kind of claim", self.kind, KINDS)
-        choose("verdict", self.verdict, VERDICTS)
-
-
-COLUMNS = [*(f.name for f in fields(Claim)), "why", "least", "needs"]
+FIRM = ["id", "claim", "kind", "paper_value", "our_value", "difference", "tolerance", "verdict"]
+COLUMNS = [*FIRM, "why", "least", "needs"]
 TEXT = (  # columns of data/reference/<paper>/claims.csv; limit is a number
     *("id", "artifact", "claim", "kind", "where", "words", "test", "metric", "a", "lam_a"),
     *("b", "lam_b", "attack", "each", "some", "value", "unit", "why_not"),
@@ -124,252 +77,9 @@ def pairs(claim: Mapping[str, Any]) -> list[tuple[str, str]]:
     return list(zip(firsts, seconds, strict=True))
 
 
-def analytic(
-    id: str,
-    claim: str,
-    paper: float,
-    ours: float,
-    tolerance: float,
-    partly: Mapping[str, float] | None = None,
-    unit: str = "",
-) -> Claim:
-    """Judge a number that follows from a formula: within tolerance of the paper's or not.
-
-    partly maps conventions that need a caveat to what they give; where only one of them is within
-    tolerance, the verdict is 'partly' and that value is shown with its convention.
-    """
-    check_range("A tolerance", tolerance, 0)
-    slack = tolerance * (1 + 1e-9) + 1e-12
-    verdict, shown, note = NOT_REPRODUCED, ours, ""
-    if abs(ours - paper) <= slack:
-        verdict = REPRODUCED
-    elif partly:
-        name, value = min(partly.items(), key=lambda item: abs(item[1] - paper))
-        if abs(value - paper) <= slack:
-            verdict, shown, note = PARTLY, value, f" ({name}; else {_number(ours)}{unit})"
-    gap = round(shown - paper, 9)
-    return Claim(
-        id,
-        claim,
-        "analytic",
-        f"{paper:.10g}{unit}",
-        f"{_number(shown)}{unit}{note}",
-        f"{gap:+.3g}" if gap else "0",
-        f"{tolerance:.3g}",
-        verdict,
-    )
-
-
-def greater(
-    id: str,
-    claim: str,
-    a: pd.DataFrame,
-    b: pd.DataFrame,
-    paper_gap: float | None = None,
-    size: float = 0.0,
-    judge: bool = True,
-    same_networks: bool = False,
-) -> Claim:
-    """Judge that accuracy a lies above accuracy b, by the interval of the difference.
-
-    With size > 0 the claim is about how far as well: a gap in the right direction that is smaller
-    than this share of the paper's is 'partly'. same_networks says that both accuracies are of the
-    same networks, used in two ways.
-    """
-    if size and not (paper_gap or 0) > 0:
-        raise UserError(f"Claim {id} is about the size of a gap; give a paper_gap above 0.")
-    gap = difference(a, b, same_networks)
-    verdict, tolerance = _inside(gap, above=0.0), "interval above 0"
-    if size:
-        least = size * (paper_gap or 0)
-        tolerance += f", gap at least {least:.1f}"
-        if verdict == REPRODUCED and gap.value < least:
-            verdict = PARTLY
-    return _compared(id, claim, paper_gap or "> 0", a, b, gap, tolerance, verdict, judge)
-
-
-def similar(
-    id: str,
-    claim: str,
-    a: pd.DataFrame,
-    b: pd.DataFrame,
-    margin: float,
-    paper_gap: float | None = None,
-    judge: bool = True,
-) -> Claim:
-    """Judge that two accuracies are within margin points of each other (equivalence)."""
-    check_range("A margin", margin, 0)
-    gap = difference(a, b)
-    verdict, tolerance = _inside(gap, -margin, margin), f"interval inside ±{margin:g}"
-    paper = "about 0" if paper_gap is None else paper_gap
-    return _compared(id, claim, paper, a, b, gap, tolerance, verdict, judge)
-
-
-def no_worse(
-    id: str,
-    claim: str,
-    a: pd.DataFrame,
-    b: pd.DataFrame,
-    margin: float,
-    paper_gap: float | None = None,
-    judge: bool = True,
-) -> Claim:
-    """Judge that accuracy a is at most margin points below accuracy b (one-sided)."""
-    check_range("A margin", margin, 0)
-    gap = difference(a, b)
-    verdict, tolerance = _inside(gap, above=-margin), f"interval above {0 - margin:g}"
-    paper = "not below 0" if paper_gap is None else paper_gap
-    return _compared(id, claim, paper, a, b, gap, tolerance, verdict, judge)
-
-
-def larger(
-    id: str, claim: str, gap: Estimate, other: Estimate, judge: bool = True, paper: str = "> 0"
-) -> Claim:
-    """Judge that one difference is larger than another, between networks trained independently.
-
-    paper is what the paper says of it, or whose question it is where the paper says nothing.
-    """
-    more = gap - other
-    return Claim(
-        id,
-        claim,
-        "measured",
-        paper,
-        f"{gap.value:+.1f} vs {other.value:+.1f}",
-        more.signed,
-        "interval above 0",
-        _inside(more, above=0.0) if judge else NOT_JUDGED,
-    )
-
-
-def close_to(
-    id: str,
-    claim: str,
-    rows: pd.DataFrame,
-    paper: float,
-    tolerance: float,
-    judge: bool = True,
-) -> Claim:
-    """Judge that an accuracy is within tolerance points of the paper's value."""
-    check_range("A tolerance", tolerance, 0)
-    ours = accuracy(rows)
-    gap = Estimate(ours.value - paper, ours.low - paper, ours.high - paper)
-    verdict = _inside(gap, -tolerance, tolerance)
-    return Claim(
-        id,
-        claim,
-        "measured",
-        f"{paper:g}",
-        f"{ours.value:.1f}",
-        gap.signed,
-        f"interval inside ±{tolerance:g}",
-        verdict if judge else NOT_JUDGED,
-    )
-
-
-def share(
-    id: str,
-    claim: str,
-    hits: int,
-    total: int,
-    need: float = 1.0,
-    paper: str = "",
-    judge: bool = True,
-) -> Claim:
-    """Judge that something holds in a share of cases: layers, trade-offs, pairs of networks.
-
-    Reproduced where at least the needed share holds, partly where at least half of that does.
-    """
-    check_range("The number of cases", total, 1)
-    check_range("The number of cases that hold", hits, 0, total)
-    check_range("The needed share", need, 0, 1)
-    verdict = NOT_REPRODUCED
-    if hits >= need * total - 1e-9:
-        verdict = REPRODUCED
-    elif hits >= need * total / 2:
-        verdict = PARTLY
-    return Claim(
-        id,
-        claim,
-        "measured",
-        paper or ("all" if need == 1 else f"{need:.0%}"),
-        f"{hits} of {total}",
-        f"{hits - need * total:+.3g}",
-        f"at least {need * total:.3g}",
-        verdict if judge else NOT_JUDGED,
-    )
-
-
-def ratio(
-    id: str,
-    claim: str,
-    ours: Estimate,
-    paper: float | None = None,
-    above: float = 1.0,
-    below: float = math.inf,
-    judge: bool = True,
-) -> Claim:
-    """Judge that a ratio lies between above and below, by its interval.
-
-    With a paper value the claim is one of 'up to' so much as well: a ratio on the right side that
-    is smaller than the paper's is 'partly'.
-    """
-    verdict, limit = _inside(ours, above, below), above if below == math.inf else below
-    tolerance = f"interval {'above' if below == math.inf else 'below'} {limit:g}"
-    if paper is not None:
-        tolerance += f", at least {paper:g}"
-        if verdict == REPRODUCED and ours.value < paper:
-            verdict = PARTLY
-    shown = f"{'>' if below == math.inf else '<'} {limit:g}x"
-    if paper is not None:
-        shown, limit = f"up to {paper:g}x", paper
-    low, value, high = (x - limit for x in (ours.low, ours.value, ours.high))
-    return Claim(
-        id,
-        claim,
-        "measured",
-        shown,
-        f"{ours.value:.2f}x [{ours.low:.2f}, {ours.high:.2f}]",
-        f"{value:+.2f} [{low:+.2f}, {high:+.2f}]",
-        tolerance,
-        verdict if judge else NOT_JUDGED,
-    )
-
-
-def _inside(gap: Estimate, above: float = -math.inf, below: float = math.inf) -> str:
-    """Return the verdict on 'above < gap < below': all of the interval, none of it, or neither."""
-    if above < gap.low and gap.high < below:
-        return REPRODUCED
-    return NOT_REPRODUCED if gap.high <= above or gap.low >= below else NOT_JUDGED
-
-
-def _compared(
-    id: str,
-    claim: str,
-    paper: float | str,
-    a: pd.DataFrame,
-    b: pd.DataFrame,
-    gap: Estimate,
-    tolerance: str,
-    verdict: str,
-    judge: bool,
-) -> Claim:
-    paper_value = paper if isinstance(paper, str) else f"{paper:+.2f}"
-    ours = f"{accuracy(a).value:.1f} vs {accuracy(b).value:.1f}"
-    verdict = verdict if judge else NOT_JUDGED
-    return Claim(id, claim, "measured", paper_value, ours, gap.signed, tolerance, verdict)
-
-
-def _number(value: float) -> str:
-    """Return four significant digits, never in powers of ten: 21.28, 0.5358, 33355."""
-    digits = max(0, 3 - math.floor(math.log10(abs(value)))) if value else 0
-    return f"{value:.{digits}f}" if abs(value) < 1e4 else f"{value:.0f}"
-
-
-def table(claims: Iterable[Claim]) -> pd.DataFrame:
-    """Return claims as the rows of claims.csv; an id may occur once."""
-    frame = pd.DataFrame([asdict(c) for c in claims], columns=COLUMNS).astype(str)
-    frame[["why", "least", "needs"]] = ""
+def table(rows: Iterable[Mapping[str, str]]) -> pd.DataFrame:
+    """Return rows of claims.csv, blank where nothing is given; an id may occur once."""
+    frame = pd.DataFrame([dict.fromkeys(COLUMNS, "") | row for row in rows], columns=COLUMNS)
     twice = frame["id"][frame["id"].duplicated()]
     if len(twice):
         raise UserError(f"The claim '{twice.iloc[0]}' occurs twice; give each its own id.")
@@ -389,7 +99,7 @@ def read(path: Path) -> pd.DataFrame:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (ValueError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as a table; remake it ({error}).") from error
-    if list(frame.columns)[:8] != COLUMNS[:8] or not set(frame["verdict"]) <= set(VERDICTS):
+    if list(frame.columns)[: len(FIRM)] != FIRM or not set(frame["verdict"]) <= set(VERDICTS):
         raise UserError(f"{path} does not hold claims as this version writes them; remake it.")
     return frame
 

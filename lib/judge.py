@@ -44,7 +44,7 @@ def judge(
         choose("claim", id, list(stated["id"]))
     spread = known(study.preset.name, metrics)
     found = [_found(row, metrics, spread, given.get(row["id"])) for row in rows]
-    return pd.DataFrame(decided(rows, found, study.why_not), columns=claims.COLUMNS)
+    return claims.table(decided(rows, found, study.why_not))
 
 
 def _found(claim: Row, metrics: pd.DataFrame, spread: Spread, given: Any) -> Found:

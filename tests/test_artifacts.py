@@ -23,7 +23,7 @@ STUDY = smart.table1_mask_density("quick", [0, 1], {"train.epochs": 3})
 METRICS = pd.DataFrame(
     {"value": [1159402496.0, 12.3456789], "n": [10**6, 600], "metric": ["macs", "clean_acc"]}
 )
-CLAIMS = claims.table([claims.analytic("a", "one is one", 1.0, 1.0, 0.1)])
+CLAIMS = claims.table([{"id": "a", "claim": "one is one", "verdict": "reproduced"}])
 
 
 def drawing() -> Figure:

@@ -81,8 +81,13 @@ def folder(tmp_path, monkeypatch):
             **{"code": "new", "weights": True, "seconds": 61.0, "device": "a CPU", "threads": 1},
         }
     }
-    one = claims.share("a", "SMART <b> & more | than that", 3, 4)
-    two = claims.analytic("b", "Parameters", 2.0, 2.0, 0.1)
+    one = {
+        "id": "a",
+        "claim": "SMART <b> & more | than that",
+        "our_value": "3 of 4",
+        "verdict": "partly",
+    }
+    two = {"id": "b", "claim": "Parameters", "kind": "analytic", "verdict": "reproduced"}
     for name, kind in (("smart/fig5_fgsm", "figure.png"), ("smart/table2_comparison", "table.md")):
         home = tmp_path / "quick" / name
         home.mkdir(parents=True)
@@ -444,7 +449,9 @@ def test_text_from_results_never_becomes_markup_but_code(plugins, text):
 
 def test_code_in_text_is_shown_as_code(folder):
     path = folder / "smart/fig5_fgsm/claims.csv"
-    claims.table([claims.share("a", "Asked by `--set <x>`", 1, 1)]).to_csv(path, index=False)
+    claims.table([{"id": "a", "claim": "Asked by `--set <x>`", "verdict": "reproduced"}]).to_csv(
+        path, index=False
+    )
     note(path.parent)
     text = shown(folder)
     assert "Asked by <code>--set &lt;x&gt;</code>" in text and "| Asked by `--set <x>` |" in text

@@ -167,23 +167,21 @@ def test_seeds_are_averaged_before_attacks_are_compared():
 def judged(preset="quick", **overrides):
     overrides = {name.replace("_", "."): value for name, value in overrides.items()}
     study = smart.table1_mask_density(preset, [0], overrides)
-    rows = [accuracy_rows().iloc[[0]], accuracy_rows().iloc[[2]]]
-    found = [claims.greater("a", "A above B", *rows, judge=study.judged)]
-    found.append(claims.analytic("n", "a count", 1.0, 1.0, 0.1))
-    return tables.verdicts(study, claims.table(found))
+    rows = [{"id": "a", "claim": "A above B", "verdict": "not judged", "why": "one seed"}]
+    rows.append({"id": "n", "claim": "a count", "verdict": "reproduced"})
+    return tables.verdicts(study, claims.table(rows))
 
 
 def test_verdicts_open_with_how_many_there_are_of_each():
     text = judged()
-    assert text.startswith("2 claims: 1 reproduced, 1 not judged. *Not judged* is what")
-    assert "| claim | paper value | our value | difference | verdict |" in text
+    assert text.startswith("2 claims: 1 reproduced, 1 not judged.")
+    assert "| claim | paper value | our value | difference | verdict | why |" in text
     assert text.count("\n|") == 4
 
 
 def test_overrides_and_small_presets_say_once_why_nothing_measured_is_judged():
     text = judged(train_epochs=1, evaluation_images=50, method_density=0.4)
-    assert text.count("`evaluation.images`, `train.epochs`") == 1
-    assert "method.density" not in text and "1 reproduced, 1 not judged" in text
+    assert text.count("evaluation.images, train.epochs") == 1 and "method.density" not in text
     assert "the preset ci is too small" in judged("ci")
 
 

@@ -31,7 +31,7 @@ rows = measure.measure(study)
 SAVE = """
 figure, axes = plt.subplots(figsize=(2, 2))
 axes.plot(rows["value"])
-frame = claims.table([claims.share("half", "Half of them hold", 1, 2, need=0.5)])
+frame = claims.table([{"id": "half", "claim": "Half of them hold", "verdict": "reproduced"}])
 artifacts.save(study, rows, frame, figure=figure)
 print(os.getcwd(), sys.executable, os.environ.get("SUITE_PROGRESS"), PRESET, SEEDS, OVERRIDES)
 """
