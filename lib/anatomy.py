@@ -9,7 +9,6 @@ import pandas as pd
 from torch import nn
 
 from lib import cost, data, evaluate, runs, store
-from lib.errors import UserError
 from lib.models import effective_weights
 from lib.models.compaction import standing
 from lib.readings.ledger import published

@@ -79,7 +79,7 @@ def pairs(claim: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def table(rows: Iterable[Mapping[str, str]]) -> pd.DataFrame:
     """Return rows of claims.csv, blank where nothing is given; an id may occur once."""
-    frame = pd.DataFrame([dict.fromkeys(COLUMNS, "") | row for row in rows], columns=COLUMNS)
+    frame = pd.DataFrame([{**dict.fromkeys(COLUMNS, ""), **row} for row in rows], columns=COLUMNS)
     twice = frame["id"][frame["id"].duplicated()]
     if len(twice):
         raise UserError(f"The claim '{twice.iloc[0]}' occurs twice; give each its own id.")

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from lib import anatomy, cost, paths, runs, store
-from lib.errors import UserError
 from lib.models import channels, create, freeze
 from lib.recipe import Momentum
 from lib.rows import frame

@@ -14,9 +14,9 @@ from torch import nn
 
 from lib import data, evaluate, measure, paths, progress, runs, scoring, store
 from lib.batch.plan import evaluated
-from lib.claims import wilson
 from lib.data import Images
 from lib.errors import UserError
+from lib.intervals import wilson
 from lib.methods import PgdAt, Plain, Smart
 from lib.models import create
 from lib.protocol import Protocol

@@ -3,13 +3,11 @@
 import subprocess
 import sys
 
-import pandas as pd
 import pytest
 
 from lib import artifacts, claims, paths, rows, studies
 from lib.errors import UserError
 from lib.methods import Smart
-from lib.papers import float_claims, smart_claims
 from lib.presets import PRESETS
 from lib.studies import smart
 
@@ -116,23 +114,6 @@ def test_the_presets_own_sizes_and_other_methods_are_judged():
     assert not smart.table2_comparison("ci").judged
 
 
-JUDGES = {
-    **{f"smart/{name}": judge for name, judge in vars(smart_claims).items()},
-    **{f"float/{name}": judge for name, judge in vars(float_claims).items()},
-}
-
-
-@pytest.mark.parametrize("name", [n for n in studies.ARTIFACTS if n in JUDGES])
-def test_without_judging_only_counts_have_verdicts_and_keep_them(name):
-    rows = pd.read_csv(paths.ROOT / "results" / "quick" / name / "metrics.csv")
-    rows["metric"] = rows["metric"].str.replace("train_ratio:FLOAT slim", "train_ratio")
-    on, off = (JUDGES[name](rows, judge) for judge in (True, False))
-    measured = on["kind"] == "measured"
-    assert measured.any() and set(off.loc[measured, "verdict"]) == {"not judged"}
-    assert off[~measured].equals(on[~measured])
-    assert off.drop(columns="verdict").equals(on.drop(columns="verdict"))
-
-
 def test_patterns_select_papers_names_and_globs():
     assert studies.match([]) == list(studies.ARTIFACTS)
     assert all(name.startswith("smart/") for name in studies.match(["smart"]))
@@ -149,7 +130,7 @@ def test_patterns_select_papers_names_and_globs():
 
 @pytest.mark.parametrize(
     "module",
-    ["lib.studies", "lib.claims", "lib.plots", "lib.artifacts", "lib.presets", "lib.paths"],
+    ["lib.studies", "lib.claims", "lib.plots", "lib.presets", "lib.paths"],
 )
 def test_planning_judging_and_plotting_need_no_torch(module):
     code = f"import {module}, sys; sys.exit('torch' in sys.modules)"

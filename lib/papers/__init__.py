@@ -1,1 +1,0 @@
-"""Verdicts of the papers, artifact by artifact."""
