@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -49,7 +49,6 @@ class LayerCost:
     kind: str  # conv or linear
     film: bool  # part of OAT's modulation
     kernel: int
-    in_channels: int
     out_channels: int
     positions: int
     weights: int
@@ -80,19 +79,16 @@ def layer_costs(model: nn.Module, in_channels: int = 3, size: int = 32) -> list[
     """Return a row for every convolution and linear layer, in the order of the modules."""
     positions = _positions(model, in_channels, size)
     rows = []
-    for name, layer in model.named_modules():
-        if not isinstance(layer, nn.Conv2d | nn.Linear):
-            continue
-        kernel, inputs, outputs = _shape(layer)
+    for name, layer in _layers(model):
+        conv = isinstance(layer, nn.Conv2d)
         clean, adv, union, bits = _active(layer)
         rows.append(
             LayerCost(
                 name=name,
-                kind="conv" if isinstance(layer, nn.Conv2d) else "linear",
+                kind="conv" if conv else "linear",
                 film="film" in name.split("."),
-                kernel=kernel,
-                in_channels=inputs,
-                out_channels=outputs,
+                kernel=layer.kernel_size[0] if conv else 1,
+                out_channels=layer.weight.shape[0],
                 positions=positions[name],
                 weights=layer.weight.numel(),
                 clean=clean,
@@ -119,7 +115,7 @@ def cost(model: nn.Module, in_channels: int = 3, size: int = 32) -> dict[str, in
 def totals(model: nn.Module, rows: Iterable[LayerCost]) -> dict[str, int]:
     """Return the sums that `cost` describes over layers already counted."""
     rows = list(rows)
-    shared = sum(row.bias for row in rows) + batch_norm_params(model)
+    shared = sum(row.bias for row in rows) + _batch_norm_params(model)
     union = sum(row.union for row in rows) + shared
     return {
         "params": sum(p.numel() for p in model.parameters()),
@@ -148,52 +144,46 @@ def report(
     return cost(model, in_channels, size)
 
 
-def batch_norm_params(model: nn.Module) -> int:
+def _batch_norm_params(model: nn.Module) -> int:
     """Return scales and shifts of one batch norm at every site, however many paths and widths."""
     if isinstance(model, nn.BatchNorm2d):  # below it are those of other paths and widths
         return sum(p.numel() for p in model.parameters(recurse=False))
-    return sum(batch_norm_params(layer) for layer in model.children())
+    return sum(_batch_norm_params(layer) for layer in model.children())
 
 
-def _shape(layer: nn.Conv2d | nn.Linear) -> tuple[int, int, int]:
-    """Return kernel size, input and output channels."""
-    if isinstance(layer, nn.Conv2d):
-        return int(layer.kernel_size[0]), layer.in_channels, layer.out_channels
-    return 1, layer.in_features, layer.out_features
+def _layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Yield name and layer of what multiplies by weights."""
+    found = model.named_modules()
+    return ((name, m) for name, m in found if isinstance(m, nn.Conv2d | nn.Linear))
 
 
 def _active(layer: nn.Conv2d | nn.Linear) -> tuple[int, int, int, float]:
     """Return how many weights the clean, the adversarial and any path use; the masks' entropy."""
-    total = layer.weight.numel()
-    kept, clean, adv = (getattr(layer, name, None) for name in ("mask", "mask_clean", "mask_adv"))
-    if kept is None and clean is None and adv is None:
-        return total, total, total, 0.0
-    kept = torch.ones_like(layer.weight, dtype=torch.bool) if kept is None else kept.bool()
-    clean = kept if clean is None else kept & clean.bool()
-    adv = kept if adv is None else kept & adv.bool()
+    every = torch.ones_like(layer.weight, dtype=torch.bool)
+    masks = (getattr(layer, name, None) for name in ("mask", "mask_clean", "mask_adv"))
+    kept, clean, adv = (every if mask is None else mask.bool() for mask in masks)
+    clean, adv = kept & clean, kept & adv
     in_clean, in_adv, in_both = (int(m.sum()) for m in (clean, adv, clean & adv))
-    union = in_clean + in_adv - in_both
+    union, total = in_clean + in_adv - in_both, every.numel()
     states = (in_both, in_clean - in_both, in_adv - in_both, total - union)
-    bits = -sum(n * math.log2(n / total) for n in states if n)
+    bits = sum(n * math.log2(total / n) for n in states if n)
     return in_clean, in_adv, union, bits
 
 
-def _positions(model: nn.Module, in_channels: int, size: int) -> Counter[str]:
+def _positions(model: nn.Module, in_channels: int, size: int) -> dict[str, int]:
     """Return how often each layer's weights are used for one image: a copy is shown a black one."""
     counts: Counter[str] = Counter()
 
     def count(name: str, layer: Any, inputs: Any, output: Tensor) -> None:
-        counts[name] += output.numel() // _shape(layer)[2]
+        counts[name] += output.numel() // layer.weight.shape[0]
 
     model = copy.deepcopy(model).eval()
-    for name, layer in model.named_modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.register_forward_hook(partial(count, name))
+    for name, layer in _layers(model):
+        layer.register_forward_hook(partial(count, name))
     weight = next(model.parameters())
-    image = torch.zeros(1, in_channels, size, size, device=weight.device, dtype=weight.dtype)
     try:
         with torch.no_grad():
-            model(image, **_clean(model))
+            model(weight.new_zeros(1, in_channels, size, size), **_clean(model))
     except (RuntimeError, ValueError) as error:
         raise UserError(
             f"The network does not take images of {in_channels}x{size}x{size}; "
