@@ -1,4 +1,4 @@
-"""The inside of networks as rows of metrics.csv: what is left, noise scales, batch norms, costs."""
+"""The inside of networks as rows of metrics.csv: what is left, noise scales, costs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from lib import cost, data, evaluate, runs, store
+from lib import cost, evaluate, runs, store
 from lib.models import effective_weights
 from lib.models.compaction import standing
 from lib.readings.ledger import published
-from lib.recipe import Recipe
 from lib.rows import frame, row
-from lib.study import Job, Study
+from lib.study import Study
 
 Row = dict[str, Any]
 COUNTS = ("params", "params_union", "params_per_path", "macs", "macs_per_path", "noise_adds")
@@ -27,35 +26,20 @@ def joined(accuracies: pd.DataFrame, *parts: list[Row]) -> pd.DataFrame:
     return frame(rows).astype({"seed": "Int64"})  # whole numbers although costs have no seed
 
 
-def densities(study: Study, fitted: Mapping[str, runs.Run]) -> list[Row]:
-    """Return the share of kept weights, in percent, of every convolution of a study."""
-    return _shares(study, fitted, "density", "kept", "weights")
+def shares(study: Study, fitted: Mapping[str, runs.Run], metric: str) -> list[Row]:
+    """Return the share in percent of what is left of every convolution of a study, by its jobs.
 
-
-def live_channels(study: Study, fitted: Mapping[str, runs.Run]) -> list[Row]:
-    """Return the share of live input channels, in percent, of every convolution of a study."""
-    return _shares(study, fitted, "channels", "live", "inputs")
-
-
-def _shares(
-    study: Study, fitted: Mapping[str, runs.Run], name: str, part: str, whole: str
-) -> list[Row]:
+    metric is 'density', of kept weights, or 'channels', of live input channels.
+    """
+    part, whole = {"density": ("kept", "weights"), "channels": ("live", "inputs")}[metric]
     rows = []
     for job in study.jobs:
-        found = remaining(fitted[job.recipe.key], _slim(job))
+        slim = next((protocol.slim for protocol in job.protocols), 1.0)
+        found = remaining(fitted[job.recipe.key], slim)
         for layer, value in (100 * found[part] / found[whole]).items():
-            own = {"metric": name, "detail": layer, "value": value}
+            own = {"metric": metric, "detail": layer, "value": value}
             rows.append(row(study, job.recipe, method=job.label, **own))
     return rows
-
-
-def _slim(job: Job) -> float:
-    return next((protocol.slim for protocol in job.protocols), 1.0)
-
-
-def kept_weights(run: runs.Run) -> pd.DataFrame:
-    """Return kept and all weights of every convolution of a run, by layer."""
-    return remaining(run)[["kept", "weights"]]
 
 
 def remaining(run: runs.Run, slim: float = 1.0) -> pd.DataFrame:
@@ -72,7 +56,9 @@ def layer_remains(model: nn.Module, slim: float = 1.0) -> dict[str, Any]:
     """
     used = effective_weights(model, 0.0, slim=slim)
     layers = {}
-    for name, layer in _convolutions(model).items():
+    for name, layer in model.named_modules():
+        if not isinstance(layer, nn.Conv2d):
+            continue
         outputs, inputs = used[f"{name}.weight"].shape[:2]
         kept = standing(layer)[:outputs, :inputs]
         layers[name] = {
@@ -82,10 +68,6 @@ def layer_remains(model: nn.Module, slim: float = 1.0) -> dict[str, Any]:
             "inputs": layer.weight.shape[1],
         }
     return {"layers": layers}
-
-
-def _convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:
-    return {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
 
 
 def noise_scales(study: Study, fitted: Mapping[str, runs.Run]) -> list[Row]:
@@ -103,12 +85,9 @@ def noise_scales(study: Study, fitted: Mapping[str, runs.Run]) -> list[Row]:
 
 def layer_alphas(model: nn.Module) -> dict[str, Any]:
     """Return the mean absolute alpha of each layer that has one."""
-    layers = {}
-    for name, layer in model.named_modules():
-        alpha = getattr(layer, "alpha", None)
-        if alpha is not None:
-            layers[name] = round(float(alpha.detach().abs().mean()), 6)
-    return {"layers": layers}
+    alphas = {name: getattr(layer, "alpha", None) for name, layer in model.named_modules()}
+    found = {name: float(a.detach().abs().mean()) for name, a in alphas.items() if a is not None}
+    return {"layers": {name: round(value, 6) for name, value in found.items()}}
 
 
 def recorded(
@@ -120,14 +99,6 @@ def recorded(
     record = look(run.model()) | evaluate.marks(run)
     store.write_json(store.evaluations(run.recipe.key, name)[0], store.signed(record))
     return record
-
-
-def cost_rows(study: Study, label: str, recipe: Recipe) -> list[Row]:
-    """Return the cost of one network for one image of its data set."""
-    spec = data.spec(recipe.data.dataset)
-    counts = cost.cost(runs.build(recipe), spec.channels, spec.size)
-    start = row(study, recipe, method=label) | {"seed": None}
-    return counted(start, counts)
 
 
 def published_costs(study: Study) -> list[Row]:

@@ -82,22 +82,25 @@ def test_alphas_are_those_of_the_noisy_layers():
 
 def test_what_was_seen_is_kept_beside_the_run():
     model = create("pgd_at", "resnet18", in_channels=1, width=4, prunable=True)
-    run = Run(model)
-    first = anatomy.kept_weights(run)
-    assert anatomy.kept_weights(run).equals(first) and run.asked == 1
+    run, other = Run(model), Run(model, "1" * 16)
+    expected = anatomy.layer_remains(model)["layers"]
+
+    def seen(run):
+        return anatomy.remaining(run).to_dict("index") == expected
+
+    assert seen(run) and seen(run) and run.asked == 1
     (kept,) = (run.folder / "evaluations").iterdir()
     kept.write_text(kept.read_text().replace("36", "35"))  # a damaged record is not believed
-    assert anatomy.kept_weights(run).equals(first) and run.asked == 2
-    other = Run(model, "1" * 16)  # nor is that of another run
+    assert seen(run) and run.asked == 2
     store.write_bytes(other.folder / "evaluations" / kept.name, kept.read_bytes())
-    assert anatomy.kept_weights(other).equals(first) and other.asked == 1
+    assert seen(other) and other.asked == 1  # nor is that of another run
 
 
 def test_rows_carry_the_label_the_seed_and_no_images():
     study = smart.fig2_layer_sensitivity("ci", seeds=(3,))
     model = create("pgd_at", "resnet18", in_channels=1, width=4, prunable=True)
     runs = {key: Run(model, key) for key in study.recipes}
-    found = frame(anatomy.densities(study, runs))
+    found = frame(anatomy.shares(study, runs, "density"))
     assert set(found["method"]) == {"d = 0.2", "d = 0.15", "d = 0.1"}
     assert set(found["seed"]) == {3} and found["n"].isna().all()
     assert (found["value"] == 100).all()
@@ -111,22 +114,14 @@ def test_live_channels_are_those_of_the_width_that_is_scored():
         if recipe.sparsity:
             SparseMomentum(model, recipe.sparsity, 1).begin()
         fitted[key] = Run(model, key)
-    found = frame(anatomy.live_channels(study, fitted)).set_index(["method", "detail"])["value"]
+    found = frame(anatomy.shares(study, fitted, "channels")).set_index(["method", "detail"])[
+        "value"
+    ]
     assert (found["FLOAT"] == 100).all() and found["FLOATS-c", "conv1"] == 100
     assert found["FLOATS slim, SF 0.5", "layer1.0.conv1"] == 50
     pruned = fitted[study.find("FLOATS-c").recipe.key].network
     live = {name: 100 * kept / inputs for name, (kept, inputs) in channels(pruned).items()}
     assert found["FLOATS-c"].to_dict() == pytest.approx(live)
-
-
-def test_costs_of_a_network_are_those_of_no_seed_and_of_one_image_of_its_data_set():
-    study = smart.fig1_pareto("ci", seeds=(1,))
-    recipe = study.find("PGD-AT", 1).recipe
-    found = frame(anatomy.cost_rows(study, "PGD-AT", recipe))
-    counts = found[found["lam"].isna()].set_index("metric")["value"]
-    assert counts["params"] == sum(p.numel() for p in runs.build(recipe).parameters())
-    assert counts["macs"] == cost.cost(runs.build(recipe), 1, 8)["macs"]
-    assert found["seed"].isna().all() and not found.duplicated(["metric", "lam"]).any()
 
 
 def test_operations_count_noise_on_the_adversarial_path_only():

@@ -120,15 +120,17 @@ def layer_delays(
 
 
 def delay_table(machines: Iterable[tuple[int, int]] = MACHINES) -> pd.DataFrame:
-    """Return the delays of each machine over layers, normalised to the plain convolution."""
+    """Return the delays of each machine over layers, normalised to the plain convolution.
+
+    Gains are OAT's delay over FLOAT's.
+    """
     rows = []
     for reads, multipliers in machines:
         layers = layer_delays(reads, multipliers)
         row: dict[str, Any] = {"reads": reads, "multipliers": multipliers}
         for method in ("FLOAT", "OAT"):
-            ratio = layers[method] / layers["plain"]
-            row |= {f"{method} min": ratio.min(), f"{method} max": ratio.max()}
-            row |= {f"{method} mean": ratio.mean()}
+            relative = (layers[method] / layers["plain"]).agg(["min", "max", "mean"])
+            row |= relative.add_prefix(f"{method} ").to_dict()
         slowest = layers.loc[layers["gain"].idxmax()]
         row |= {"largest gain": slowest["gain"], "layer": slowest["layer"]}
         row |= {"mean gain": layers["gain"].mean()}
@@ -137,23 +139,9 @@ def delay_table(machines: Iterable[tuple[int, int]] = MACHINES) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def machines(reads: Iterable[int], multipliers: Iterable[int]) -> pd.DataFrame:
-    """Return OAT's delay over FLOAT's on every machine of a grid, a row each.
-
-    largest is that of the layer in which OAT loses most, network that of all layers together.
-    """
-    rows = []
-    for one, many in product(reads, multipliers):
-        layers = layer_delays(one, many)
-        whole = layers["OAT"].sum() / layers["FLOAT"].sum()
-        rows.append((one, many, layers["gain"].max(), whole))
-    return pd.DataFrame(rows, columns=["reads", "multipliers", "largest", "network"])
-
-
 def machines_that_print(gain: float) -> tuple[list[tuple[int, int]], int]:
     """Return the machines of a grid whose largest gain has these two decimals, and its size."""
-    grid = machines(
-        [2**k for k in range(9)], [16, 32, 64, 100, 128, 150, 175, 200, 256, 300, 350, 512, 1024]
-    )
-    found = grid[grid["largest"].round(2) == gain]
+    multipliers = (16, 32, 64, 100, 128, 150, 175, 200, 256, 300, 350, 512, 1024)
+    grid = delay_table(product([2**k for k in range(9)], multipliers))
+    found = grid[grid["largest gain"].round(2) == gain]
     return list(zip(found["reads"], found["multipliers"], strict=True)), len(grid)
