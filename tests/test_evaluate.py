@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import os
-import sys
-from types import ModuleType
 
 import pytest
 import torch
@@ -21,7 +19,7 @@ from lib.methods import PgdAt, Plain, Smart
 from lib.models import create
 from lib.protocol import Protocol
 from lib.recipe import Attack, Data, Model, Recipe, Train
-from lib.rows import COLUMNS
+from lib.rows import COLUMNS, HIDDEN
 from lib.studies import smart
 
 PGD = Protocol(attack="pgd", eps=0.1, steps=3)
@@ -260,7 +258,7 @@ def test_measure_gives_a_row_for_every_protocol_with_its_interval():
     study = smart.table1_mask_density("ci", [0], changes)
     rows = measure.measure(study)
     assert len(rows) == sum(len(job.protocols) for job in study.jobs)
-    assert list(rows.columns) == COLUMNS
+    assert list(rows.columns) == [*COLUMNS, *HIDDEN]
     assert rows["value"].between(0, 100).all()
     assert (rows["ci_low"] <= rows["value"]).all()
     assert (rows["value"] <= rows["ci_high"]).all()
@@ -285,9 +283,7 @@ def bars(monkeypatch):
         def close(self):
             self.open = False
 
-    module = ModuleType("tqdm.auto")
-    module.tqdm = Bar
-    monkeypatch.setitem(sys.modules, "tqdm.auto", module)
+    monkeypatch.setattr(progress, "tqdm", Bar)
     monkeypatch.setattr(progress, "interactive", lambda: True)
     monkeypatch.delenv("SUITE_PROGRESS", raising=False)
     return made
@@ -326,7 +322,7 @@ def test_pgd_at_rows_carry_the_trade_off_they_were_trained_with():
     lams = {job.recipe.method.lam for job in study.jobs if isinstance(job.recipe.method, PgdAt)}
     assert lams == {0.0, 0.2, 0.7, 1.0}
     for job in study.jobs:
-        record = {"correct": 1, "n": 2}
+        record = {"correct": 1, "n": 2, "bits": "1"}
         row = measure.accuracy_row(study, job, job.protocols[0], record)
         if isinstance(job.recipe.method, PgdAt):
             assert row["lam"] == job.recipe.method.lam
