@@ -7,8 +7,9 @@ damaged costs its artifact a note.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from lib.report.provenance import few
 from lib.studies import ARTIFACTS
 
 NAME = re.compile(r"[A-Za-z0-9_][\w.-]*", re.ASCII)  # of the folders that hold results
+WRONG = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+DAMAGED = (OSError, UserError, *WRONG)  # what comes of reading files that are not as we write them
 FILES = {
     **{"figure": "figure.png", "pdf": "figure.pdf", "table": "table.md", "latex": "table.tex"},
     **{"metrics": "metrics.csv", "claims": "claims.csv", "record": "run.json"},
@@ -123,51 +126,46 @@ def summary(entries: Iterable[Entry]) -> pd.DataFrame:
 
 def _entry(name: str, home: Path, folder: Path) -> Entry:
     kinds = FILES | {"notebook": f"{home.name}.ipynb"}
-    noted, made = artifacts.recorded(home), artifacts.outputs(home)
     own = folder.parent == paths.RESULTS / "local"
-    if noted is None and made and not own:
-        noted = {}
-    edited = [] if noted is None else [
-        *([] if noted else [artifacts.INPUTS]),
-        *(file for file in sorted({*noted, *kinds.values()}) if made.get(file) != noted.get(file)),
-    ]  # fmt: skip
+    noted, made = artifacts.recorded(home), artifacts.outputs(home)
+    by_hand = own and noted is None and bool(made)
+    vouched = made if by_hand else noted or {}  # what a batch noted, or what a user made
+    edited = [] if vouched or (noted is None and not made) else [artifacts.INPUTS]
+    edited += [f for f in sorted({*vouched, *kinds.values()}) if made.get(f) != vouched.get(f)]
     files = {kind: home / file for kind, file in kinds.items() if file in made.keys() - {*edited}}
-    failure, by_hand = _failure(home), noted is None and bool(made)
-    images = _images(files.get("metrics"))
-    said: dict[str, Any] = {"changed": "", "seconds": None, "notes": [], "provenance": []}
-    said |= {"command": _command(name, folder), "conditions": images}
-    frame, notes = _claims(files.get("claims"))
-    table, unreadable = _table(files.get("table"))
-    try:
-        said |= provenance.said(files["record"], images) if "record" in files else {}
-        damaged = False
-    except provenance.OTHER_SHAPE:
-        damaged = True
+    failure = _failure(home)
+    unread: list[str] = []
+
+    def read(kind: str, how: Callable[[Path], Any], blank: Any) -> Any:
+        """Return what a file holds, or blank where it is absent, not vouched for or damaged."""
+        try:
+            return how(files[kind]) if kind in files else blank
+        except DAMAGED:
+            unread.append(kinds[kind])
+            return blank
+
+    images = read("metrics", _images, "")
+    said: dict[str, Any] = {"command": _command(name, folder), "changed": "", "seconds": None}
+    said |= {"conditions": images, "notes": [], "provenance": []}
+    said |= read("record", partial(provenance.said, images=images), {})
     remake = f"`{said['command']}{'' if own else ' --record'}`"
-    notes += unreadable
-    if failure:
-        before = " What is shown here is from the one before." if made else ""
-        notes.append(f"The last execution failed: {failure}.{before}")
-    if edited:
-        notes.append(
-            f"Edited or removed since a batch made it: {few(edited)}. What differs is neither "
-            f"shown nor counted; {remake} makes it anew."
-        )
-    if by_hand:
-        notes.append(f"Made by hand, not by a batch; {remake} makes it anew.")
-    if damaged:
-        notes.append(f"run.json is damaged, so that nothing of it is shown; {remake} mends it.")
-    return Entry(
-        artifact=name,
-        title=("notebook" in files and title(files["notebook"])) or name,
-        failure=failure,
-        edited=edited,
-        by_hand=by_hand,
-        claims=frame,
-        files={kind: path.relative_to(folder).as_posix() for kind, path in files.items()},
-        table=table,
-        **(said | {"notes": notes + said["notes"]}),
-    )
+    said |= {
+        "title": read("notebook", title, "") or name,
+        "claims": read("claims", claims.read, claims.table([])),
+        "table": read("table", _table, ""),
+    }
+    before = " What is shown here is from the one before." if made else ""
+    states = {
+        f"The last execution failed: {failure}.{before}": failure,
+        f"Edited or removed since a batch made it: {few(edited)}. What differs is neither shown "
+        f"nor counted; {remake} makes it anew.": edited,
+        f"Made by hand, not by a batch; {remake} makes it anew.": by_hand,
+        f"Damaged, so that nothing of it is shown: {few(unread)}; {remake} mends it.": unread,
+    }
+    said["notes"] = [note for note, is_so in states.items() if is_so] + said["notes"]
+    shown = {kind: path.relative_to(folder).as_posix() for kind, path in files.items()}
+    how: dict[str, Any] = {"failure": failure, "edited": edited, "by_hand": by_hand, "files": shown}
+    return Entry(artifact=name, **how, **said)
 
 
 def _command(name: str, folder: Path) -> str:
@@ -184,34 +182,18 @@ def _failure(home: Path) -> str:
     return reason if reason and isinstance(reason, str) else f"{artifacts.FAILURE} is damaged"
 
 
-def _claims(path: Path | None) -> tuple[pd.DataFrame, list[str]]:
-    try:
-        return (claims.read(path) if path else claims.table([])), []
-    except UserError as error:
-        return claims.table([]), [str(error).replace(str(path), "claims.csv")]
-
-
 def title(notebook: Path) -> str:
     """Return the heading of a notebook, '' if there is none."""
-    try:
-        texts = ["".join(cell["source"]) for cell in store.parse(notebook)["cells"]]
-    except provenance.OTHER_SHAPE:
-        return ""
+    texts = ("".join(cell["source"]) for cell in store.parse(notebook)["cells"])
     return next((m[1].strip() for text in texts if (m := re.match(r"#\s+(.+)", text))), "")
 
 
-def _table(path: Path | None) -> tuple[str, list[str]]:
-    """Return a table as Markdown, and a note if it cannot be read."""
-    try:
-        return (path.read_text(encoding="utf-8") if path else "").replace("<", "&lt;"), []
-    except (OSError, ValueError) as error:
-        return "", [f"table.md cannot be read ({error}); remake it."]
+def _table(path: Path) -> str:
+    """Return a table as Markdown without markup of its own."""
+    return path.read_text(encoding="utf-8").replace("<", "&lt;")
 
 
-def _images(metrics: Path | None) -> str:
+def _images(metrics: Path) -> str:
     """Return on how many images accuracies were measured, as 'n = 500 or 2,000', '' without any."""
-    try:
-        images = artifacts.images(pd.read_csv(metrics)) if metrics else ""
-    except (OSError, ValueError, KeyError):
-        return ""
+    images = artifacts.images(pd.read_csv(metrics))
     return f"n = {images}" if images else ""

@@ -7,28 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from lib import artifacts, runs, store, verify
-from lib.errors import UserError
 from lib.recipe import Recipe
 
 LIMIT = 4  # distinct values that are spelled out
-WRONG = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-OTHER_SHAPE = (UserError, *WRONG)  # what comes of reading JSON that is not as we write it
 
 
 def said(path: Path, images: str) -> dict[str, Any]:
-    """Return what a run.json says of its artifact; whatever its shape, one of OTHER_SHAPE at most.
-
-    Anything may be absent or null.
-    """
+    """Return what a run.json says of its artifact, in which anything may be absent or null."""
     record = {name: value for name, value in store.parse(path).items() if value is not None}
     found = record.get("runs", {})
     seconds = sum(float(run.get("seconds") or 0) for run in found.values())
-    recipes = [Recipe.from_dict(run["recipe"]) for run in found.values() if "recipe" in run]
+    recipes = {k: Recipe.from_dict(run["recipe"]) for k, run in found.items() if "recipe" in run}
     told = {
         "changed": ", ".join(f"{k}={v}" for k, v in record.get("overrides", {}).items()),
         "seconds": seconds if found else None,
-        "conditions": ", ".join(filter(None, [*_networks(recipes), images])),
-        "notes": _marks(found),
+        "conditions": ", ".join(filter(None, [*_networks([*recipes.values()]), images])),
+        "notes": _marks(found, recipes),
         "provenance": _provenance(record, [*found.values()], seconds),
     }
     return told | ({"command": str(record["command"])} if record.get("command") else {})
@@ -41,12 +35,9 @@ def few(values: Iterable[object]) -> str:
     return ", ".join(distinct[:LIMIT]) + more
 
 
-def _marks(found: Mapping[str, dict[str, Any]]) -> list[str]:
+def _marks(found: Mapping[str, dict[str, Any]], recipes: Mapping[str, Recipe]) -> list[str]:
     """Return what a reader must know of the runs before trusting what they show."""
     recorded = sum(not run.get("weights", True) for run in found.values())
-    recipes = {
-        key: Recipe.from_dict(run["recipe"]) for key, run in found.items() if "recipe" in run
-    }
     stale = sum(not runs.confirmed(r, found[key].get("code")) for key, r in recipes.items())
     scored = sum(map(_stale_evaluations, recipes.values()))
     dirty = sum(bool(run.get("dirty")) for run in found.values())
