@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -25,28 +26,11 @@ from lib.tables import dataset_name, shown
 STYLE = Path(__file__).with_name("suite.mplstyle")
 NARROW, WIDE = 3.3, 7.0  # inches: one column, the page
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart, and relatives of them for the
-# relatives of a method; one marker for each as well
-COLOURS = {m.label: m.colour for m in METHODS.values() if m.colour} | {
-    "FLOATS-i": "#AA4499",
-    "FLOATS-c": "#56B4E9",
-    "FLOATS slim": "#B0307F",
-}
-OTHERS = ("#882255", "#332288", "#6F4E37", "#CC6677", "#999933")  # for who has none of their own
-MARKERS = {
-    "PGD-AT": "D",
-    "PNI": "v",
-    "OAT": "^",
-    "FLOAT": "s",
-    "SMART": "o",
-    "FLOATS-i": "p",
-    "FLOATS-c": "<",
-    "FLOAT slim": "h",
-    "FLOATS slim": "d",
-    "OAT slim": ">",
-}
-SPARE = ("o", "D", "v", "s", "<", "^", "p", ">", "d", "h", "X", "P", "*", "8")  # for variants
-TINTS = (0.0, 0.4, -0.5, 0.2, -0.25, 0.6)  # of a variant's colour: towards white, or black
+COLOURS = {one.label: one.colour for one in METHODS.values() if one.colour}
+# For what has none of its own: no colour of a method, and colour-blind readers tell them apart
+FREE = ("#CC6677", "#56B4E9", "#882255", "#999933", "#6A51A3", "#661100", "#44AA99", "#BBBBBB")
+SHAPES = ("D", "v", "^", "s", "o", "p", "<", "8", "*", "h", ">", "P", "d", "X")
+MARKERS = dict(zip(COLOURS, SHAPES, strict=False))
 DASHES = ("-", (0, (4, 1.4)), (0, (1, 1.1)), (0, (5, 1.2, 1, 1.2)))
 PATHS = {"clean": "#56B4E9", "adversarial": "#CC79A7"}
 PAPER = "#8A8A8A"  # hollow markers: the numbers that the paper prints
@@ -76,69 +60,70 @@ def canvas(
     """Return a figure and its array of axes, with the stamp in the lower right corner."""
     figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, **options)
     if stamp:
-        strip = 0.11 / height
-        figure.get_layout_engine().set(rect=(0, strip, 1, 1 - strip))
-        place: Look = {"ha": "right", "va": "bottom"}
-        figure.text(1 - 0.03 / width, 0.02 / height, stamp, size=5, color=QUIET, **place)
+        small_print(figure, stamp, "right")
     return figure, axes
+
+
+def small_print(figure: Figure, text: str, side: str) -> None:
+    """Write a line into the lower left or right corner, in a strip of its own below the panels."""
+    width, height = figure.get_size_inches()
+    strip = 0.11 / height
+    engine: Any = figure.get_layout_engine()
+    engine.set(rect=(0, strip, 1, 1 - strip))
+    x = 1 - 0.03 / width if side == "right" else 0.03 / width
+    look: Look = {"ha": side, "va": "bottom", "size": 5, "color": QUIET}
+    figure.text(x, 0.02 / height, text, **look)
 
 
 @dataclass(frozen=True)
 class Face:
-    """What tells one series from the others: colour, marker and dashes of the line.
-
-    ink is the colour of its words, dark enough to be read on white.
-    """
+    """What tells one series from the others: colour, marker and dashes of the line."""
 
     colour: str
     marker: str
     line: Any
-    ink: str
+
+    @property
+    def ink(self) -> str:
+        """Return the colour of its words, dark enough to be read on white."""
+        return tinted(self.colour, -0.2)
 
 
 def method(label: str) -> str:
-    """Return the method that a label begins with: 'FLOAT slim' of 'FLOAT slim, SF 0.5'.
-
-    A label that begins with none is one of its own, up to a comma.
-    """
-    known = {*COLOURS, *(m.label for m in METHODS.values())}
-    own = [name for name in known if f"{label},".startswith((f"{name} ", f"{name},"))]
-    return max(own, key=len) if own else label.split(",")[0]
+    """Return the method that a label begins with, 'FLOAT slim' of 'FLOAT slim, SF 0.5', or ''."""
+    own = (name for name in COLOURS if f"{label},".startswith((f"{name} ", f"{name},")))
+    return max(own, key=len, default="")
 
 
-def faces(labels: list[str]) -> dict[str, Face]:
+def faces(labels: Sequence[str]) -> dict[str, Face]:
     """Return the look of every label of a figure, which depends on nothing but the labels.
 
-    The bare name of a method, else its first variant, has the look of the method; further variants
-    have its hue in another shade, dashes and a marker that no method of the figure has. Who has no
-    colour or marker of its own gets the next one that is free.
+    The bare name of a method, else its first variant, has the colour and the marker of the method,
+    every other label free ones. Labels that begin alike, as 'OAT' and 'OAT slim', differ in their
+    lines too.
     """
-    methods = {label: method(label) for label in labels}
-    taken = {MARKERS.get(m) for m in methods.values()}
-    spare = [marker for marker in SPARE if marker not in taken]
-    strangers = [m for m in dict.fromkeys(methods.values()) if m not in COLOURS]
-    colours = COLOURS | {
-        m: tinted(OTHERS[i % len(OTHERS)], (0.0, 0.3, -0.3)[i // len(OTHERS) % 3])
-        for i, m in enumerate(strangers)
-    }
-    found = {}
-    for own in dict.fromkeys(methods.values()):
-        variants = sorted(
-            (one for one in methods if methods[one] == own), key=lambda one: one != own
+    first: dict[str, str] = {}
+    for label in sorted(labels, key=lambda label: label not in COLOURS):
+        first.setdefault(method(label), label)
+    own = {label: name for name, label in first.items() if name}
+    if len(labels) - len(own) > len(FREE):
+        raise UserError(
+            f"A figure has {len(FREE)} colours for labels that are no method's name, but there are "
+            f"{len(labels) - len(own)}; draw some of them in another figure."
         )
-        if len(variants) > len(TINTS):
-            raise UserError(
-                f"A figure tells {len(TINTS)} variants of a method apart, but there are "
-                f"{len(variants)} of {own}; draw some of them in another figure."
-            )
-        for i, label in enumerate(variants):
-            found[label] = Face(
-                colour=tinted(colours[own], TINTS[i]),
-                marker=MARKERS[own] if i == 0 and own in MARKERS else spare.pop(0),
-                line=DASHES[i % len(DASHES)],
-                ink=tinted(colours[own], min(TINTS[i] - 0.3, 0.1) if len(variants) > 1 else 0),
-            )
-    return {label: found[label] for label in methods}
+    used = {MARKERS[name] for name in own.values()}
+    markers = iter([one for one in reversed(SHAPES) if one not in used])
+    colours = iter(FREE)
+    found, kin = {}, Counter[str]()
+    for label in labels:
+        family = min((name for name in COLOURS if label.startswith(name)), key=len, default=label)
+        found[label] = Face(
+            colour=COLOURS[own[label]] if label in own else next(colours),
+            marker=MARKERS[own[label]] if label in own else next(markers),
+            line=DASHES[kin[family] % len(DASHES)],
+        )
+        kin[family] += 1
+    return found
 
 
 def tinted(colour: str, share: float) -> str:
@@ -203,7 +188,7 @@ def extension(axes: Axes, start: float, end: float, y: float, face: Face) -> Non
         axes.plot(end, y, "|", color=face.colour, markersize=6, zorder=2.8)
 
 
-def hollow(axes: Axes, x: Any, y: Any, marker: str, line: str = "none") -> None:
+def hollow(axes: Axes, x: Any, y: Any, marker: str, line: str = "none", size: float = 5.5) -> None:
     """Draw a paper's numbers: grey and hollow, in the marker of the series."""
     axes.plot(
         x,
@@ -214,7 +199,7 @@ def hollow(axes: Axes, x: Any, y: Any, marker: str, line: str = "none") -> None:
         marker=marker,
         markerfacecolor="none",
         markeredgecolor=PAPER,
-        markersize=5.5,
+        markersize=size,
         zorder=2,
     )
 

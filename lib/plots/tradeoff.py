@@ -1,247 +1,205 @@
-"""Clean against robust accuracy over lambda: SMART Figures 4, 5; FLOAT Figures 3, 6, 7, 9, 10."""
+"""Robust against clean accuracy over lambda, as seven figures of the papers show it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from lib.errors import UserError, choose
-from lib.intervals import Estimate
+from lib.errors import UserError
 from lib.plots import style
-from lib.plots.labels import Labels
 from lib.tables import attack_name, backbone_name, dataset_name, shown
 
-PANELS = ("network", "attack")
-SCORES = ("clean_acc", "robust_acc")
-NEAR = 5.0  # points in the plane, in pt, that share one label
+KEYS = ["dataset", "backbone", "panel", "attack", "method", "lam"]
 LETTERS = "abcdefghijkl"
-CROWD = 4  # series that a panel of one column takes
-
-
-@dataclass
-class Point:
-    """A trade-off of one method: accuracies in percent with their intervals."""
-
-    lam: float
-    clean: Estimate
-    robust: Estimate
-
-
-Series = dict[str, list[Point]]
-
-
-def points(rows: pd.DataFrame) -> list[Point]:
-    """Return one point for each lam at which both accuracies were measured, in order of lam."""
-    found = []
-    for lam, group in rows.groupby("lam"):
-        clean, robust = (group[group["metric"] == m] for m in SCORES)
-        if len(clean) and len(robust):
-            found.append(Point(float(lam), estimate(clean), estimate(robust)))
-    return found
-
-
-def estimate(rows: pd.DataFrame) -> Estimate:
-    """Return the mean over seeds with its interval; published numbers have none."""
-    if "n" in rows:
-        return shown(rows)
-    value = float(rows["value"].iloc[0])
-    return Estimate(value, value, value)
-
-
-def series_of(rows: pd.DataFrame) -> Series:
-    """Return the trade-offs of each label that has any, in order of occurrence."""
-    labels = style.unique(rows["method"])
-    found = {label: points(rows[rows["method"] == label]) for label in labels}
-    return {label: line for label, line in found.items() if line}
-
-
-@dataclass
-class Panel:
-    """What one panel shows: a network's rows under one attack, and the paper's numbers for it."""
-
-    title: str
-    attack: str
-    rows: pd.DataFrame
-    paper: pd.DataFrame
+SIZES = (2.8, 6.0)  # of the markers, in pt, from the smallest lam to the largest
+REACH = 0.2  # how far intervals over seeds widen a panel at most, as a share of what its dots span
 
 
 @style.styled
 def trade_off(
-    metrics: pd.DataFrame,
-    reference: pd.DataFrame | None = None,
-    stamp: str = "",
-    panels: str = "network",
+    metrics: pd.DataFrame, reference: pd.DataFrame | None = None, stamp: str = ""
 ) -> Figure:
-    """Draw robust against clean accuracy, one line for each method or variant of a method.
+    """Draw robust against clean accuracy, one line for each label; markers grow with lam.
 
-    There is one panel for each data set and backbone; with panels = 'attack' also one for each
-    attack, all of which share the clean accuracies. Every lam is written beside its point.
-    reference holds published numbers in the same columns; methods and attacks that metrics lacks
-    are left out. Raises UserError where a panel would mix several attacks, or there is none.
+    There is a panel for each data set and backbone, for each attack, and for each value of the
+    column 'panel', if there is one. Panels of one network share their axes. reference holds
+    published numbers in the same columns; labels and attacks that metrics lacks are left out.
     """
-    split = _panels(metrics, reference, by_attack=choose("panels", panels, PANELS) == "attack")
-    measured = [series_of(panel.rows) for panel in split]
-    labels = [one for one in style.unique(metrics["method"]) if any(one in s for s in measured)]
-    if not labels:
+    found = points(metrics)
+    if found.empty:
         raise UserError("No method has clean and robust accuracies at the same λ; measure both.")
-    faces = style.faces(labels)
-    published = [series_of(panel.paper[panel.paper["method"].isin(labels)]) for panel in split]
-    rows, columns = _shape(len(split))
-    crowded = len(labels) > CROWD
-    width = style.NARROW if columns == 1 and not crowded else style.WIDE
-    height = 3.2 if columns == 1 and crowded else (2.75 if columns < 3 else 2.4) * rows
-    figure, grid = style.canvas(width, height, stamp, rows, columns)
-    axes = grid.flatten()
-    several = len({panel.attack for panel in split}) > 1
-    shown: list[str] = []
-    for place, panel, series, paper in zip(axes, split, measured, published, strict=False):
-        _draw(place, panel.rows, series, paper, faces)
-        shown += style.unique(panel.paper.loc[panel.paper["method"].isin(paper), "dataset"])
-        under = "" if several else f" ({attack_name(panel.attack)})"  # else in the title
-        place.set(xlabel="clean accuracy, %", ylabel=f"robust accuracy{under}, %")
-        place.set_title(panel.title)
-    for place in axes[len(split) :]:
-        place.set_visible(False)
+    networks = list(found.groupby(KEYS[:2], sort=False).groups)
+    panels = list(found.groupby(KEYS[:4], sort=False))
+    faces = style.faces(style.unique(found["method"]))
+    lams = sorted(found["lam"].unique())
+    sizes = dict(zip(lams, np.linspace(*SIZES, len(lams)), strict=True))
+    figure, grid = _grid(len(panels), len(networks) == 1, stamp)
+    papers = [_published(reference, rows, networks) for _, rows in panels]
+    for axes, (where, rows), paper, letter in zip(grid, panels, papers, LETTERS, strict=False):
+        _draw(axes, rows, paper, faces, sizes)
+        title = _title(where, [key for key, _ in panels])
+        axes.set_title(f"({letter}) {title}" if len(panels) > 1 else "")
+        near = [found, *papers] if len(networks) == 1 else [rows, paper]
+        axes.set(xlim=_limits(near, "x"), ylim=_limits(near, "y"))
+    attacks = style.unique(found["attack"])
+    under = f" ({attack_name(attacks[0])})" if len(attacks) == 1 else ""  # else in the titles
+    for axes in grid[: len(panels)]:
+        axes.set(xlabel="clean accuracy, %", ylabel=f"robust accuracy{under}, %")
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
     entries = style.handles(faces, line=True)
-    if shown:
-        entries.append(style.paper_handle(list(dict.fromkeys(shown))))
+    names = style.unique(pd.concat(papers)["dataset"])
+    if names:
+        entries.append(style.paper_handle(names))
     style.legend(figure, entries)
-    figure.draw_without_rendering()
-    for place, series, paper in zip(axes, measured, published, strict=False):
-        _write_lambdas(place, series, paper, faces)
+    _size_legend(figure, sizes)
     return figure
 
 
-def _family(attack: str) -> str:
-    """Return the attack whose panel rows are drawn in.
+def points(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each lam at which both accuracies were measured.
 
-    AutoAttack on networks with noise is its version 'rand'; without, the standard one.
+    x, x_low and x_high are the clean accuracy in percent, a mean over seeds with its interval, y
+    and so on the robust one, x_seeds and y_seeds those of every seed. Published numbers have no
+    interval. AutoAttack's version for networks with noise counts as AutoAttack.
     """
-    return attack.removesuffix("-rand")
+    rows = rows.assign(attack=rows["attack"].astype(str).str.removesuffix("-rand"))
+    if "panel" not in rows:
+        rows = rows.assign(panel="")
+    own = [key for key in KEYS if key != "attack"]
+    clean = dict(list(rows[rows["metric"] == "clean_acc"].groupby(own, sort=False)))
+    found = []
+    for key, robust in rows[rows["metric"] == "robust_acc"].groupby(KEYS, sort=False):
+        of: dict[str, Any] = dict(zip(KEYS, key, strict=True))
+        where = tuple(of[name] for name in own)
+        if where not in clean:
+            continue
+        for axis, score in (("x", clean[where]), ("y", robust)):
+            value = low = high = float(score["value"].mean())
+            if "n" in score:
+                score = score.sort_values("seed")
+                value, low, high = (getattr(shown(score), k) for k in ("value", "low", "high"))
+            of |= {axis: value, f"{axis}_low": low, f"{axis}_high": high}
+            of[f"{axis}_seeds"] = tuple(score["value"])
+        found.append(of)
+    return pd.DataFrame(found)
 
 
-def _shape(number: int) -> tuple[int, int]:
-    """Return rows and columns of so many panels: three in a row where that leaves fewer gaps."""
-    columns = {1: 1, 2: 2, 4: 2}.get(number, 3)
-    return math.ceil(number / columns), columns
+def _published(
+    reference: pd.DataFrame | None, rows: pd.DataFrame, networks: list[tuple[str, str]]
+) -> pd.DataFrame:
+    """Return the published points that belong into the panel of these rows.
 
-
-def _panels(metrics: pd.DataFrame, reference: pd.DataFrame | None, by_attack: bool) -> list[Panel]:
-    """Split rows by data set, backbone and, if so wished, attack; clean rows are in every part."""
-    rows = metrics[metrics["metric"].isin(SCORES)]
-    family = rows["attack"].map(_family, na_action="ignore").where(rows["metric"] == "robust_acc")
-    attacks = style.unique(family)
-    if len(attacks) != 1 and not (attacks and by_attack):
-        measured = ", ".join(attacks) or "none"
-        raise UserError(
-            f"A trade-off needs robust accuracies under one attack, but there are: {measured}; "
-            "select one, or draw one panel for each with panels='attack'."
-        )
-    networks = list(dict.fromkeys(zip(rows["dataset"], rows["backbone"], strict=True)))
-    repeated = len(networks) > rows["dataset"].nunique()
-    found: list[Panel] = []
-    for dataset, backbone in networks:
-        here = (rows["dataset"] == dataset) & (rows["backbone"] == backbone)
-        for attack in attacks:
-            if not (here & (family == attack)).any():
-                continue
-            part = rows[here & (family.isna() | (family == attack))]
-            paper = _published(reference, attack)
-            if len(networks) > 1:  # the paper's network, or the only one there is
-                paper = paper[paper["dataset"] == dataset]
-            if repeated:
-                paper = paper[paper["backbone"] == backbone.partition("-")[0]]
-            title = [dataset_name(dataset)] if len(networks) > 1 else []
-            title += [backbone_name(backbone)] if repeated else []
-            title += [attack_name(attack)] if len(attacks) > 1 else []
-            found.append(Panel(", ".join(title), attack, part, paper))
-    if len(found) > 1:
-        for letter, panel in zip(LETTERS, found, strict=False):
-            panel.title = f"({letter}) {panel.title}"
+    They are of its data set and, where others share that, of its network.
+    """
+    if reference is None:
+        return rows.iloc[:0]
+    found = points(reference)
+    found = found[found["method"].isin(rows["method"]) & found["attack"].isin(rows["attack"])]
+    dataset, backbone = rows[["dataset", "backbone"]].iloc[0]
+    if len(networks) > 1:
+        found = found[found["dataset"] == dataset]
+    if sum(name == dataset for name, _ in networks) > 1:
+        found = found[found["backbone"] == backbone.partition("-")[0]]
     return found
 
 
-def _published(reference: pd.DataFrame | None, attack: str) -> pd.DataFrame:
-    """Return the published clean accuracies, and the robust ones under an attack."""
-    if reference is None:
-        return pd.DataFrame(columns=["dataset", "backbone", "method", "lam", "metric", "value"])
-    family = reference["attack"].map(_family, na_action="ignore")
-    robust = reference["metric"].eq("robust_acc") & family.eq(attack)
-    return reference[reference["metric"].eq("clean_acc") | robust]
+def _grid(number: int, shared: bool, stamp: str) -> tuple[Figure, list[Axes]]:
+    """Return a figure and its axes: narrow for one panel, three in a row if that fills it best."""
+    columns = {1: 1, 2: 2, 4: 4 if shared else 2}.get(number, 3)
+    rows = math.ceil(number / columns)
+    width = style.NARROW if columns == 1 else style.WIDE
+    height = 2.9 if columns == 1 else 2.6 * rows
+    options = {"sharex": shared, "sharey": shared}
+    figure, grid = style.canvas(width, height, stamp, rows, columns, **options)
+    if number > 1 and not shared:
+        style.small_print(figure, "axes differ from panel to panel", "left")
+    return figure, list(grid.flatten())
+
+
+def _title(where: tuple[str, ...], panels: list[tuple[str, ...]]) -> str:
+    """Return in which of data set, network, attack and 'panel' a panel differs from the others."""
+    dataset, backbone, panel, attack = where
+    differ = [len(set(values)) > 1 for values in zip(*panels, strict=True)]
+    repeated = len({p[:2] for p in panels}) > len({p[0] for p in panels})
+    parts = [dataset_name(dataset)] if differ[0] or differ[1] else []
+    parts += [backbone_name(backbone)] if repeated else []
+    parts += [panel] if differ[2] else []
+    parts += [attack_name(attack)] if differ[3] else []
+    return ", ".join(parts)
 
 
 def _draw(
     axes: Axes,
     rows: pd.DataFrame,
-    series: Series,
-    published: Series,
+    paper: pd.DataFrame,
     faces: Mapping[str, style.Face],
+    sizes: Mapping[float, float],
 ) -> None:
-    for label, line in published.items():
-        x, y = [p.clean.value for p in line], [p.robust.value for p in line]
-        style.hollow(axes, x, y, faces[label].marker, line=":")
-    for label, line in series.items():
+    """Draw the lines over lam, the markers with their intervals, and the paper's hollow ones."""
+    for label, line in paper.groupby("method", sort=False):
         face = faces[label]
-        colour = face.colour
-        x, y = [p.clean.value for p in line], [p.robust.value for p in line]
-        axes.plot(x, y, color=colour, ls=face.line, linewidth=0.9, alpha=0.6, zorder=2.5)
-        for p in line:
-            bars: style.Look = {
-                "xerr": [[p.clean.value - p.clean.low], [p.clean.high - p.clean.value]],
-                "yerr": [[p.robust.value - p.robust.low], [p.robust.high - p.robust.value]],
-            }
-            look: style.Look = {"fmt": "none", "ecolor": colour, "elinewidth": 0.6, "alpha": 0.55}
-            axes.errorbar(p.clean.value, p.robust.value, **bars, **look, zorder=2.6)
-        axes.plot(x, y, linestyle="none", marker=face.marker, color=colour, mec="white", mew=0.5)
-        _seeds(axes, rows[rows["method"] == label], colour)
+        axes.plot(line["x"], line["y"], color=style.PAPER, linestyle=":", linewidth=0.7)
+        for x, y, lam in zip(line["x"], line["y"], line["lam"], strict=True):
+            style.hollow(axes, x, y, face.marker, size=sizes.get(lam, SIZES[1]))
+    colours = rows["method"].map({label: face.colour for label, face in faces.items()})
+    thin: style.Look = {"colors": colours, "linewidth": 0.6, "alpha": 0.4, "zorder": 2.6}
+    axes.hlines(rows["y"], rows["x_low"], rows["x_high"], **thin)
+    axes.vlines(rows["x"], rows["y_low"], rows["y_high"], **thin)
+    for row in rows.to_dict("records"):
+        if len(row["x_seeds"]) > 1:
+            style.dots(axes, row["x_seeds"], row["y_seeds"], faces[row["method"]].colour)
+    palette = {label: face.colour for label, face in faces.items()}
+    alike: style.Look = {"x": "x", "y": "y", "hue": "method", "style": "method", "ax": axes}
+    alike |= {"palette": palette, "legend": False}
+    dashes = {label: "" if face.line == "-" else face.line[1] for label, face in faces.items()}
+    line_look: style.Look = {"linewidth": 0.9, "alpha": 0.7, "zorder": 2.7}
+    sns.lineplot(rows, dashes=dashes, sort=False, estimator=None, **line_look, **alike)
+    sns.scatterplot(
+        rows.sort_values("lam", ascending=False, kind="stable"),  # the small ones on top
+        markers={label: face.marker for label, face in faces.items()},
+        size="lam",
+        sizes={lam: size**2 for lam, size in sizes.items()},
+        linewidth=0.5,
+        alpha=0.85,
+        zorder=3,
+        **alike,
+    )
 
 
-def _seeds(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
-    """Draw every seed as a small dot where there are several."""
-    if len(style.unique(rows["seed"])) < 2:
-        return
-    wide = rows.pivot_table(index=["lam", "seed"], columns="metric", values="value")
-    style.dots(axes, wide["clean_acc"], wide["robust_acc"], colour, zorder=2.7)
+def _limits(parts: list[pd.DataFrame], axis: str) -> tuple[float, float]:
+    """Return the limits of an axis: around all points and intervals.
+
+    Intervals of the mean of a few seeds can be wider than all there is to see; they may leave.
+    """
+    rows = pd.concat(parts)
+    seeds = [value for values in rows[f"{axis}_seeds"] for value in values]
+    low, high = min(seeds), max(seeds)
+    reach = REACH * (high - low) if len(seeds) > len(rows) else math.inf
+    low = min(low, max(rows[f"{axis}_low"].min(), low - reach))
+    high = max(high, min(rows[f"{axis}_high"].max(), high + reach))
+    margin = 0.06 * (high - low)
+    return low - margin, high + margin
 
 
-def _write_lambdas(
-    axes: Axes, series: Series, published: Series, faces: Mapping[str, style.Face]
-) -> None:
-    labels = Labels(axes)
-    for line in [*series.values(), *published.values()]:
-        places = [(p.clean.value, p.robust.value) for p in line]
-        for place in places:
-            labels.keep_free(*place)
-        for start, end in pairwise(places):
-            labels.keep_line_free(start, end)
-    for line in series.values():
-        for p in line:
-            labels.keep_line_free((p.clean.low, p.robust.value), (p.clean.high, p.robust.value))
-            labels.keep_line_free((p.clean.value, p.robust.low), (p.clean.value, p.robust.high))
-    for label, line in series.items():
-        for group in _clusters(labels, line):
-            x = sum(p.clean.value for p in group) / len(group)
-            y = sum(p.robust.value for p in group) / len(group)
-            text = "λ " + ", ".join(f"{p.lam:g}" for p in group)
-            labels.add(x, y, text, faces[label].ink)
-
-
-def _clusters(labels: Labels, line: list[Point]) -> list[list[Point]]:
-    """Group neighbouring points that lie too close for a label each."""
-    groups: list[list[Point]] = []
-    for p in line:
-        here = labels.pixel(p.clean.value, p.robust.value)
-        if groups:
-            last = groups[-1][-1]
-            gap = here - labels.pixel(last.clean.value, last.robust.value)
-            if math.hypot(*gap) < NEAR * labels.scale:
-                groups[-1].append(p)
-                continue
-        groups.append([p])
-    return groups
+def _size_legend(figure: Figure, sizes: Mapping[float, float]) -> None:
+    """Say in the line of the stamp which size of a marker stands for which lam."""
+    look: style.Look = {"color": style.QUIET, "marker": "o", "linestyle": "none", "mew": 0}
+    entries = [
+        Line2D([], [], markersize=size, label=f"{lam:g}" if i else f"λ = {lam:g}", **look)
+        for i, (lam, size) in enumerate(sizes.items())
+    ]
+    narrow = figure.get_figwidth() == style.NARROW
+    look = {"ncols": len(entries), "handlelength": 0.8, "columnspacing": 0.9, "borderpad": 0.1}
+    look["loc"] = f"outside lower {'left' if narrow else 'center'}"
+    figure.legend(handles=entries, **look)
+    engine: Any = figure.get_layout_engine()
+    engine.set(rect=(0, 0, 1, 1))
