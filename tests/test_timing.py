@@ -103,17 +103,19 @@ def test_a_slow_round_changes_no_ratio_and_turning_the_ratio_inverts_it():
     assert turned["ci_low"] == pytest.approx(1 / b_over_a["ci_high"])
 
 
-def test_too_few_rounds_and_strangers_are_refused():
-    with pytest.raises(UserError, match="batch is 0"):
-        timing.inference(RECIPES, batch=0, rounds=2)
-    with pytest.raises(UserError, match="rounds is 1"):
-        timing.interleaved({"a": list}, 1)
-    with pytest.raises(UserError, match="two rounds"):
-        timing.ratios(table(a=[1.0], b=[2.0]), "a")
-    with pytest.raises(UserError, match="two rounds"):
-        timing.ratios(table(a=[1.0, 1.0], b=[2.0]), "a")
-    with pytest.raises(UserError, match="did you mean 'FLOAT'"):
-        timing.ratios(table(FLOAT=[1.0, 1.0]), "FLOT")
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: timing.inference(RECIPES, batch=0, rounds=2), "batch is 0"),
+        (lambda: timing.interleaved({"a": list}, 1), "rounds is 1"),
+        (lambda: timing.ratios(table(a=[1.0], b=[2.0]), "a"), "two rounds"),
+        (lambda: timing.ratios(table(a=[1.0, 1.0], b=[2.0]), "a"), "two rounds"),
+        (lambda: timing.ratios(table(FLOAT=[1.0, 1.0]), "FLOT"), "did you mean 'FLOAT'"),
+    ],
+)
+def test_too_few_rounds_and_strangers_are_refused(call, said):
+    with pytest.raises(UserError, match=said):
+        call()
 
 
 def test_training_steps_are_those_of_the_trainer_scaled_to_an_epoch(monkeypatch):
@@ -164,16 +166,12 @@ def test_what_is_deployed_is_plain_and_has_no_dead_channels():
     sparse = pruned(Float(), Momentum(0.4, granularity="channel"))
     narrow = timing.deployable(sparse, 1.0)
     assert not narrow.training and type(narrow) is type(create("plain", "resnet18"))
-    assert all(live == inputs for live, inputs in channels(narrow).values())
-    full = channels(timing.deployable(pruned(Float()), 1.0))
-    left = {name: inputs for name, (_, inputs) in channels(narrow).items()}
-    assert left["conv1"] == full["conv1"][1]
-    assert sum(left.values()) < sum(inputs for _, inputs in full.values())
-
-
-def test_a_slim_network_is_deployed_at_its_own_width():
-    narrow = timing.deployable(pruned(FloatSlim(), Momentum(0.9)), 0.5)
-    assert narrow.layer4[1].conv2.weight.shape[:2] == (8, 8)  # of 16
+    left, full = channels(narrow), channels(timing.deployable(pruned(Float()), 1.0))
+    assert all(live == inputs for live, inputs in left.values())
+    assert left["conv1"][1] == full["conv1"][1]
+    assert sum(n for _, n in left.values()) < sum(n for _, n in full.values())
+    slim = timing.deployable(pruned(FloatSlim(), Momentum(0.9)), 0.5)
+    assert slim.layer4[1].conv2.weight.shape[:2] == (8, 8)  # of 16
 
 
 def test_deployed_networks_are_timed_in_every_round():
