@@ -51,16 +51,14 @@ def test_numbers_without_images_are_shown_as_means_without_an_interval():
     assert tables.plain(pd.concat([costs.assign(value=2.5), costs.assign(value=3.5)])) == "3"
 
 
-def test_protocols_lists_each_way_of_scoring_once():
+def test_protocols_lists_each_way_of_scoring_once_in_units_of_papers():
     found = tables.protocols(smart.table2_comparison("cifar"))
     assert found["attack"].tolist() == ["none (clean)", "pgd7", "pgd20"]
     assert found["steps"].tolist() == ["", 7, 20]
     assert found["ε, 1/255"].tolist() == ["", "8", "8"]
     assert found["step, 1/255"].tolist() == ["", "1.43", "1.43"]
-    assert set(found["λ"]) == {"0, 1"}
-
-
-def test_protocols_list_pgd_at_under_the_trade_offs_it_was_trained_for():
+    assert set(found["λ"]) == {"0, 1"} and "AutoAttack" not in found
+    # PGD-AT stands under the trade-offs it was trained for
     found = tables.protocols(float_.fig10_other_attacks("ci")).set_index("attack")
     draws = found.loc["aa-rand"].set_index("draws of noise per gradient")["λ"]
     assert draws.to_dict() == {1: "0.2, 0.7, 1", 2: "0.2, 0.7, 1"}  # PGD-AT and FLOAT
@@ -108,7 +106,6 @@ def test_protocols_say_how_autoattack_tried_and_at_which_width():
     assert found["draws of noise per gradient"].tolist() == [1, 5, 1]
     assert found["queries"].tolist() == [200, "", ""]
     assert found["slimming factor"].tolist() == ["", "", 0.5]
-    assert "AutoAttack" not in tables.protocols(smart.table2_comparison("cifar"))
 
 
 NONE = "No attack of more steps leaves more images right than one of fewer"
@@ -122,67 +119,63 @@ def robust_rows(**accuracies):
     return pd.DataFrame(rows).assign(metric="robust_acc", seed=0)
 
 
-def test_an_attack_of_more_steps_that_does_less_is_said_to_be_a_warning():
-    good = robust_rows(fgsm=50.0, pgd7=45.0, pgd20=45.0, aa_rand=30.0)
-    assert tables.weaker(good) == NONE + "."
-    stuck = tables.weaker(robust_rows(fgsm=40.0, pgd7=45.0, pgd20=61.0))
-    assert "can be a sign" in stuck and stuck.count("\n- A under ") == 2
-    assert "- A under PGD-20 and FGSM: 61.0 and 40.0 % at λ = 0.2" in stuck
-    assert "- A under PGD-20 and PGD-7: 61.0 and 45.0 % at λ = 0.2" in stuck
-    assert "AutoAttack" in tables.weaker(robust_rows(pgd20=5.0, aa=16.0))
+WARNED = robust_rows(fgsm=40.0, pgd7=45.0, pgd20=61.0)
+UNEQUAL = robust_rows(fgsm=50.0, pgd20=71.0).assign(n=[2000, 500])
+STEP = pd.concat([robust_rows(pgd20=40.0), robust_rows(**{"pgd20-step3.4": 60.0})])
 
 
-def test_more_images_left_right_by_chance_are_counted_but_are_no_warning():
-    # of 500 images, 45 and 50 % are 1.6 standard errors apart, 45 and 61 % more than 5
-    one = tables.weaker(robust_rows(fgsm=45.0, pgd7=50.0))
-    assert (
-        one == f"{NONE}, but for 1 difference whose 95 % interval reaches 0, which may be chance."
-    )
-    both = tables.weaker(robust_rows(fgsm=40.0, pgd7=45.0, pgd20=61.0))
-    assert "Not listed: 1 difference whose 95 % interval reaches 0, which may be chance." in both
-    sure = tables.weaker(robust_rows(fgsm=45.0, pgd7=50.0).assign(n=50_000))
-    assert "- A under PGD-7 and FGSM: 50.0 and 45.0 %" in sure and "Not listed" not in sure
+@pytest.mark.parametrize(
+    ("rows", "said", "unsaid"),
+    [
+        (WARNED, ["can be a sign", "PGD-20 and FGSM: 61.0 and 40.0 % at λ = 0.2"], ["reason"]),
+        (WARNED, ["PGD-20 and PGD-7: 61.0 and 45.0 %", "Not listed: 1 difference"], [NONE]),
+        (robust_rows(pgd20=5.0, aa=16.0), ["AutoAttack"], [NONE]),
+        # of 500 images, 45 and 50 % are 1.6 standard errors apart, of 50,000 many
+        (robust_rows(fgsm=45.0, pgd7=50.0), [NONE, "but for 1 difference"], ["can be a sign"]),
+        (robust_rows(fgsm=45.0, pgd7=50.0).assign(n=50_000), ["50.0 and 45.0"], ["Not listed"]),
+        (UNEQUAL, ["(on 500 and 2000 images)", "these may be the reason"], []),
+        (UNEQUAL.assign(n=500), ["71.0 and 50.0"], ["these may be the reason"]),
+    ],
+)
+def test_an_attack_of_more_steps_that_does_less_is_said_to_be_a_warning(rows, said, unsaid):
+    text = tables.weaker(rows)
+    assert all(part in text for part in said) and not any(part in text for part in unsaid)
 
 
-def test_attacks_on_other_numbers_of_images_are_compared_with_a_reservation():
-    rows = robust_rows(fgsm=50.0, pgd20=71.0)
-    assert "may be the reason" not in tables.weaker(rows)
-    few = tables.weaker(rows.assign(n=rows["attack"].map({"fgsm": 2000, "pgd20": 500})))
-    assert "(on 500 and 2000 images)" in few and "these may be the reason" in few
+SEEDS = [robust_rows(fgsm=50.0, pgd7=70.0), robust_rows(fgsm=50.0, pgd7=30.0).assign(seed=1)]
 
 
-def test_attacks_of_as_many_steps_and_clean_images_are_not_compared():
-    rows = pd.concat([robust_rows(pgd20=40.0), robust_rows(**{"pgd20-step3.4": 60.0})])
-    clean = rows.assign(metric="clean_acc", attack="fgsm", value=1.0)
-    assert tables.weaker(pd.concat([rows, clean])) == NONE + "."
+@pytest.mark.parametrize(
+    "rows",
+    [
+        robust_rows(fgsm=50.0, pgd7=45.0, pgd20=45.0, aa_rand=30.0),
+        pd.concat([STEP, STEP.assign(metric="clean_acc", attack="fgsm", value=1.0)]),
+        pd.concat(SEEDS),
+    ],
+    ids=["each does more", "as many steps, and clean images", "seeds are averaged"],
+)
+def test_where_no_attack_of_more_steps_does_less_nothing_is_warned_of(rows):
+    assert tables.weaker(rows) == NONE + "."
 
 
-def test_seeds_are_averaged_before_attacks_are_compared():
-    one = robust_rows(fgsm=50.0, pgd7=70.0)
-    two = robust_rows(fgsm=50.0, pgd7=30.0).assign(seed=1)
-    assert "**more**" in tables.weaker(one)
-    assert tables.weaker(pd.concat([one, two])) == NONE + "."
-
-
-def judged(preset="quick", **overrides):
-    overrides = {name.replace("_", "."): value for name, value in overrides.items()}
+@pytest.mark.parametrize(
+    ("preset", "overrides", "why"),
+    [
+        ("quick", {}, ""),
+        ("quick", {"train.epochs": 1, "evaluation.images": 50, "method.density": 0.4},
+         "evaluation.images, train.epochs"),
+        ("ci", {}, "the preset ci is too small"),
+    ],
+)  # fmt: skip
+def test_verdicts_open_with_their_counts_and_why_nothing_is_judged(preset, overrides, why):
     study = smart.table1_mask_density(preset, [0], overrides)
     rows = [{"id": "a", "claim": "A above B", "verdict": "not judged", "why": "one seed"}]
     rows.append({"id": "n", "claim": "a count", "verdict": "reproduced"})
-    return tables.verdicts(study, claims.table(rows))
-
-
-def test_verdicts_open_with_how_many_there_are_of_each():
-    text = judged()
+    text = tables.verdicts(study, claims.table(rows))
     assert text.startswith("2 claims: 1 reproduced, 1 not judged.")
     assert "| claim | paper value | our value | difference | verdict | why |" in text
-    assert text.count("\n|") == 4
-
-
-def test_overrides_and_small_presets_say_once_why_nothing_measured_is_judged():
-    text = judged(train_epochs=1, evaluation_images=50, method_density=0.4)
-    assert text.count("evaluation.images, train.epochs") == 1 and "method.density" not in text
-    assert "the preset ci is too small" in judged("ci")
+    assert text.count("\n|") == 4 and why in text and "density" not in text
+    assert ("Nothing measured is judged" in text) == bool(why)
 
 
 @pytest.mark.parametrize(
