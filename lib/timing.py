@@ -64,43 +64,39 @@ def training(recipes: Mapping[str, Recipe], rounds: int, seed: int = 0) -> pd.Da
 
 
 def inference(
-    recipes: Mapping[str, Recipe], batch: int, rounds: int, seed: int = 0, lam: float = 1.0
+    recipes: Mapping[str, Recipe],
+    batch: int,
+    rounds: int,
+    seed: int = 0,
+    slims: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
-    """Time a forward pass at lam of untrained networks in evaluation mode on a batch of images.
+    """Time a forward pass at lam = 1 of untrained networks in evaluation mode on random images.
 
     Weight noise is drawn anew in every pass, as FLOAT and SMART do; a second row of each such
-    network, marked FROZEN, has one draw baked into its weights. All compute in float32.
+    network, marked FROZEN, has one draw baked into its weights. With slims, the slim factor of
+    each, networks are timed as they would be deployed instead. All compute in float32.
     """
     check_range("batch", batch, 1)
     calls: dict[str, Callable[[], object]] = {}
     with torch.no_grad(), _own_randomness():
         for label, recipe in recipes.items():
-            model, x = runs.build(recipe).eval(), _random_images(recipe, batch)
-            calls[label] = partial(classifier(model, lam), x)
+            x = _random_images(recipe, batch)
+            if slims:
+                calls[label] = partial(deployable(recipe, slims[label]), x)
+                continue
+            model = runs.build(recipe).eval()
+            calls[label] = partial(classifier(model, 1.0), x)
             if getattr(model, "noise_size", 0):
-                calls[f"{label}, {FROZEN}"] = partial(freeze(model, lam), x)
-        return interleaved(calls, rounds, seed)
-
-
-def deployed(
-    variants: Mapping[str, tuple[Recipe, float]], batch: int, rounds: int, seed: int = 0
-) -> pd.DataFrame:
-    """Time a forward pass of untrained networks as they would be deployed for lam = 1.
-
-    variants map a label to a recipe and the slim factor in use. Masks are those that training
-    starts from. One draw of noise is baked into the weights; dead input channels are taken out.
-    """
-    check_range("batch", batch, 1)
-    with torch.no_grad(), _own_randomness():
-        calls: dict[str, Callable[[], object]] = {
-            label: partial(deployable(recipe, slim), _random_images(recipe, batch))
-            for label, (recipe, slim) in variants.items()
-        }
+                calls[f"{label}, {FROZEN}"] = partial(freeze(model, 1.0), x)
         return interleaved(calls, rounds, seed)
 
 
 def deployable(recipe: Recipe, slim: float) -> nn.Module:
-    """Return the plain network, in evaluation mode, that `deployed` times."""
+    """Return the plain network, in evaluation mode, that serves lam = 1 at a slim factor.
+
+    Masks are those that training starts from. One draw of noise is baked into the weights; dead
+    input channels are taken out.
+    """
     model = runs.build(recipe).eval()
     pruner(model, recipe).begin()
     return compact(freeze(model, 1.0, slim=slim)).to(memory_format=torch.channels_last)
@@ -160,16 +156,13 @@ def _own_randomness() -> AbstractContextManager[None]:
 
 
 def _images(recipe: Recipe) -> data.Images:
-    return data.load(
-        recipe.data.dataset, "train", limit=recipe.data.train_images, device=device.device()
-    )
+    limit = recipe.data.train_images
+    return data.load(recipe.data.dataset, "train", limit=limit, device=device.device())
 
 
 def _trainer(recipe: Recipe, images: data.Images) -> Trainer:
-    size = data.spec(recipe.data.dataset).size
-    return Trainer(
-        runs.build(recipe), recipe, images, device.precision(recipe.train.precision, size)
-    )
+    precision = device.precision(recipe.train.precision, data.spec(recipe.data.dataset).size)
+    return Trainer(runs.build(recipe), recipe, images, precision)
 
 
 def _endless(trainer: Trainer) -> Iterator[Tensor]:

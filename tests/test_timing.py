@@ -175,7 +175,7 @@ def test_what_is_deployed_is_plain_and_has_no_dead_channels():
 
 
 def test_deployed_networks_are_timed_in_every_round():
-    variants = {"whole": (pruned(Float()), 1.0), "half": (pruned(FloatSlim()), 0.5)}
-    times = timing.deployed(variants, batch=2, rounds=3)
-    assert times.groupby("round")["label"].agg(set).tolist() == [set(variants)] * 3
+    recipes = {"whole": pruned(Float()), "half": pruned(FloatSlim())}
+    times = timing.inference(recipes, 2, 3, slims={"whole": 1.0, "half": 0.5})
+    assert times.groupby("round")["label"].agg(set).tolist() == [set(recipes)] * 3
     assert (times["seconds"] > 0).all()
