@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import math
@@ -39,16 +38,15 @@ def stamp(study: Study, metrics: pd.DataFrame, weights: bool = False) -> str:
     if study.preset.name == "paper" and not study.overrides:
         return ""
     split = next((p.split for job in study.jobs for p in job.protocols), "test")
-    counts = "" if weights else images(metrics)
-    n = f", n = {counts} {split} images" if counts else ""
+    count = images(metrics)
+    shown = f"n = {count} {split} images" if count else ""
     if weights:
         models = (rows.row(study, recipe)["backbone"] for recipe in study.recipes.values())
-        networks = map(tables.backbone_name, models)
-        n = f", {' and '.join(dict.fromkeys(networks))}"
+        shown = " and ".join(dict.fromkeys(map(tables.backbone_name, models)))
     sets = [recipe.data.dataset for recipe in (*study.recipes.values(), *study.timed.values())]
     named = (s for s in sets if "data.dataset" in study.overrides or s.startswith(FOLDER))
     data = " and ".join(dict.fromkeys(map(short, named))).replace("$", r"\$")  # no formula
-    return f"preset {study.results}{', ' if data else ''}{data}{n}"
+    return ", ".join(filter(None, (f"preset {study.results}", data, shown)))
 
 
 def images(metrics: pd.DataFrame) -> str:
@@ -130,14 +128,9 @@ def recorded(folder: Path) -> dict[str, str] | None:
 
 def _hash(file: Path) -> str:
     try:
-        return digest(file.read_bytes())
+        return store.sha256(file)[:16]
     except OSError:
         return ""  # as no batch noted it
-
-
-def digest(content: bytes) -> str:
-    """Return a short hash."""
-    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def png(figure: Figure) -> bytes:

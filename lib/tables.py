@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import permutations
 from typing import Any
 
@@ -59,16 +59,15 @@ def protocols(study: Study) -> pd.DataFrame:
 
     Columns that only AutoAttack or slimmed networks fill are there where one of them is scored.
     """
-    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for job in study.jobs:
-        for protocol in job.protocols:
-            row = _protocol(protocol)
-            rows.setdefault(tuple(row.values()), row | {"λ": set()})["λ"].add(job.lam(protocol))
-    found = [
-        row | {"λ": ", ".join(f"{lam:g}" for lam in sorted(row["λ"]))} for row in rows.values()
-    ]
-    table = pd.DataFrame(found)
-    return table.drop(columns=[name for name in RARE if table[name].eq("").all()])
+    rows = [_protocol(p) | {"λ": job.lam(p)} for job in study.jobs for p in job.protocols]
+    found = pd.DataFrame(rows)
+    ways = found.columns.drop("λ").to_list()
+    found = found.groupby(ways, sort=False)["λ"].agg(_listed).reset_index()
+    return found.drop(columns=[name for name in RARE if found[name].eq("").all()])
+
+
+def _listed(lams: Iterable[float]) -> str:
+    return ", ".join(f"{lam:g}" for lam in sorted(set(lams)))
 
 
 def _protocol(protocol: Protocol) -> dict[str, Any]:
@@ -148,10 +147,7 @@ def beside(
 def _entry(rows: pd.DataFrame) -> str:
     if rows.empty:
         return ""
-    show: Callable[[pd.DataFrame], str] = plain
-    if "n" in rows and rows["n"].notna().all():
-        show = cell
-    return show(rows)
+    return cell(rows) if "n" in rows and rows["n"].notna().all() else plain(rows)
 
 
 def outline(metrics: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
