@@ -5,11 +5,8 @@ from __future__ import annotations
 import io
 import json
 import math
-import platform
 import re
 import shlex
-import subprocess
-import time
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from PIL import Image
 
-from lib import device, paths, rows, store, tables
+from lib import paths, rows, store, tables, training
 from lib.errors import UserError
 from lib.rows import HIDDEN
 from lib.study import Study
@@ -147,11 +144,12 @@ def record(study: Study, metrics: pd.DataFrame) -> dict[str, Any]:
 
     Seconds are never read from records: timed_on says where they were measured, which is here.
     """
-    runs, timed = {}, {}
-    for key, recipe in study.recipes.items():
-        runs[key] = {"recipe": recipe.to_dict(full=False), **_run_info(key)}
+    runs = {
+        key: {"recipe": recipe.to_dict(full=False), **_run_info(key)}
+        for key, recipe in study.recipes.items()
+    }
+    here, timed = training.provenance(), {}
     if metrics.loc[~_accuracies(metrics), "n"].notna().any():  # rounds of timing
-        here = device.describe()
         timed = {"timed_on": {name: here[name] for name in ("device", "threads")}}
     return {
         "artifact": study.artifact,
@@ -159,14 +157,14 @@ def record(study: Study, metrics: pd.DataFrame) -> dict[str, Any]:
         "seeds": list(study.seeds),
         "overrides": dict(study.overrides),
         "command": command(study),
-        "from_records": any(not r.get("weights", True) for r in runs.values()),
+        "from_records": not all(run["weights"] for run in runs.values()),
         "runs": runs,
         **timed,
-        "commit": _commit(),
-        "python": platform.python_version(),
+        "commit": here["commit"],
+        "python": here["python"],
         "pandas": metadata.version("pandas"),
         "matplotlib": metadata.version("matplotlib"),
-        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "written": here["finished"],
     }
 
 
@@ -188,11 +186,3 @@ def _run_info(key: str) -> dict[str, Any]:
     kept = ("commit", "dirty", "code", "device", "threads", "precision", "torch", "seconds")
     out = {name: info[name] for name in (*kept, "finished", "data_fingerprint") if name in info}
     return out | {"weights": (folder / "weights.safetensors").is_file()}
-
-
-def _commit() -> str:
-    call = ["git", "-C", str(paths.ROOT), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
