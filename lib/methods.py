@@ -22,13 +22,14 @@ class Method(Part):
     """How a network is conditioned and trained. Fields are options, other attributes fixed.
 
     `training` names the options that do not shape the network, `loose` what `lib.models.create`
-    takes for an option whose default belongs to one family of backbones. Without a colour of its
-    own a method gets one in each figure.
+    takes for an option whose default belongs to one family of backbones. Without a colour or
+    a marker of its own a method gets one in each figure.
     """
 
     kind: ClassVar[str]
     label: ClassVar[str]
     colour: ClassVar[str] = ""
+    marker: ClassVar[str] = ""
     conditional: ClassVar[bool]  # whether a call of the network takes lam
     training: ClassVar[tuple[str, ...]] = ()
     loose: ClassVar[Mapping[str, Any]] = {}
@@ -75,8 +76,7 @@ class Method(Part):
     def passes(self, steps: int) -> float:
         """Return the cost of a training step in forward passes of a whole batch at full width.
 
-        A forward pass counts 1, the gradient of the images 1, that of the weights 2; `steps` are
-        those of the attack.
+        A forward pass counts 1, a gradient of images 1, one of weights 2; steps are the attack's.
         """
         clean, attacked = self.shares
         work = 2 * steps * attacked + 3 * (clean + attacked)
@@ -119,7 +119,7 @@ class PgdAt(Method):
     network in training mode even at lam = 1, so that they feed the batch-norm statistics.
     """
 
-    kind, label, colour = "pgd_at", "PGD-AT", "#1A1A1A"
+    kind, label, colour, marker = "pgd_at", "PGD-AT", "#1A1A1A", "D"
     conditional = False
     training = ("lam", "loop")
 
@@ -143,7 +143,7 @@ class PgdAt(Method):
 class Pni(Method):
     """Parametric noise injection (He et al. 2019): weight noise everywhere, one batch norm."""
 
-    kind, label, colour = "pni", "PNI", "#E69F00"
+    kind, label, colour, marker = "pni", "PNI", "#E69F00", "v"
     conditional = True
     training = ("alpha_decay", "clean_epochs")
     clean_lam = 1.0  # always noisy
@@ -172,7 +172,7 @@ class Pni(Method):
 class Oat(Method):
     """Once-for-all adversarial training: FiLM layers driven by lam, dual batch norm."""
 
-    kind, label, colour = "oat", "OAT", "#009E73"
+    kind, label, colour, marker = "oat", "OAT", "#009E73", "^"
     conditional = True
     film = True
 
@@ -209,7 +209,7 @@ class Float(Method):
     through the adversarial batch norm.
     """
 
-    kind, label, colour = "float", "FLOAT", "#0072B2"
+    kind, label, colour, marker = "float", "FLOAT", "#0072B2", "s"
     conditional = True
     training = ("alpha_decay", "loop")
     rescales = True
@@ -243,7 +243,7 @@ class Smart(Float):
     sparse.
     """
 
-    kind, label, colour = "smart", "SMART", "#D55E00"
+    kind, label, colour, marker = "smart", "SMART", "#D55E00", "o"
     rescales = False
     masked = True
     loose: ClassVar[Mapping[str, Any]] = {"pattern": None}
@@ -285,14 +285,14 @@ class Slim(Method):
 class FloatSlim(Slim, Float):
     """FLOAT of several widths."""
 
-    kind, label, colour = "float_slim", "FLOAT slim", "#1F5FA8"
+    kind, label, colour, marker = "float_slim", "FLOAT slim", "#1F5FA8", "p"
 
 
 @dataclass(frozen=True)
 class OatSlim(Slim, Oat):
     """OAT of several widths."""
 
-    kind, label, colour = "oat_slim", "OAT slim", "#2E8B57"
+    kind, label, colour, marker = "oat_slim", "OAT slim", "#2E8B57", "<"
 
 
 METHODS: dict[str, type[Method]] = {

@@ -27,10 +27,10 @@ STYLE = Path(__file__).with_name("suite.mplstyle")
 NARROW, WIDE = 3.3, 7.0  # inches: one column, the page
 
 COLOURS = {one.label: one.colour for one in METHODS.values() if one.colour}
+MARKERS = {one.label: one.marker for one in METHODS.values() if one.marker}
 # For what has none of its own: no colour of a method, and colour-blind readers tell them apart
 FREE = ("#CC6677", "#56B4E9", "#882255", "#999933", "#6A51A3", "#661100", "#44AA99", "#BBBBBB")
-SHAPES = ("D", "v", "^", "s", "o", "p", "<", "8", "*", "h", ">", "P", "d", "X")
-MARKERS = dict(zip(COLOURS, SHAPES, strict=False))
+SPARE = ("X", "d", "P", ">", "h", "*", "8", *MARKERS.values())  # likewise
 DASHES = ("-", (0, (4, 1.4)), (0, (1, 1.1)), (0, (5, 1.2, 1, 1.2)))
 PATHS = {"clean": "#56B4E9", "adversarial": "#CC79A7"}
 PAPER = "#8A8A8A"  # hollow markers: the numbers that the paper prints
@@ -111,15 +111,15 @@ def faces(labels: Sequence[str]) -> dict[str, Face]:
             f"A figure has {len(FREE)} colours for labels that are no method's name, but there are "
             f"{len(labels) - len(own)}; draw some of them in another figure."
         )
-    used = {MARKERS[name] for name in own.values()}
-    markers = iter([one for one in reversed(SHAPES) if one not in used])
+    taken = {MARKERS.get(name) for name in own.values()}
+    markers = iter([one for one in SPARE if one not in taken])
     colours = iter(FREE)
     found, kin = {}, Counter[str]()
     for label in labels:
         family = min((name for name in COLOURS if label.startswith(name)), key=len, default=label)
         found[label] = Face(
             colour=COLOURS[own[label]] if label in own else next(colours),
-            marker=MARKERS[own[label]] if label in own else next(markers),
+            marker=MARKERS.get(own.get(label, "")) or next(markers),
             line=DASHES[kin[family] % len(DASHES)],
         )
         kin[family] += 1
