@@ -10,17 +10,7 @@ from torch import Tensor, nn
 
 from lib.errors import UserError
 from lib.models.conditional import Conditional
-from lib.models.conditional_layers import BatchNorm2d, Conv2d, Linear
-from lib.models.resnet import BasicBlock, Bottleneck
-from lib.models.wide_resnet import PreActBlock
-
-# In each block: a convolution, its batch norm and the one convolution that reads the two.
-# The last comes first, since a convolution with fewer filters may leave inputs of its own unused.
-LINKS: dict[type[nn.Module], tuple[tuple[str, str, str], ...]] = {
-    BasicBlock: (("conv1", "bn1", "conv2"),),
-    Bottleneck: (("conv2", "bn2", "conv3"), ("conv1", "bn1", "conv2")),
-    PreActBlock: (("conv1", "bn2", "conv2"),),
-}
+from lib.models.conditional_layers import BatchNorm2d, Noisy
 
 
 class GatheredConv2d(nn.Conv2d):
@@ -69,12 +59,11 @@ def compact(model: nn.Module) -> nn.Module:
     make dead channels go too, with their entries of the batch norm; elsewhere, as on the residual
     stream, the convolution gathers its live channels. Every layer keeps at least one.
     """
-    own = (Conditional, Conv2d, Linear, BatchNorm2d)
-    if any(isinstance(layer, own) for layer in model.modules()):
+    if any(isinstance(layer, Conditional | Noisy | BatchNorm2d) for layer in model.modules()):
         raise UserError("compact takes a plain network; give it what freeze(model, lam) returns.")
     narrow = copy.deepcopy(model)
     for block in narrow.modules():
-        for names in LINKS.get(type(block), ()):
+        for names in getattr(block, "LINKS", ()):
             producer, norm, consumer = (block.get_submodule(name) for name in names)
             if is_full(producer) and isinstance(norm, nn.BatchNorm2d) and is_full(consumer):
                 cut_link(producer, norm, consumer)
@@ -89,42 +78,30 @@ def is_full(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
     return isinstance(layer, nn.Conv2d) and layer.groups == 1
 
 
-def kept_inputs(conv: nn.Conv2d) -> Tensor:
-    """Return the indices of the live input channels, the first where none is live."""
+def cut_inputs(conv: nn.Conv2d) -> Tensor:
+    """Take out the dead input channels, at most all but the first; return the indices kept."""
     kept = live(conv)
     kept[0] |= not kept.any()
-    return kept.nonzero().flatten()
+    index = kept.nonzero().flatten()
+    if len(index) < conv.in_channels:
+        conv.weight.data = conv.weight.index_select(1, index)
+        conv.in_channels = len(index)
+    return index
 
 
 def cut_link(producer: nn.Conv2d, norm: nn.BatchNorm2d, consumer: nn.Conv2d) -> None:
     """Take the channels out of a link that its consumer does not use."""
-    index = kept_inputs(consumer)
-    select(producer, ("weight", "bias"), index)
-    select(norm, ("weight", "bias", "running_mean", "running_var"), index)
-    select(consumer, ("weight",), index, dim=1)
-    producer.out_channels = norm.num_features = consumer.in_channels = len(index)
+    index = cut_inputs(consumer)
+    for value in (producer.weight, producer.bias, *norm.parameters(), *norm.buffers()):
+        if value is not None and value.dim():  # num_batches_tracked is no vector
+            value.data = value.index_select(0, index)
+    producer.out_channels = norm.num_features = len(index)
 
 
 def gather(conv: nn.Conv2d) -> None:
     """Make a convolution with dead input channels a GatheredConv2d without them."""
-    index = kept_inputs(conv)
-    if len(index) == conv.in_channels:
-        return
-    select(conv, ("weight",), index, dim=1)
-    conv.in_channels = len(index)
-    if isinstance(conv, GatheredConv2d):
-        index = conv.index[index]
-    conv.__class__ = GatheredConv2d
-    conv.register_buffer("index", index)
-
-
-def select(layer: nn.Module, names: tuple[str, ...], index: Tensor, dim: int = 0) -> None:
-    """Keep the entries at index, along dim, of the parameters and buffers of these names."""
-    for name in names:
-        value = getattr(layer, name)
-        if value is None:
-            continue
-        chosen = value.index_select(dim, index)
-        if isinstance(value, nn.Parameter):
-            chosen = nn.Parameter(chosen, requires_grad=value.requires_grad)
-        setattr(layer, name, chosen)
+    before = getattr(conv, "index", torch.arange(conv.in_channels, device=conv.weight.device))
+    index = cut_inputs(conv)
+    if len(index) < len(before):
+        conv.__class__ = GatheredConv2d
+        conv.register_buffer("index", before[index])

@@ -36,17 +36,27 @@ class Noisy(nn.Module):
     """
 
     weight: Tensor
-    condition: Condition
+    bias: Any  # None, or (outputs,)
 
-    def make_noisy(self, alpha: float | None, granularity: str) -> None:
+    def __init__(
+        self,
+        *shape: int,
+        condition: Condition,
+        alpha: float | None = None,
+        granularity: str = "layer",
+        **options: Any,
+    ) -> None:
         """Add the parameter alpha: one per layer, output channel or element; None: no noise."""
-        shape = {
+        super().__init__(*shape, **options)
+        self.condition = condition
+        self.noise_start = self.noise_index = 0
+        sizes = {
             "layer": (1,),
             "channel": (len(self.weight),) + (1,) * (self.weight.dim() - 1),
             "element": tuple(self.weight.shape),
-        }[granularity]
-        self.alpha = None if alpha is None else nn.Parameter(torch.full(shape, float(alpha)))
-        self.noise_start = self.noise_index = 0
+        }
+        start = None if alpha is None else torch.full(sizes[granularity], float(alpha))
+        self.alpha = None if start is None else nn.Parameter(start)
 
     def eta(self, noise: Tensor) -> Tensor:
         """This layer's slice of the network's draw, in the shape of the weight.
@@ -68,6 +78,10 @@ class Noisy(nn.Module):
         eta = self.eta(condition.noise)
         size = condition.sigma[self.noise_index] * self.alpha
         return torch.addcmul(weight, eta if mask is None else eta * mask, size)
+
+    def effective_weight(self) -> Tensor:
+        """The weight that this call computes with."""
+        return self.with_noise(self.weight)
 
 
 def spread(weights: Sequence[Tensor], counts: Tensor) -> Tensor:
@@ -92,28 +106,15 @@ class Conv2d(Noisy, nn.Conv2d):
     mask_adv: Tensor | None
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        *,
-        condition: Condition,
-        alpha: float | None = None,
-        granularity: str = "layer",
-        paths: bool = False,
-        prunable: bool = False,
-        **options: Any,
+        self, *shape: int, paths: bool = False, prunable: bool = False, **options: Any
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, **options)
-        self.condition = condition
-        self.make_noisy(alpha, granularity)
+        super().__init__(*shape, **options)
         ones = torch.ones_like(self.weight, dtype=torch.bool)
         self.register_buffer("mask", ones.clone() if prunable else None)
         self.register_buffer("mask_clean", ones.clone() if paths else None)
         self.register_buffer("mask_adv", ones.clone() if paths else None)
 
     def effective_weight(self) -> Tensor:
-        """The weight that this call convolves with."""
         weight = self.weight
         if self.mask is not None:  # straight through: the value is masked, the gradient is not
             weight = weight + (weight * self.mask - weight).detach()
@@ -127,24 +128,6 @@ class Conv2d(Noisy, nn.Conv2d):
 
 class Linear(Noisy, nn.Linear):
     """A linear layer with weight noise; the bias has none."""
-
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        *,
-        condition: Condition,
-        alpha: float | None = None,
-        granularity: str = "layer",
-        **options: Any,
-    ) -> None:
-        super().__init__(in_features, out_features, **options)
-        self.condition = condition
-        self.make_noisy(alpha, granularity)
-
-    def effective_weight(self) -> Tensor:
-        """The weight that this call multiplies with."""
-        return self.with_noise(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.effective_weight(), self.bias)
@@ -193,14 +176,12 @@ class BatchNorm2d(nn.BatchNorm2d):
     def normalise(self, x: Tensor) -> Tensor:
         """Each sample through the batch norm of its path; the other's statistics stay untouched."""
         split = self.condition.split
-        if self.adv is None:
-            return super().forward(x)
         if split is None:
-            return self.adv(x) if self.condition.adversarial else super().forward(x)
+            split = 0 if self.condition.adversarial else len(x)
+        if self.adv is None or split == len(x):
+            return super().forward(x)
         if split == 0:
             return self.adv(x)
-        if split == len(x):
-            return super().forward(x)
         return torch.cat([super().forward(x[:split]), self.adv(x[split:])])
 
     def forward(self, x: Tensor) -> Tensor:

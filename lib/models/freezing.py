@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lib.errors import UserError
 from lib.models.conditional import Conditional
-from lib.models.conditional_layers import BatchNorm2d, Conv2d, Linear
+from lib.models.conditional_layers import BatchNorm2d, Conv2d, Noisy
 
 
 def classifier(
@@ -56,15 +56,12 @@ def effective_weights(
     """
     with called(model, lam, slim, **call):
         return {
-            f"{name}.weight": used_weight(layer).clone()
+            f"{name}.weight": (
+                layer.effective_weight() if isinstance(layer, Noisy) else layer.weight
+            ).clone()
             for name, layer in model.named_modules()
             if isinstance(layer, nn.Conv2d) or (isinstance(layer, nn.Linear) and "film" not in name)
         }
-
-
-def used_weight(layer: nn.Conv2d | nn.Linear) -> Tensor:
-    """The weight a convolution or linear layer uses under the condition set now."""
-    return layer.effective_weight() if isinstance(layer, Conv2d | Linear) else layer.weight
 
 
 @torch.no_grad()
@@ -90,7 +87,7 @@ def freeze(
 def bake(module: nn.Module) -> None:
     """Put a torch layer in the place of every conditional one below the module."""
     for name, layer in list(module.named_children()):
-        if isinstance(layer, Conv2d | Linear):
+        if isinstance(layer, Noisy):
             setattr(module, name, plain_weighted(layer))
         elif isinstance(layer, BatchNorm2d):
             setattr(module, name, plain_norm(layer))
@@ -98,32 +95,29 @@ def bake(module: nn.Module) -> None:
             bake(layer)
 
 
-def plain_weighted(layer: Conv2d | Linear) -> nn.Module:
+def plain_weighted(layer: Noisy) -> nn.Module:
     """The torch layer with the effective weight."""
-    plain: nn.Conv2d | nn.Linear
-    weight = layer.effective_weight()
+    weight, bias = layer.effective_weight(), layer.bias
     outputs, inputs = weight.shape[:2]
-    if isinstance(layer, Linear):
-        plain = nn.Linear(inputs, outputs, bias=layer.bias is not None)
-    else:
+    plain: nn.Conv2d | nn.Linear
+    if isinstance(layer, Conv2d):
         names = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
         geometry: dict[str, Any] = {name: getattr(layer, name) for name in names}
-        inputs *= layer.groups
-        plain = nn.Conv2d(inputs, outputs, **geometry, bias=layer.bias is not None)
+        plain = nn.Conv2d(inputs * layer.groups, outputs, bias=bias is not None, **geometry)
+    else:
+        plain = nn.Linear(inputs, outputs, bias=bias is not None)
     plain.weight = nn.Parameter(weight.clone())
-    plain.bias = None if layer.bias is None else nn.Parameter(layer.bias[:outputs].clone())
+    plain.bias = None if bias is None else nn.Parameter(bias[:outputs].clone())
     return plain.train(layer.training)
 
 
 def plain_norm(layer: BatchNorm2d) -> nn.BatchNorm2d:
     """The batch norm of the path and width set now, with FiLM's scale and shift in its own."""
-    condition = layer.condition
-    source = layer.active()
-    plain = nn.BatchNorm2d(source.num_features, source.eps, source.momentum)
-    own = {key: source.state_dict()[key] for key in plain.state_dict()}
-    plain.to(layer.weight.device, layer.weight.dtype).load_state_dict(own)
-    if layer.film is not None and condition.code is not None:
-        scale, shift = layer.film.affine(condition.code)
+    source, code = layer.active(), layer.condition.code
+    plain = nn.BatchNorm2d(source.num_features, source.eps, source.momentum).to(source.weight)
+    plain.load_state_dict(source.state_dict(), strict=False)  # which may hold other branches
+    if layer.film is not None and code is not None:
+        scale, shift = layer.film.affine(code)
         plain.bias.copy_(plain.bias * scale[0] + shift[0])
         plain.weight.mul_(scale[0])
     return plain.train(layer.training)

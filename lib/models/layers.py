@@ -1,10 +1,12 @@
-"""The plain factories: what a backbone is built from when no method asks for anything else."""
+"""What backbones are built of: the plain factories, and what residual networks share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 ConvFactory = Callable[..., nn.Conv2d]
@@ -12,28 +14,15 @@ NormFactory = Callable[..., nn.BatchNorm2d]
 LinearFactory = Callable[..., nn.Linear]
 
 
-def conv(
-    in_channels: int,
-    out_channels: int,
-    kernel_size: int,
-    *,
-    stage: int,
-    site: str,
-    bias: bool = False,
-    **options: Any,
-) -> nn.Conv2d:
-    """A convolution; stage (0 is the stem) and site are for factories that differ."""
-    return nn.Conv2d(in_channels, out_channels, kernel_size, bias=bias, **options)
+def conv(*shape: Any, stage: int, site: str = "branch", **options: Any) -> nn.Conv2d:
+    """A convolution; stage, 0 in the stem, and site are for factories that differ."""
+    own: dict[str, Any] = {"bias": False, **options}
+    return nn.Conv2d(*shape, **own)
 
 
-def norm(channels: int, *, site: str, **options: Any) -> nn.BatchNorm2d:
+def norm(channels: int, *, site: str = "branch", **options: Any) -> nn.BatchNorm2d:
     """A batch norm; site is "stem", "branch", "shortcut" or "final"."""
     return nn.BatchNorm2d(channels, **options)
-
-
-def linear(in_features: int, out_features: int, **options: Any) -> nn.Linear:
-    """The classifier layer."""
-    return nn.Linear(in_features, out_features, **options)
 
 
 class Shortcut(nn.Sequential):
@@ -51,3 +40,50 @@ class Shortcut(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x[:, :, :: self.stride, :: self.stride])
+
+
+def shortcut(
+    inputs: int, outputs: int, stride: int, conv: ConvFactory, norm: NormFactory | None = None
+) -> Shortcut | None:
+    """The projection of a block whose shapes change, None where the identity will do."""
+    if stride == 1 and inputs == outputs:
+        return None
+    projection = conv(inputs, outputs, 1, site="shortcut")
+    return Shortcut(stride, projection, *([norm(outputs, site="shortcut")] if norm else []))
+
+
+class Staged(nn.Module):
+    """A network of stages `layer1`, `layer2` ..., each but the first halving the image."""
+
+    fc: nn.Linear
+
+    def add_stages(
+        self,
+        block: Any,
+        blocks: Sequence[int],
+        inputs: int,
+        width: int,
+        conv: ConvFactory,
+        **own: Any,
+    ) -> int:
+        """Add so many blocks a stage, of width, 2 width ... channels; return how many leave."""
+        self.stages = len(blocks)
+        for stage, count in enumerate(blocks, start=1):
+            sequence = []
+            for index in range(count):
+                stride = 2 if stage > 1 and index == 0 else 1
+                channels = width * 2 ** (stage - 1)
+                sequence.append(block(inputs, channels, stride, partial(conv, stage=stage), **own))
+                inputs = channels * block.expansion
+            setattr(self, f"layer{stage}", nn.Sequential(*sequence))
+        return inputs
+
+    def through_stages(self, x: Tensor) -> Tensor:
+        """What the last stage makes of what leaves the stem."""
+        for stage in range(1, self.stages + 1):
+            x = getattr(self, f"layer{stage}")(x)
+        return x
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Logits from the mean of each channel."""
+        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))

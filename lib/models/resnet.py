@@ -8,30 +8,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.models import layers
-from lib.models.layers import ConvFactory, LinearFactory, NormFactory
+from lib.models.layers import ConvFactory, LinearFactory, NormFactory, Staged, shortcut
 
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions around a shortcut."""
 
     expansion = 1
+    LINKS = (("conv1", "bn1", "conv2"),)
 
     def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        stride: int,
-        stage: int,
-        conv: ConvFactory,
-        norm: NormFactory,
+        self, inputs: int, channels: int, stride: int, conv: ConvFactory, norm: NormFactory
     ) -> None:
         super().__init__()
-        branch = {"stage": stage, "site": "branch"}
-        self.conv1 = conv(in_channels, channels, 3, stride=stride, padding=1, **branch)
-        self.bn1 = norm(channels, site="branch")
-        self.conv2 = conv(channels, channels, 3, padding=1, **branch)
-        self.bn2 = norm(channels, site="branch")
-        self.downsample = projection(in_channels, channels, stride, stage, conv, norm)
+        self.conv1 = conv(inputs, channels, 3, stride=stride, padding=1)
+        self.bn1 = norm(channels)
+        self.conv2 = conv(channels, channels, 3, padding=1)
+        self.bn2 = norm(channels)
+        self.downsample = shortcut(inputs, channels, stride, conv, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)), inplace=True)
@@ -44,26 +38,20 @@ class Bottleneck(nn.Module):
     """1x1, 3x3 (with the stride) and 1x1 convolutions around a shortcut."""
 
     expansion = 4
+    LINKS = (("conv2", "bn2", "conv3"), ("conv1", "bn1", "conv2"))
 
     def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        stride: int,
-        stage: int,
-        conv: ConvFactory,
-        norm: NormFactory,
+        self, inputs: int, channels: int, stride: int, conv: ConvFactory, norm: NormFactory
     ) -> None:
         super().__init__()
-        branch = {"stage": stage, "site": "branch"}
-        out_channels = channels * self.expansion
-        self.conv1 = conv(in_channels, channels, 1, **branch)
-        self.bn1 = norm(channels, site="branch")
-        self.conv2 = conv(channels, channels, 3, stride=stride, padding=1, **branch)
-        self.bn2 = norm(channels, site="branch")
-        self.conv3 = conv(channels, out_channels, 1, **branch)
-        self.bn3 = norm(out_channels, site="branch")
-        self.downsample = projection(in_channels, out_channels, stride, stage, conv, norm)
+        outputs = channels * self.expansion
+        self.conv1 = conv(inputs, channels, 1)
+        self.bn1 = norm(channels)
+        self.conv2 = conv(channels, channels, 3, stride=stride, padding=1)
+        self.bn2 = norm(channels)
+        self.conv3 = conv(channels, outputs, 1)
+        self.bn3 = norm(outputs)
+        self.downsample = shortcut(inputs, outputs, stride, conv, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)), inplace=True)
@@ -73,26 +61,8 @@ class Bottleneck(nn.Module):
         return F.relu(out, inplace=True)
 
 
-def projection(
-    in_channels: int,
-    out_channels: int,
-    stride: int,
-    stage: int,
-    conv: ConvFactory,
-    norm: NormFactory,
-) -> layers.Shortcut | None:
-    """The 1x1 shortcut where shapes change, None where the identity will do."""
-    if stride == 1 and in_channels == out_channels:
-        return None
-    return layers.Shortcut(
-        stride,
-        conv(in_channels, out_channels, 1, stage=stage, site="shortcut"),
-        norm(out_channels, site="shortcut"),
-    )
-
-
-class ResNet(nn.Module):
-    """Stages of w, 2w, 4w ... channels, each but the first halving the image."""
+class ResNet(Staged):
+    """A stem of w channels, stages of w, 2w, 4w ... times the block's expansion."""
 
     def __init__(
         self,
@@ -104,25 +74,13 @@ class ResNet(nn.Module):
         *,
         conv: ConvFactory = layers.conv,
         norm: NormFactory = layers.norm,
-        linear: LinearFactory = layers.linear,
+        linear: LinearFactory = nn.Linear,
     ) -> None:
         super().__init__()
         self.conv1 = conv(in_channels, width, 3, padding=1, stage=0, site="stem")
         self.bn1 = norm(width, site="stem")
-        self.stages = len(blocks)
-        channels = width
-        for stage, count in enumerate(blocks, start=1):
-            planes = width * 2 ** (stage - 1)
-            sequence = []
-            for index in range(count):
-                stride = 2 if stage > 1 and index == 0 else 1
-                sequence.append(block(channels, planes, stride, stage, conv, norm))
-                channels = planes * block.expansion
-            setattr(self, f"layer{stage}", nn.Sequential(*sequence))
-        self.fc = linear(channels, num_classes)
+        self.fc = linear(self.add_stages(block, blocks, width, width, conv, norm=norm), num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        for stage in range(1, self.stages + 1):
-            x = getattr(self, f"layer{stage}")(x)
-        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        return self.classify(self.through_stages(x))

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.errors import UserError
-from lib.models.conditional_layers import BatchNorm2d, Condition, Conv2d, FiLM, Linear
+from lib.models.conditional_layers import BatchNorm2d, Condition, Conv2d, FiLM, Linear, Noisy
 
 
 def channels_at(channels: int, slim: float) -> int:
@@ -39,57 +39,45 @@ def leading(weight: Tensor, outputs: int, inputs: int) -> Tensor:
     return part.contiguous(memory_format=torch.channels_last)
 
 
-class SlimmableConv2d(Conv2d):
-    """A convolution that uses the leading input and output channels of its effective weight.
+class Slimmable(Noisy):
+    """A layer that uses the leading inputs and outputs of its effective weight.
 
     Noise, its standard deviation and all masks are of the full weight and sliced with it, and
-    alpha is shared by all widths. `image_inputs` is for the stem, which keeps its inputs.
+    alpha is shared by all widths. `whole` names the end that is the same at every width: the
+    inputs of the stem, the outputs of the classifier.
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        *,
-        slims: Sequence[float],
-        image_inputs: bool = False,
-        **options: Any,
+        self, inputs: int, outputs: int, *shape: int, slims: Sequence[float], whole: str, **own: Any
     ) -> None:
-        if options.get("groups", 1) != 1:
+        if own.get("groups", 1) != 1:
             raise UserError("Convolutions in groups have one width; choose a method without slims.")
-        super().__init__(in_channels, out_channels, kernel_size, **options)
+        super().__init__(inputs, outputs, *shape, **own)
         self.shapes = {
             slim: (
-                channels_at(out_channels, slim),
-                in_channels if image_inputs else channels_at(in_channels, slim),
+                outputs if whole == "outputs" else channels_at(outputs, slim),
+                inputs if whole == "inputs" else channels_at(inputs, slim),
             )
             for slim in slims
         }
 
     def effective_weight(self) -> Tensor:
-        """The weight that this call convolves with, at its width."""
         weight = super().effective_weight()
         slim = self.condition.slim
         return weight if slim == 1 else leading(weight, *self.shapes[slim])
 
+
+class SlimmableConv2d(Slimmable, Conv2d):
+    """A convolution of several widths."""
+
     def forward(self, x: Tensor) -> Tensor:
         weight = self.effective_weight()
-        return self._conv_forward(
-            x, weight, None if self.bias is None else self.bias[: len(weight)]
-        )
+        bias = None if self.bias is None else self.bias[: len(weight)]
+        return self._conv_forward(x, weight, bias)
 
 
-class SlimmableLinear(Linear):
+class SlimmableLinear(Slimmable, Linear):
     """The classifier on the leading features; it keeps its classes and its bias."""
-
-    def effective_weight(self) -> Tensor:
-        """The weight that this call multiplies with, at its width."""
-        weight = super().effective_weight()
-        slim = self.condition.slim
-        if slim == 1:
-            return weight
-        return leading(weight, self.out_features, channels_at(self.in_features, slim))
 
 
 class SlimmableFiLM(FiLM):

@@ -15,7 +15,6 @@ from lib.models import layers, masks
 from lib.models.conditional import Conditional
 from lib.models.conditional_layers import BatchNorm2d, Condition, Conv2d, Linear
 from lib.models.encoding import Encoder
-from lib.models.layers import ConvFactory
 from lib.models.resnet import BasicBlock, Bottleneck, ResNet
 from lib.models.slimmable import SlimmableBatchNorm2d, SlimmableConv2d, SlimmableLinear
 from lib.models.wide_resnet import WideResNet
@@ -23,16 +22,13 @@ from lib.models.wide_resnet import WideResNet
 
 @dataclass(frozen=True)
 class Backbone:
-    """How a network is built; `stages` is what a mask pattern has letters for.
-
-    `dropout` tells whether the network has a place for it.
-    """
+    """How a network is built."""
 
     build: type
     arguments: tuple[Any, ...]
     width: int
-    stages: int
-    dropout: bool = False
+    stages: int  # a mask pattern has a letter for each
+    dropout: bool = False  # whether the network has a place for it
 
 
 BACKBONES = {
@@ -118,46 +114,41 @@ class Layers:
         sparse = stage > 0 and self.pattern[stage - 1] == "S"
         return sparse and (site != "shortcut" or self.method.mask_shortcuts)
 
-    def conv(
-        self, *shape: int, stage: int, site: str, bias: bool = False, **options: Any
-    ) -> nn.Conv2d:
+    def conv(self, *shape: int, stage: int, site: str = "branch", **options: Any) -> nn.Conv2d:
         """A convolution with noise, masks and widths as asked for."""
         paths = self.has_paths(stage, site)
         if not (paths or self.alpha is not None or self.prunable or self.slimmable):
-            return layers.conv(*shape, stage=stage, site=site, bias=bias, **options)
-        own: dict[str, Any] = {
-            "condition": self.condition,
-            "alpha": None if paths and not self.method.noise_in_masked else self.alpha,
-            "granularity": self.method.granularity if self.method.noise else "layer",
-            "paths": paths,
-            "prunable": self.prunable,
-        }
+            return layers.conv(*shape, stage=stage, **options)
+        own = self.noisy(not paths or self.method.noise_in_masked)
+        own |= {"paths": paths, "prunable": self.prunable, "bias": False, **options}
         if self.slimmable:
-            own |= {"slims": self.method.widths, "image_inputs": stage == 0}
-        build: ConvFactory = SlimmableConv2d if self.slimmable else Conv2d
-        return build(*shape, **own, bias=bias, **options)
+            whole = "inputs" if stage == 0 else ""
+            return SlimmableConv2d(*shape, slims=self.method.widths, whole=whole, **own)
+        return Conv2d(*shape, **own)
 
-    def norm(self, channels: int, *, site: str, **options: Any) -> nn.BatchNorm2d:
+    def norm(self, channels: int, *, site: str = "branch", **options: Any) -> nn.BatchNorm2d:
         """A batch norm with the branches and the modulation asked for."""
         code_dim = self.code_dim if site in ("stem", "branch") else 0
-        own: dict[str, Any] = {"condition": self.condition, "code_dim": code_dim, **options}
-        own["dual"] = self.method.dual_bn
+        dual = self.method.dual_bn
+        own: dict[str, Any] = {"condition": self.condition, "code_dim": code_dim, "dual": dual}
         if self.slimmable:
-            return SlimmableBatchNorm2d(channels, slims=self.method.widths, **own)
-        if code_dim or self.method.dual_bn:
-            return BatchNorm2d(channels, **own)
-        return layers.norm(channels, site=site, **options)
+            return SlimmableBatchNorm2d(channels, slims=self.method.widths, **own, **options)
+        if code_dim or dual:
+            return BatchNorm2d(channels, **own, **options)
+        return layers.norm(channels, **options)
 
-    def linear(self, in_features: int, out_features: int, **options: Any) -> nn.Linear:
+    def linear(self, *shape: Any, **options: Any) -> nn.Linear:
         """A linear layer with noise and widths as asked for."""
-        noisy = self.alpha is not None and self.method.noise_fc
-        if not (noisy or self.slimmable):
-            return layers.linear(in_features, out_features, **options)
-        own: dict[str, Any] = {"condition": self.condition}
-        if noisy:
-            own |= {"alpha": self.alpha, "granularity": self.method.granularity}
-        build = SlimmableLinear if self.slimmable else Linear
-        return build(in_features, out_features, **own, **options)
+        own = self.noisy(self.method.noise_fc) | options
+        if self.slimmable:
+            return SlimmableLinear(*shape, slims=self.method.widths, whole="outputs", **own)
+        return nn.Linear(*shape, **options) if own["alpha"] is None else Linear(*shape, **own)
+
+    def noisy(self, wanted: bool) -> dict[str, Any]:
+        """The arguments of a layer with noise, or without."""
+        granularity = self.method.granularity if self.method.noise else "layer"
+        alpha = self.alpha if wanted else None
+        return {"condition": self.condition, "alpha": alpha, "granularity": granularity}
 
 
 @functools.cache

@@ -6,34 +6,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.models import layers
-from lib.models.layers import ConvFactory, LinearFactory, NormFactory
+from lib.models.layers import ConvFactory, LinearFactory, NormFactory, Staged, shortcut
 
 
 class PreActBlock(nn.Module):
     """Norm, ReLU, 3x3 convolution, twice; a changing shortcut starts after the first ReLU."""
 
+    expansion = 1
+    LINKS = (("conv1", "bn2", "conv2"),)
+
     def __init__(
         self,
-        in_channels: int,
+        inputs: int,
         channels: int,
         stride: int,
-        stage: int,
-        dropout: float,
         conv: ConvFactory,
         norm: NormFactory,
+        dropout: float,
     ) -> None:
         super().__init__()
-        branch = {"stage": stage, "site": "branch"}
         self.dropout = dropout
-        self.bn1 = norm(in_channels, site="branch")
-        self.conv1 = conv(in_channels, channels, 3, stride=stride, padding=1, **branch)
-        self.bn2 = norm(channels, site="branch")
-        self.conv2 = conv(channels, channels, 3, padding=1, **branch)
-        self.downsample = None
-        if stride != 1 or in_channels != channels:
-            self.downsample = layers.Shortcut(
-                stride, conv(in_channels, channels, 1, stage=stage, site="shortcut")
-            )
+        self.bn1 = norm(inputs)
+        self.conv1 = conv(inputs, channels, 3, stride=stride, padding=1)
+        self.bn2 = norm(channels)
+        self.conv2 = conv(channels, channels, 3, padding=1)
+        self.downsample = shortcut(inputs, channels, stride, conv)
 
     def forward(self, x: Tensor) -> Tensor:
         active = F.relu(self.bn1(x), inplace=True)
@@ -43,7 +40,7 @@ class PreActBlock(nn.Module):
         return self.conv2(out) + (x if self.downsample is None else self.downsample(active))
 
 
-class WideResNet(nn.Module):
+class WideResNet(Staged):
     """Depth 6n+4: a stem of `width` channels, then stages of factor x width, 2x and 4x that."""
 
     def __init__(
@@ -57,26 +54,16 @@ class WideResNet(nn.Module):
         dropout: float = 0.0,
         conv: ConvFactory = layers.conv,
         norm: NormFactory = layers.norm,
-        linear: LinearFactory = layers.linear,
+        linear: LinearFactory = nn.Linear,
     ) -> None:
         super().__init__()
         self.conv1 = conv(in_channels, width, 3, padding=1, stage=0, site="stem")
-        self.stages = 3
-        channels = width
-        for stage in range(1, self.stages + 1):
-            planes = width * factor * 2 ** (stage - 1)
-            sequence = []
-            for index in range((depth - 4) // 6):
-                stride = 2 if stage > 1 and index == 0 else 1
-                sequence.append(PreActBlock(channels, planes, stride, stage, dropout, conv, norm))
-                channels = planes
-            setattr(self, f"layer{stage}", nn.Sequential(*sequence))
+        blocks = [(depth - 4) // 6] * 3
+        own = {"norm": norm, "dropout": dropout}
+        channels = self.add_stages(PreActBlock, blocks, width, width * factor, conv, **own)
         self.bn = norm(channels, site="final")
         self.fc = linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv1(x)
-        for stage in range(1, self.stages + 1):
-            x = getattr(self, f"layer{stage}")(x)
-        x = F.relu(self.bn(x), inplace=True)
-        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        x = self.through_stages(self.conv1(x))
+        return self.classify(F.relu(self.bn(x), inplace=True))
