@@ -30,10 +30,10 @@ class Spec:
     flip: bool = False
     folder: Path | None = None
 
-    def check_limit(self, split: str, limit: int) -> None:
-        """Refuse a subset larger than the split."""
+    def check_limit(self, split: str, limit: int, available: int = 0) -> None:
+        """Refuse a subset larger than the split, of which this many images are available."""
         check_range("limit", limit, 0)
-        available = self.images[SPLITS.index(split)]
+        available = available or self.images[SPLITS.index(split)]
         if available and limit > available:
             raise UserError(
                 f"{limit} images were asked for but {self.name} has {available} in '{split}'; "

@@ -6,22 +6,15 @@ from functools import cache
 
 import numpy as np
 
-from lib.data.store import Part
-from lib.datasets import SPLITS, Spec
-
-
-def read(found: Spec, split: str) -> Part:
-    """Return all images uint8 (1797, 1, 8, 8), their labels and the slice that is split."""
-    which = SPLITS.index(split)
-    start = sum(found.images[:which])
-    return *_stratified(), slice(start, start + found.images[which])
+from lib.data.store import Arrays
 
 
 @cache
-def _stratified() -> tuple[np.ndarray, np.ndarray]:
-    """Return all images in a fixed random order in which every stretch has the classes in balance.
+def arrays() -> Arrays:
+    """Return all images uint8 (1797, 1, 8, 8) and their labels in a fixed random order.
 
-    The j-th of the n shuffled images of a class is put at (j + 1/2) / n of the way.
+    In it every stretch has the classes in balance: the j-th of the n shuffled images of a class is
+    put at (j + 1/2) / n of the way.
     """
     from sklearn.datasets import load_digits
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ import numpy as np
 import psutil
 import torch
 
+from lib import paths
 from lib.data import digits, folder, official, tiny_imagenet
 from lib.data.images import Images, fingerprint, subset
-from lib.data.store import Part
+from lib.data.store import Arrays, kept
 from lib.datasets import SPLITS, Spec, spec
 from lib.errors import UserError, choose
+
+HELD_OUT = 0.05  # of each class, where the numbers of images are not given
 
 
 def load(name: str, split: str, limit: int = 0, device: str | torch.device = "cpu") -> Images:
@@ -29,6 +33,7 @@ def load(name: str, split: str, limit: int = 0, device: str | torch.device = "cp
     images, labels, chosen = _read(found, split)
     _check(found, images, labels)
     index = np.arange(len(labels))[chosen]
+    found.check_limit(split, limit, len(index))
     if limit:
         index = index[subset(len(index), limit)]
     _check_memory(found, len(index))
@@ -60,39 +65,68 @@ def _fingerprint(name: str, split: str, limit: int, *decoded: int) -> str:
 def prepare(name: str) -> dict[str, int]:
     """Download what is missing, check and decode it; return the number of images per split."""
     found = spec(name)
-    if name != "digits":
-        _reader(found).prepare(found)
-    counts = {}
-    for split in SPLITS:
-        _, labels, chosen = _read(found, split)
-        counts[split] = len(labels[chosen])
-    return counts
+    parts = {split: _read(found, split, prepare=True) for split in SPLITS}
+    return {split: len(labels[chosen]) for split, (_, labels, chosen) in parts.items()}
 
 
-def _reader(found: Spec) -> Any:
-    """Return the module that reads a data set."""
+def _read(
+    found: Spec, split: str, prepare: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | slice]:
+    """Return images and labels of the part that holds split, and which of them are it.
+
+    Folders train/, val/ and test/ are the splits. All else has a training and a test part, which in
+    a folder, as in ImageNet, is val/; the end of the training part is the validation split, and of
+    each of its classes where they follow one another.
+    """
+    part = "test" if split == "test" else "train"
+    own = False
     if found.folder:
-        return folder
-    return {"digits": digits, "tiny_imagenet": tiny_imagenet}.get(found.name, official)
+        own = folder.has_classes(found.folder / "test")
+        part = split if own else {"test": "val"}.get(split, "train")
+    images, labels = _part(found, part, prepare)
+    if own or split == "test":
+        return images, labels, slice(None)
+    if found.folder or found.name == "tiny_imagenet":
+        counts = np.bincount(labels, minlength=found.num_classes)
+        place = np.arange(len(labels)) - (np.cumsum(counts) - counts)[labels]
+        left = counts - np.maximum(1, np.round(HELD_OUT * counts).astype(int))
+        held_out = place >= left[labels]
+        return images, labels, held_out if split == "val" else ~held_out
+    cut = len(labels) - found.images[SPLITS.index("val")]
+    return images, labels, slice(cut, None) if split == "val" else slice(cut)
 
 
-def _read(found: Spec, split: str) -> Part:
-    """Return the images and labels of the part that holds split, and which of them are it."""
-    return _reader(found).read(found, split)
+def _part(found: Spec, part: str, prepare: bool) -> Arrays:
+    """Return the images and labels of a part, decoded now or earlier."""
+    if found.name == "digits":
+        images, labels = digits.arrays()
+        test = len(labels) - found.images[SPLITS.index("test")]
+        where = slice(test, None) if part == "test" else slice(test)
+        return images[where], labels[where]
+    home = found.name
+    if found.folder:  # never written into, as it may be read-only
+        digest = hashlib.sha256(f"{found.folder}@{found.size}".encode()).hexdigest()[:8]
+        home = f"{found.folder.name[:40]}-{digest}"
+    reader: Any = folder if found.folder else official
+    if found.name == "tiny_imagenet":
+        reader = tiny_imagenet
+    shape = (found.channels, found.size, found.size)
+    source = reader.source(found, part, prepare)
+    return kept(paths.DATA / "decoded" / home, part, found.name, shape, source, mend=prepare)
 
 
 def _check(found: Spec, images: np.ndarray, labels: np.ndarray) -> None:
     """Refuse data that is not what the spec promises."""
     shape = (len(labels), found.channels, found.size, found.size)
+    problem = ""
     if images.shape != shape or images.dtype != np.uint8:
+        problem = f"{images.dtype} images of shape {images.shape} instead of uint8 {shape}"
+    elif len(labels) and not 0 <= labels.min() <= labels.max() < found.num_classes:
+        problem = f"labels outside 0..{found.num_classes - 1}"
+    if problem:
         raise UserError(
-            f"{found.name} holds {images.dtype} images of shape {images.shape} instead of uint8 "
-            f"{shape}; delete its files and run `python -m lib data {found.name}`."
-        )
-    if len(labels) and not 0 <= labels.min() <= labels.max() < found.num_classes:
-        raise UserError(
-            f"{found.name} has labels outside 0..{found.num_classes - 1}; "
-            f"delete its files and run `python -m lib data {found.name}`."
+            f"{found.name} has {problem}; delete its files and run `python -m lib data "
+            f"{found.name}`."
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -14,17 +14,45 @@ from lib.errors import UserError
 from lib.store import parse, remove, sha256, write_json, writing
 
 ARRAYS = ("images", "labels")
-CHUNK = 512  # images written at a time
 
 Arrays = tuple[np.ndarray, np.ndarray]  # images uint8 (N, C, H, W), labels int64 (N,)
-Part = tuple[np.ndarray, np.ndarray, np.ndarray | slice]  # and which of them make a split
+# A hash that changes with the files, and what decodes them: the images may come one by one
+Source = tuple[str, Callable[[], tuple[Iterable[np.ndarray], np.ndarray]]]
 
 
-def fetch(folder: Path, part: str, name: str, origin: str | None = "") -> Arrays | None:
+def kept(
+    folder: Path, part: str, name: str, shape: tuple[int, ...], source: Source, mend: bool = False
+) -> Arrays:
+    """Return images of shape (C, H, W) and labels of a part, as views of files where it is kept.
+
+    If it is not, or its origin has changed, it is decoded first. A damaged copy is refused, with
+    mend decoded anew. Where nothing can be written, what is in memory is decoded again next time.
+    """
+    origin, decode = source
+    try:
+        if found := fetch(folder, part, name, origin):
+            return found
+    except UserError:
+        if not mend:
+            raise
+    images, labels = decode()
+    for file in folder.glob(f"{part}.*") if mend else ():
+        remove(file)
+    if isinstance(images, np.ndarray):
+        with suppress(UserError):
+            write(folder, part, images, labels, images.shape)
+        return images, labels
+    write(folder, part, images, labels, (len(labels), *shape), origin)
+    found = fetch(folder, part, name, origin)
+    assert found is not None
+    return found
+
+
+def fetch(folder: Path, part: str, name: str, origin: str) -> Arrays | None:
     """Return images and labels of a part as views of their files, or None if there are none.
 
-    Those decoded from another origin do not count (None: any will do). A file that differs from
-    its recorded hash is refused. Pickles are never read.
+    Those decoded from another origin do not count. A file that differs from its recorded hash is
+    refused. Pickles are never read.
     """
     manifest = folder / f"{part}.json"
     try:
@@ -33,7 +61,7 @@ def fetch(folder: Path, part: str, name: str, origin: str | None = "") -> Arrays
         if not os.path.lexists(manifest):
             return None
         raise _damaged(manifest, name) from None
-    if record.get("origin") != origin and origin is not None:
+    if record.get("origin") != origin:
         return None
     images, labels = (_checked(folder / f"{part}.{kind}.npy", record, name) for kind in ARRAYS)
     return images, labels
@@ -49,22 +77,15 @@ def _checked(file: Path, record: dict[str, str], name: str) -> np.ndarray:
     raise _damaged(file, name)
 
 
-def keep(folder: Path, part: str, images: np.ndarray, labels: np.ndarray) -> None:
-    """Write a part if there is space and permission; if not, it is decoded again next time."""
-    chunks = (images[i : i + CHUNK] for i in range(0, len(images), CHUNK))
-    with suppress(UserError):
-        write(folder, part, images.shape, chunks, labels)
-
-
 def write(
     folder: Path,
     part: str,
-    shape: tuple[int, ...],
-    chunks: Iterable[np.ndarray],
+    images: Iterable[np.ndarray],
     labels: np.ndarray,
+    shape: tuple[int, ...],
     origin: str = "",
 ) -> None:
-    """Write uint8 images of shape (N, C, H, W) that arrive in chunks, their labels and the hashes.
+    """Write uint8 images, together of shape (N, C, H, W), their labels and the hashes.
 
     Images may be larger than memory. They are written to a stream and not to a mapped file, where
     a full disk would kill the process. The manifest comes last.
@@ -74,21 +95,12 @@ def write(
         (folder / f"{part}.json").unlink(missing_ok=True)
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(stream, header)
-        for chunk in chunks:
-            stream.write(np.ascontiguousarray(chunk, dtype=np.uint8).data)
+        for image in images:
+            stream.write(np.ascontiguousarray(image, dtype=np.uint8).data)
     with writing(files[1]) as stream:
         np.save(stream, np.asarray(labels, dtype=np.int64), allow_pickle=False)
     hashes = {kind: sha256(file) for kind, file in zip(ARRAYS, files, strict=True)}
     write_json(folder / f"{part}.json", {"origin": origin} | hashes)
-
-
-def repair(folder: Path, part: str, name: str) -> None:
-    """Forget a part if it is damaged; a good copy may be all there is, and stays."""
-    try:
-        fetch(folder, part, name, origin=None)
-    except UserError:
-        for file in folder.glob(f"{part}.*"):
-            remove(file)
 
 
 @cache

@@ -15,9 +15,10 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def small(monkeypatch):
-    """Shrink the spec of a data set to so many images."""
+    """Shrink the spec of a data set to so many images, or classes."""
 
-    def shrink(name, images):
-        monkeypatch.setitem(datasets._SPECS, name, replace(datasets._SPECS[name], images=images))
+    def shrink(name, images, **changes):
+        spec = replace(datasets._SPECS[name], images=images, **changes)
+        monkeypatch.setitem(datasets._SPECS, name, spec)
 
     return shrink

@@ -107,7 +107,7 @@ def test_papers_split_sizes(name):
     assert sum(spec(name).images[:2]) == train
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [*CASES, "tiny_imagenet"])
 def test_missing_data_names_the_command_and_the_folder(name, folder):
     with pytest.raises(UserError, match=f"python -m lib data {name}") as caught:
         load(name, "train")
