@@ -42,7 +42,7 @@ class LayerCost:
     """One convolution or linear layer, for one image.
 
     positions is how often each weight is used: output pixels of a convolution, rows of a linear
-    layer. clean, adv and union count the weights that the paths leave standing.
+    layer. adv and union count the weights that the adversarial path and any path leave standing.
     """
 
     name: str
@@ -52,7 +52,6 @@ class LayerCost:
     out_channels: int
     positions: int
     weights: int
-    clean: int
     adv: int
     union: int
     bias: int
@@ -81,7 +80,7 @@ def layer_costs(model: nn.Module, in_channels: int = 3, size: int = 32) -> list[
     rows = []
     for name, layer in _layers(model):
         conv = isinstance(layer, nn.Conv2d)
-        clean, adv, union, bits = _active(layer)
+        adv, union, bits = _active(layer)
         rows.append(
             LayerCost(
                 name=name,
@@ -91,7 +90,6 @@ def layer_costs(model: nn.Module, in_channels: int = 3, size: int = 32) -> list[
                 out_channels=layer.weight.shape[0],
                 positions=positions[name],
                 weights=layer.weight.numel(),
-                clean=clean,
                 adv=adv,
                 union=union,
                 bias=0 if layer.bias is None else layer.bias.numel(),
@@ -157,8 +155,8 @@ def _layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
     return ((name, m) for name, m in found if isinstance(m, nn.Conv2d | nn.Linear))
 
 
-def _active(layer: nn.Conv2d | nn.Linear) -> tuple[int, int, int, float]:
-    """Return how many weights the clean, the adversarial and any path use; the masks' entropy."""
+def _active(layer: nn.Conv2d | nn.Linear) -> tuple[int, int, float]:
+    """Return how many weights the adversarial and any path use; the masks' entropy in bits."""
     every = torch.ones_like(layer.weight, dtype=torch.bool)
     masks = (getattr(layer, name, None) for name in ("mask", "mask_clean", "mask_adv"))
     kept, clean, adv = (every if mask is None else mask.bool() for mask in masks)
@@ -167,7 +165,7 @@ def _active(layer: nn.Conv2d | nn.Linear) -> tuple[int, int, int, float]:
     union, total = in_clean + in_adv - in_both, every.numel()
     states = (in_both, in_clean - in_both, in_adv - in_both, total - union)
     bits = sum(n * math.log2(total / n) for n in states if n)
-    return in_clean, in_adv, union, bits
+    return in_adv, union, bits
 
 
 def _positions(model: nn.Module, in_channels: int, size: int) -> dict[str, int]:

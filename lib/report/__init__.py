@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lib import store
 from lib.presets import PRESETS
-from lib.report.collect import NAME, Entry, Results, collect, summary
+from lib.report.collect import NAME, Entry, collect, summary
 from lib.report.markdown import page
 from lib.report.web import html
 
@@ -30,10 +30,10 @@ def build(root: Path, only: str = "") -> dict[Path, list[Entry]]:
     found = {f: entries for f in sorted(folders, key=_place) if (entries := collect(f))}
     chosen = {folder: es for folder, es in found.items() if only in ("", folder.name)}
     for folder, entries in chosen.items():
-        _put(folder, page([Results(folder.name, entries)], own=True))
+        _put(folder, page({folder.name: entries}, own=True))
         store.write_text(folder / "summary.csv", _text(summary(entries).to_csv(index=False)))
     if chosen:
-        _put(root, page([Results(f.name, entries) for f, entries in found.items()], own=False))
+        _put(root, page({folder.name: entries for folder, entries in found.items()}, own=False))
     return chosen
 
 

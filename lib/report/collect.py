@@ -17,7 +17,6 @@ import pandas as pd
 
 from lib import artifacts, claims, paths, store
 from lib.errors import UserError
-from lib.presets import PRESETS
 from lib.report import provenance
 from lib.report.provenance import few
 from lib.studies import ARTIFACTS
@@ -77,30 +76,6 @@ class Entry:
     def verdicts(self) -> str:
         """Return how many claims got which verdict, as '3 reproduced, 1 partly'."""
         return ", ".join(f"{n} {verdict}" for verdict, n in self.counts.items() if n)
-
-
-@dataclass(frozen=True)
-class Results:
-    """A results folder: its name and what is known of each artifact in it."""
-
-    name: str
-    entries: list[Entry]
-
-    @property
-    def changed(self) -> str:
-        """Return the overrides that all its artifacts share, as 'train.epochs=3'."""
-        return next((entry.changed for entry in self.entries if entry.changed), "")
-
-    @property
-    def totals(self) -> dict[str, int]:
-        """Return how many claims got each verdict."""
-        return {v: sum(entry.counts[v] for entry in self.entries) for v in claims.VERDICTS}
-
-    @property
-    def lacking(self) -> list[str]:
-        """Return what a preset has no results of; nothing of a folder that is no preset's."""
-        there = {entry.artifact for entry in self.entries}
-        return [n for n in ARTIFACTS if n not in there and self.name in PRESETS]
 
 
 def collect(folder: Path) -> list[Entry]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from lib.claims import VERDICTS
-from lib.report.collect import Entry, Results
+from lib.presets import PRESETS
+from lib.report.collect import Entry
+from lib.studies import ARTIFACTS
 
 SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")  # code
 # what Markdown would turn into emphasis, a formula or a link
@@ -22,19 +24,24 @@ LEGEND = (
 )
 
 
-def page(shown: Sequence[Results], own: bool) -> str:
-    """Return the page over results folders, or the report of one's own."""
-    parts = [f"# Results of preset {shown[0].name}" if own else "# All results"]
-    parts += ["[All results](../RESULTS.md)"] if own else []
-    for results in shown:
-        here = "" if own else f"{results.name}/RESULTS.md"
-        parts += [f"## {'Overview' if own else f'Preset [{results.name}]({here})'}"]
-        parts += [f"Changed: {code(results.changed)}."] if results.changed else []
-        parts += [", ".join(f"{n} {verdict}" for verdict, n in results.totals.items()) + "."]
-        parts += [line(f"Lacks {', '.join(results.lacking)}.")] if results.lacking else []
-        parts += [_overview(results.entries, here)]
+def page(shown: Mapping[str, Sequence[Entry]], own: bool) -> str:
+    """Return the page over results folders by name, or the report of one's own."""
+    parts = ["# All results"]
+    if own:
+        parts = [f"# Results of preset {next(iter(shown))}", "[All results](../RESULTS.md)"]
+    for name, entries in shown.items():
+        here = "" if own else f"{name}/RESULTS.md"
+        changed = next((e.changed for e in entries if e.changed), "")  # what all of them share
+        totals = {v: sum(e.counts[v] for e in entries) for v in VERDICTS}
+        there = {e.artifact for e in entries}
+        lacking = [a for a in ARTIFACTS if a not in there and name in PRESETS]
+        parts += [f"## {'Overview' if own else f'Preset [{name}]({here})'}"]
+        parts += [f"Changed: {code(changed)}."] if changed else []
+        parts += [", ".join(f"{n} {verdict}" for verdict, n in totals.items()) + "."]
+        parts += [line(f"Lacks {', '.join(lacking)}.")] if lacking else []
+        parts += [_overview(entries, here)]
     parts += [LEGEND]
-    for e in shown[0].entries if own else ():
+    for e in next(iter(shown.values())) if own else ():
         parts += _section(e)
     return "\n\n".join(parts) + "\n"
 

@@ -63,10 +63,10 @@ def _networks(recipes: Sequence[Recipe]) -> list[str]:
         return []
     epochs = few(r.train.epochs for r in recipes)
     sizes = (r.data.train_images for r in recipes)
-    widths = (f" of width {r.model.width}" if r.model.width else "" for r in recipes)
+    models = (r.model for r in recipes)
     return [
         few(artifacts.short(r.data.dataset) for r in recipes),
-        few(r.model.backbone + width for r, width in zip(recipes, widths, strict=True)),
+        few(f"{m.backbone} of width {m.width}" if m.width else m.backbone for m in models),
         f"{epochs} {'epoch' if epochs == '1' else 'epochs'}",
         f"{few(f'{n:,}' if n else 'all' for n in sizes)} training images",
     ]
