@@ -114,9 +114,8 @@ def test_live_channels_are_those_of_the_width_that_is_scored():
         if recipe.sparsity:
             SparseMomentum(model, recipe.sparsity, 1).begin()
         fitted[key] = Run(model, key)
-    found = frame(anatomy.shares(study, fitted, "channels")).set_index(["method", "detail"])[
-        "value"
-    ]
+    rows = frame(anatomy.shares(study, fitted, "channels"))
+    found = rows.set_index(["method", "detail"])["value"]
     assert (found["FLOAT"] == 100).all() and found["FLOATS-c", "conv1"] == 100
     assert found["FLOATS slim, SF 0.5", "layer1.0.conv1"] == 50
     pruned = fitted[study.find("FLOATS-c").recipe.key].network
