@@ -7,6 +7,7 @@ import json
 import math
 import re
 import shlex
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,6 +149,7 @@ def record(study: Study, metrics: pd.DataFrame) -> dict[str, Any]:
         key: {"recipe": recipe.to_dict(full=False), **_run_info(key)}
         for key, recipe in study.recipes.items()
     }
+    changed = [f"{name}={json.dumps(value)}" for name, value in study.overrides.items()]
     here, timed = training.provenance(), {}
     if metrics.loc[~_accuracies(metrics), "n"].notna().any():  # rounds of timing
         timed = {"timed_on": {name: here[name] for name in ("device", "threads")}}
@@ -156,7 +158,7 @@ def record(study: Study, metrics: pd.DataFrame) -> dict[str, Any]:
         "preset": study.preset.name,
         "seeds": list(study.seeds),
         "overrides": dict(study.overrides),
-        "command": command(study),
+        "command": command(study.artifact, study.preset.name, study.seeds, changed),
         "from_records": not all(run["weights"] for run in runs.values()),
         "runs": runs,
         **timed,
@@ -168,16 +170,14 @@ def record(study: Study, metrics: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def command(study: Study) -> str:
-    """Return the command that remakes an artifact."""
-    parts = ["./run_all.sh", study.artifact]
-    if study.preset.name != "quick":
-        parts += ["--preset", study.preset.name]
-    if study.seeds != (0,):
-        parts += ["--seeds", ",".join(map(str, study.seeds))]
-    for name, value in study.overrides.items():
-        parts += ["--set", shlex.quote(f"{name}={json.dumps(value)}")]
-    return " ".join(parts)
+def command(
+    artifact: str, preset: str, seeds: Sequence[int] = (0,), overrides: Sequence[str] = ()
+) -> str:
+    """Return the command that remakes an artifact; overrides are given as FIELD=VALUE."""
+    parts = ["./run_all.sh", artifact, *([] if preset == "quick" else ["--preset", preset])]
+    if tuple(seeds) != (0,):
+        parts += ["--seeds", ",".join(map(str, seeds))]
+    return " ".join([*parts, *(f"--set {shlex.quote(one)}" for one in overrides)])
 
 
 def _run_info(key: str) -> dict[str, Any]:

@@ -120,7 +120,9 @@ def _entry(name: str, home: Path, folder: Path) -> Entry:
             return blank
 
     images = read("metrics", _images, "")
-    said: dict[str, Any] = {"command": _command(name, folder), "changed": "", "seconds": None}
+    preset, custom, _ = folder.name.partition("-custom-")
+    command = artifacts.command(name, preset, overrides=["FIELD=VALUE"] if custom else [])
+    said: dict[str, Any] = {"command": command, "changed": "", "seconds": None}
     said |= {"conditions": images, "notes": [], "provenance": []}
     said |= read("record", partial(provenance.said, images=images), {})
     remake = f"`{said['command']}{'' if own else ' --record'}`"
@@ -141,13 +143,6 @@ def _entry(name: str, home: Path, folder: Path) -> Entry:
     shown = {kind: path.relative_to(folder).as_posix() for kind, path in files.items()}
     how: dict[str, Any] = {"failure": failure, "edited": edited, "by_hand": by_hand, "files": shown}
     return Entry(artifact=name, **how, **said)
-
-
-def _command(name: str, folder: Path) -> str:
-    """Return the command that remakes an artifact whose run.json says none."""
-    preset, custom, _ = folder.name.partition("-custom-")
-    parts = ["./run_all.sh", name, *([] if preset == "quick" else ["--preset", preset])]
-    return " ".join([*parts, "--set FIELD=VALUE"] if custom else parts)
 
 
 def _failure(home: Path) -> str:
