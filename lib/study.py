@@ -112,7 +112,7 @@ class Builder:
     seeds: Iterable[int] = (0,)
     overrides: Mapping[str, Any] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
-    timed: dict[str, Recipe] = field(default_factory=dict)
+    timed: dict[str, Recipe] = field(default_factory=dict)  # by the label of their rows
     used: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -189,15 +189,11 @@ class Builder:
         """
         if not recipe.method.conditional:
             lams = (0.0,)
-        protocols = []
-        for lam in lams:
-            for attack in ({"attack": "none"}, *attacks):
-                protocol = Protocol(lam=lam, **{"images": self.preset.images} | scoring)
-                if attack["attack"] != "none":
-                    a = recipe.attack
-                    protocol = dataclasses.replace(protocol, eps=a.eps, step=a.step, norm=a.norm)
-                protocol = dataclasses.replace(protocol, **attack)
-                protocols.append(self._overridden(protocol))
+        usual, a = {"images": self.preset.images} | scoring, recipe.attack
+        attacked = usual | {"eps": a.eps, "step": a.step, "norm": a.norm}
+        fields = [usual, *({**attacked, **attack} for attack in attacks)]
+        made = [Protocol(lam=lam, **field) for lam in lams for field in fields]
+        protocols = [self._overridden(protocol) for protocol in made]
         if len(set(protocols)) < len(protocols):
             raise UserError(
                 f"These settings make two attacks of {self.artifact} the same; leave out those of "
@@ -224,10 +220,6 @@ class Builder:
             "queries": hard.queries,
         }
 
-    def time(self, label: str, recipe: Recipe) -> None:
-        """Add a network whose steps are timed, under the label of its rows; it is not trained."""
-        self.timed[label] = recipe
-
     def _overridden(self, protocol: Protocol) -> Protocol:
         changes = {}
         for path, value in self.overrides.items():
@@ -249,14 +241,8 @@ class Builder:
                 f"'{min(unused)}' names no field of any network of {self.artifact}; "
                 f"use a field such as 'train.epochs' or 'evaluation.images'."
             )
-        return Study(
-            self.artifact,
-            self.preset,
-            tuple(self.seeds),
-            self.overrides,
-            tuple(self.jobs),
-            self.timed,
-        )
+        seeds, jobs = tuple(self.seeds), tuple(self.jobs)
+        return Study(self.artifact, self.preset, seeds, self.overrides, jobs, self.timed)
 
 
 Plan = Callable[..., Study]  # of a preset, seeds and overrides

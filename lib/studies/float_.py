@@ -22,16 +22,8 @@ CHANNEL = 0.34  # d of FLOATS-c in Table 1, from its compression of 2.94
 GLOBAL = 0.3  # d of Figure 5 and of FLOATS slim (section 4.4)
 
 # Figure 3 does not print its sets: the paper's test set, its ends, and the set of the released OAT
-TRAINING_SETS = (
-    (0.0, 0.2, 0.7, 1.0),
-    (0.0, 1.0),
-    (0.0, 0.1, 0.2, 0.3, 0.4, 1.0),
-)
-GRANULARITIES = {
-    "layer": "PNI layer-wise",
-    "channel": "PNI channel-wise",
-    "element": "PNI element-wise",
-}
+TRAINING_SETS = ((0.0, 0.2, 0.7, 1.0), (0.0, 1.0), (0.0, 0.1, 0.2, 0.3, 0.4, 1.0))
+GRANULARITIES = {kind: f"PNI {kind}-wise" for kind in ("layer", "channel", "element")}
 RESCALES = (0.0, 0.25, 0.5, 0.75, 1.0)  # lam_n of Figure 4
 THRESHOLDS = {"FLOAT, λ_th 0": 0.0, "FLOAT, λ_th 0.5": THRESHOLD}
 # Table 1: method, sparsity, slimming factor
@@ -62,12 +54,10 @@ def irregular(setting: Setting) -> Momentum:
 def fig1_memory_accuracy(b: Builder) -> None:
     """Plan accuracy against memory of OAT, FLOAT and FLOATS-i on three architectures."""
     for setting, seed in b.settings(PANELS):
-        networks = {
-            "OAT": b.recipe(setting, seed, Oat()),
-            "FLOAT": b.recipe(setting, seed, Float()),
-            "FLOATS-i": b.recipe(setting, seed, Float(), sparsity=irregular(setting)),
-        }
-        for label, recipe in networks.items():
+        pruned = irregular(setting)
+        networks = (("OAT", Oat(), None), ("FLOAT", Float(), None), ("FLOATS-i", Float(), pruned))
+        for label, method, sparsity in networks:
+            recipe = b.recipe(setting, seed, method, sparsity=sparsity)
             b.add(label, recipe, ENDS, [PGD7], images=b.images(setting))
 
 
@@ -133,8 +123,7 @@ def fig8_cost(b: Builder) -> None:
     """Plan the training steps and forward passes to be timed; it trains nothing."""
     setting, seed = next(b.settings())
     methods = {"PGD-AT": PgdAt(lam=1.0), "OAT": Oat(), "FLOAT": Float(), "SMART": Smart()}
-    for label, method in methods.items():
-        b.time(label, b.recipe(setting, seed, method))
+    b.timed |= {label: b.recipe(setting, seed, method) for label, method in methods.items()}
 
 
 @plan("float/table1_variants")

@@ -4,12 +4,4 @@ from lib.trainers.loop import Trainer, under_attack
 from lib.trainers.objectives import Context, objective
 from lib.trainers.pruners import PRUNERS, Pruner, pruner
 
-__all__ = [
-    "PRUNERS",
-    "Context",
-    "Pruner",
-    "Trainer",
-    "objective",
-    "pruner",
-    "under_attack",
-]
+__all__ = ["PRUNERS", "Context", "Pruner", "Trainer", "objective", "pruner", "under_attack"]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lib import data
 from lib.attacks import pgd
-from lib.attacks.loss import Classifier, Loss, cross_entropy
+from lib.attacks.loss import Classifier, Loss
 from lib.device import autocast
 from lib.errors import UserError
 from lib.recipe import Recipe
@@ -84,27 +84,12 @@ class Trainer:
         return len(self.history)
 
     def _attack(
-        self,
-        generator: torch.Generator,
-        f: Classifier,
-        x: Tensor,
-        y: Tensor,
-        loss: Loss = cross_entropy,
+        self, generator: torch.Generator, f: Classifier, x: Tensor, y: Tensor, **loss: Loss
     ) -> Tensor:
         a = self.recipe.attack
+        how: dict[str, Any] = {"norm": a.norm, "random_start": a.random_start, **loss}
         with under_attack(self.model):
-            return pgd(
-                f,
-                x,
-                y,
-                a.eps,
-                a.step or None,
-                a.steps,
-                norm=a.norm,
-                random_start=a.random_start,
-                generator=generator,
-                loss=loss,
-            )
+            return pgd(f, x, y, a.eps, a.step or None, a.steps, generator=generator, **how)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -112,16 +97,11 @@ class Trainer:
         return max(1, len(self.images) // self.batch)
 
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        augment = self.recipe.data.augment
-        return data.batches(
-            self.images,
-            self.batch,
-            seed=self.recipe.seed,
-            epoch=epoch,
-            pad=self.spec.pad if augment else 0,
-            flip=self.spec.flip and augment,
-            pad_mode=self.recipe.data.padding,
-        )
+        how: dict[str, Any] = {"seed": self.recipe.seed, "epoch": epoch}
+        if self.recipe.data.augment:
+            how |= {"pad": self.spec.pad, "flip": self.spec.flip}
+            how |= {"pad_mode": self.recipe.data.padding}
+        return data.batches(self.images, self.batch, **how)
 
     def steps(self, epoch: int) -> Iterator[Tensor]:
         """Take the steps of an epoch one by one, yielding the loss of each.

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -136,14 +137,7 @@ def objective(method: Method) -> Objective:
     return partial(every_width, loss, method.widths) if len(method.widths) > 1 else loss
 
 
-def every_width(
-    loss: Objective,
-    widths: tuple[float, ...],
-    model: Network,
-    x: Tensor,
-    y: Tensor,
-    context: Context,
-) -> Tensor:
+def every_width(loss: Objective, widths: tuple[float, ...], model: Network, *batch: Any) -> Tensor:
     """Return the sum, not the mean, of an objective over widths."""
     networks = [partial(model, slim=width) for width in sorted(widths, reverse=True)]
-    return torch.stack([loss(network, x, y, context) for network in networks]).sum()
+    return torch.stack([loss(network, *batch) for network in networks]).sum()

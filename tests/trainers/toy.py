@@ -22,10 +22,6 @@ class Toy(Sparsity):
 class ToyAdmm(Masks):
     """ADMM for the largest weights of each layer: weight W, projected copy Z, dual U."""
 
-    def __init__(self, model, part, epochs=1, seed=0):
-        super().__init__(model, part, epochs, seed)
-        self.part = part
-
     def begin(self, batch=None):
         self.z = [self.projected(layer.weight) for layer in self.layers]
         self.u = [torch.zeros_like(z) for z in self.z]

@@ -26,7 +26,7 @@ class Pruner:
     def __init__(
         self, model: nn.Module, part: Sparsity | None = None, epochs: int = 1, seed: int = 0
     ) -> None:
-        self.model, self.epochs, self.seed = model, max(1, epochs), seed
+        self.model, self.part, self.epochs, self.seed = model, part, max(1, epochs), seed
 
     def begin(self, batch: Batch | None = None) -> None:
         """Make the network ready, by masks or scores, before the first step."""
@@ -60,13 +60,10 @@ class Masks(Pruner):
     restored with the network.
     """
 
-    def __init__(
-        self, model: nn.Module, part: Sparsity | None = None, epochs: int = 1, seed: int = 0
-    ) -> None:
-        super().__init__(model, part, epochs, seed)
-        self.layers: list[Any] = [
-            m for m in model.modules() if getattr(m, "mask", None) is not None
-        ]
+    def __init__(self, model: nn.Module, *how: Any) -> None:
+        super().__init__(model, *how)
+        masked = (m for m in model.modules() if getattr(m, "mask", None) is not None)
+        self.layers: list[Any] = list(masked)
         if not self.layers:
             raise UserError("This network has no prunable layer; create it with prunable=True.")
 

@@ -22,14 +22,15 @@ from lib.trainers.pruners.units import UNITS, Channels, allocate, grow, prune, w
 class SparseMomentum(Masks):
     """The masks of a network under sparse momentum learning.
 
-    `target` is the largest allowed number of active weights: single
-    weights meet it exactly, whole channels miss it by less than the smallest that could be added.
+    `target` is the largest allowed number of active weights: single weights meet it exactly, whole
+    channels miss it by less than the smallest that could be added.
     With channels the stem, whose inputs are the colours of the image, stays dense.
     """
 
+    part: Momentum
+
     def __init__(self, model: nn.Module, part: Momentum, epochs: int = 1, seed: int = 0) -> None:
         super().__init__(model, part, epochs, seed)
-        self.part = part
         kind = UNITS[part.granularity]
         self.units = [kind(layer) for layer in self.layers]
         if kind is Channels:
