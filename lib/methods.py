@@ -6,7 +6,6 @@ no present one serves, its layers (`lib.models.variants`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
@@ -15,6 +14,7 @@ from lib.errors import UserError, check_range, check_set, choose
 from lib.part import Part
 
 GRANULARITIES = ("layer", "channel", "element")
+TOLERANCE = 1e-6  # between lambdas asked for and trained; float32 has 0.2 + 3e-9
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,7 @@ class Plain(Method):
 
     kind, label = "plain", "plain"
     conditional = False
-
-    @property
-    def shares(self) -> tuple[float, float]:
-        return 1.0, 0.0
+    shares = 1.0, 0.0
 
 
 @dataclass(frozen=True)
@@ -148,6 +145,7 @@ class Pni(Method):
     training = ("alpha_decay", "clean_epochs")
     clean_lam = 1.0  # always noisy
     noise = True
+    shares = 1.0, 1.0
 
     alpha: float = 0.25
     granularity: str = "layer"
@@ -162,10 +160,6 @@ class Pni(Method):
     @property
     def warm_up(self) -> int:
         return self.clean_epochs
-
-    @property
-    def shares(self) -> tuple[float, float]:
-        return 1.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -184,6 +178,8 @@ class Oat(Method):
     def check(self) -> None:
         check_set("method.lambdas", self.lambdas, 0, 1, needed=0)
         choose("encoding", self.encoding, ("orthogonal", "dct", "onehot", "none"))
+        least = 1 if self.encoding == "none" else len(self.lambdas)  # a dimension for each
+        check_range("method.code_dim", self.code_dim, least)
 
     @property
     def least_batch(self) -> int:  # two of its images are not clean
@@ -194,8 +190,7 @@ class Oat(Method):
         return 1.0, 1 - 1 / len(self.lambdas)
 
     def check_lam(self, lam: float) -> None:
-        coded = any(math.isclose(lam, known, abs_tol=1e-6) for known in self.lambdas)
-        if self.encoding != "none" and not coded:
+        if self.encoding != "none" and all(abs(lam - known) > TOLERANCE for known in self.lambdas):
             known = ", ".join(f"{value:g}" for value in self.lambdas)
             raise UserError(f"OAT has no code for lam {lam:g}; it is trained for {known}.")
 
@@ -213,6 +208,7 @@ class Float(Method):
     conditional = True
     training = ("alpha_decay", "loop")
     rescales = True
+    least_batch = 4  # each half has two images
 
     alpha: float = 0.25
     granularity: str = "layer"
@@ -225,10 +221,6 @@ class Float(Method):
     def check(self) -> None:
         choose("granularity", self.granularity, GRANULARITIES)
         choose("loop", self.loop, ("alg1", "released"))
-
-    @property
-    def least_batch(self) -> int:  # each half has two images
-        return 4
 
     @property
     def shares(self) -> tuple[float, float]:

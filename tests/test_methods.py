@@ -79,30 +79,33 @@ def test_only_lambdas_with_a_code_are_taken():
         method.check_lam(0.5)
 
 
-def test_impossible_methods_are_refused():
-    with pytest.raises(UserError, match="between 0 and 1"):
-        PgdAt(lam=1.2)
-    with pytest.raises(UserError, match="between 0 and 1"):
-        PgdAt(lam=float("nan"))
-    with pytest.raises(UserError, match=r"between 0\.6 and 0\.8"):
-        Smart(density=0.8, overlap=0.5)
-    with pytest.raises(UserError, match="must hold 0"):
-        Oat(lambdas=(0.2, 1.0))
-    with pytest.raises(UserError, match="granularity"):
-        Float(granularity="filter")
-
-
-@pytest.mark.parametrize("method", [FloatSlim, OatSlim])
-def test_impossible_widths_are_refused(method):
-    for slims, words in (
-        ((0.5,), "must hold 1 and no value twice"),
-        ((1.0, 0.5, 0.5), "must hold 1 and no value twice"),
-        ((0.0, 1.0), "method.slims is 0"),
-        ((1.0, 2.0), "method.slims is 2"),
-    ):
-        with pytest.raises(UserError, match=words):
-            method(slims=slims)
-    assert method(slims=[1]).widths == (1.0,)
+@pytest.mark.parametrize(
+    ("method", "options", "words"),
+    [
+        (PgdAt, {"lam": 1.2}, "lam is 1.2 but must be between 0 and 1"),
+        (PgdAt, {"lam": float("nan")}, "between 0 and 1"),
+        (Smart, {"density": 0.8, "overlap": 0.5}, r"between 0\.6 and 0\.8"),
+        (Oat, {"lambdas": (0.2, 1.0)}, "must hold 0"),
+        (Oat, {"lambdas": ()}, "must hold 0"),
+        (Oat, {"lambdas": (0.0, 0.0)}, "no value twice"),
+        (Oat, {"lambdas": (0.0, 1.5)}, "lambdas is 1.5"),
+        (Oat, {"lambdas": (0.0, 0.2, 1.0), "code_dim": 2}, "code_dim is 2 but must be at least 3"),
+        (Float, {"granularity": "filter"}, "granularity"),
+        *(
+            (slim, {"slims": slims}, words)
+            for slim in (FloatSlim, OatSlim)
+            for slims, words in (
+                ((0.5,), "must hold 1 and no value twice"),
+                ((1.0, 0.5, 0.5), "must hold 1 and no value twice"),
+                ((0.0, 1.0), "method.slims is 0"),
+                ((1.0, 2.0), "method.slims is 2"),
+            )
+        ),
+    ],
+)
+def test_impossible_methods_are_refused(method, options, words):
+    with pytest.raises(UserError, match=words):
+        method(**options)
 
 
 @dataclass(frozen=True)

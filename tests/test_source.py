@@ -115,8 +115,8 @@ def edited(text, name, documented):
 ALL, TRAININGS, ATTACKS = {*TRAINED, *SCORED}, {*TRAINED}, {"fgsm", "pgd"}
 WHOSE = {
     "attacks.projected.pgd": TRAININGS | ATTACKS,
-    "attacks.norms.L2.project": {"wide"},
-    "attacks.norms.L1.project": set(),
+    "attacks.norms.L2.shrink": {"wide"},
+    "attacks.norms.L1.shrink": set(),
     "attacks.autoattack._extend": {"autoattack"},
     "data.batching.crop_and_flip": TRAININGS,
     "data.batching.in_order": {*SCORED},

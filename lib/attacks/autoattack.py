@@ -22,13 +22,12 @@ from lib.attacks.loss import (
     GRADIENT,
     Classifier,
     Worst,
-    check_count,
+    check_attack,
     check_gradient,
-    check_images,
     check_logits,
 )
 from lib.attacks.norms import NORMS
-from lib.errors import UserError, check_radius, check_range, choose
+from lib.errors import UserError, check_range, choose
 
 VERSIONS = {
     "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
@@ -68,11 +67,7 @@ def autoattack(
     on_step gets a rising estimate of the share done.
     """
     choose("version of AutoAttack", version, VERSIONS)
-    choose("norm", norm, NORMS)
-    check_radius("eps", eps, norm, x.shape[1:].numel())
-    for name, count in (("steps", steps), ("eot", eot), ("queries", queries)):
-        check_count(name, count, 1)
-    check_images(x, y)
+    check_attack(x, y, eps, norm, steps=(steps, 1), eot=(eot, 1), queries=(queries, 1))
     if x.ndim != 4:
         raise UserError(f"Images have shape {tuple(x.shape)} but AutoAttack needs (N, C, H, W).")
     if version == "standard" and norm != "linf":  # what the package's attacks cannot do
@@ -90,7 +85,15 @@ def autoattack(
     with torch.random.fork_rng(devices=devices), torch.inference_mode(False), torch.no_grad():
         x, y = x.clone(), y.clone()  # an inference tensor cannot be differentiated
         torch.manual_seed(seeds.pop())
-        budget = _Budget(version, norm, eps, steps, eot, queries, _others(f, x, y, version))
+        logits = f(x)
+        check_logits(logits, y)
+        classes = logits.shape[1]
+        if classes < LEAST[version]:
+            raise UserError(
+                f"AutoAttack's version '{version}' needs {LEAST[version]} classes or more, the "
+                f"classifier has {classes}; use PGD."
+            )
+        budget = _Budget(version, norm, eps, steps, eot, queries, classes - 1)
         worst = Worst(f, x, y, budget.draws)
         work = budget.forwards()
         watched = _Watched(f, sum(work.values()), on_step)
@@ -98,19 +101,6 @@ def autoattack(
             _extend(worst, x, name, budget, watched, seeds.pop())
             watched.finish(forwards)
         return worst.images
-
-
-def _others(f: Classifier, x: Tensor, y: Tensor, version: str) -> int:
-    """Return how many classes an image can be mistaken for; refuse too few for the version."""
-    logits = f(x)
-    check_logits(logits, y)
-    classes = logits.shape[1]
-    if classes < LEAST[version]:
-        raise UserError(
-            f"AutoAttack's version '{version}' needs {LEAST[version]} classes or more, the "
-            f"classifier has {classes}; use PGD."
-        )
-    return classes - 1
 
 
 @dataclass(frozen=True)
@@ -216,21 +206,21 @@ class _Watched:
         logits = self.f(x)
         if differentiated:
             check_gradient(logits)
-        self.now += GRADIENT if differentiated else 1
-        self.tell()
+        self.tell(self.now + (GRADIENT if differentiated else 1))
         return logits.float().clone()  # Square writes into it
 
-    def tell(self) -> None:
-        """Report the share done, where it has grown enough since the last report."""
-        share = min(1.0, (self.before + self.now) / self.total)
+    def tell(self, now: int) -> None:
+        """Count the passes of this attack; report the share done where it has grown enough."""
+        self.now = now
+        share = min(1.0, (self.before + now) / self.total)
         if share >= self.shown + REPORT or share == 1.0 > self.shown:
             self.shown = share
             self.report(share)
 
     def finish(self, forwards: int) -> None:
         """Count an attack as done, which may have taken fewer passes than expected."""
-        self.before, self.now = self.before + forwards, 0
-        self.tell()
+        self.before += forwards
+        self.tell(0)
 
 
 class _Fab(FABAttack_PT):

@@ -11,21 +11,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.errors import UserError, check_range
+from lib.attacks.norms import NORMS
+from lib.errors import UserError, check_radius, check_range, choose
 
 Classifier = Callable[[Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]  # of logits (N, K) and labels (N,), for each image (N,)
 GRADIENT = 2  # cost of a pass with the gradient of its images, in passes
 
 
-def check_count(name: str, count: float, least: int) -> None:
-    """Refuse what is no whole number or below least."""
-    if check_range(name, count, least) != int(count):
-        raise UserError(f"{name} is {count} but must be a whole number.")
-
-
-def check_images(x: Tensor, y: Tensor) -> None:
-    """Refuse images that are no floats in [0, 1], and labels that are not theirs."""
+def check_attack(x: Tensor, y: Tensor, eps: float, norm: str, **counts: tuple[float, int]) -> None:
+    """Refuse a ball without meaning, counts (value, least) that are too small or no whole numbers,
+    images that are no floats in [0, 1], and labels that are not theirs.
+    """
+    choose("norm", norm, NORMS)
+    check_radius("eps", eps, norm, x.shape[1:].numel())
+    for name, (count, least) in counts.items():
+        if check_range(name, count, least) != int(count):
+            raise UserError(f"{name} is {count} but must be a whole number.")
     if not x.is_floating_point():
         raise UserError(f"Images are {x.dtype} but attacks need floats in [0, 1]; divide by 255.")
     if y.shape != x.shape[:1]:
@@ -99,19 +101,6 @@ def input_gradient(
     return total / eot if eot > 1 else total
 
 
-@torch.no_grad()
-def hardness(
-    f: Classifier, x: Tensor, y: Tensor, eot: int = 1, loss: Loss = cross_entropy
-) -> tuple[Tensor, Tensor]:
-    """Return for each image how often f errs (a fraction) and its mean loss, over eot passes."""
-    errors, losses = [], []
-    for _ in range(eot):
-        logits = f(x)
-        errors.append((logits.argmax(1) != y).float())
-        losses.append(each(loss, logits, y))
-    return torch.stack(errors).mean(0), torch.stack(losses).mean(0)
-
-
 class Worst:
     """The worst version of each image (N, C, H, W) so far: most often wrong, then of highest loss.
 
@@ -123,11 +112,21 @@ class Worst:
     ) -> None:
         self.f, self.y, self.eot, self.loss = f, y, eot, loss
         self.images = x.clone()
-        self.errors, self.losses = hardness(f, x, y, eot, loss)
+        self.errors, self.losses = self.judge(x, y)
+
+    @torch.no_grad()
+    def judge(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return for each image how often f errs (a fraction) and its mean loss."""
+        errors, losses = [], []
+        for _ in range(self.eot):
+            logits = self.f(x)
+            errors.append((logits.argmax(1) != y).float())
+            losses.append(each(self.loss, logits, y))
+        return torch.stack(errors).mean(0), torch.stack(losses).mean(0)
 
     def offer(self, adv: Tensor, rows: Tensor | slice = slice(None)) -> None:
         """Keep those of adv, versions of the images in rows, that are worse than what there is."""
-        errors, losses = hardness(self.f, adv, self.y[rows], self.eot, self.loss)
+        errors, losses = self.judge(adv, self.y[rows])
         tied = (errors == self.errors[rows]) & (losses > self.losses[rows])
         worse = (errors > self.errors[rows]) | tied
         keep = worse.view(-1, *[1] * (adv.ndim - 1))

@@ -1,14 +1,12 @@
 """The balls that bound an attack: where it starts, how it climbs, how it is brought back.
 
-A ball offers start, ascend and project. Images are (N, C, H, W) in [0, 1] and so is every result.
+Images are (N, C, H, W) in [0, 1] and so is every start and every projection.
 All three project first onto the norm ball around x and then clamp to [0, 1]. In that order the
 result satisfies both: x itself is in [0, 1], so clamping moves no coordinate farther from x.
 For Linf this is the exact projection onto the intersection; for L2 and L1 it is a point of it.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -31,70 +29,10 @@ def _laid_out_as(values: Tensor, like: Tensor) -> Tensor:
     return values
 
 
-def _random_radius(x: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Return radii U^(1/d), which make directions uniform on a sphere uniform in the unit ball."""
-    u = torch.rand(len(x), device=x.device, dtype=x.dtype, generator=generator)
-    return _per_image(u ** (1 / x[0].numel()), x)
+class Ball:
+    """Where an attack starts and how it is brought back; a norm says how long a move is.
 
-
-class Linf:
-    """Every pixel moves by at most eps."""
-
-    def start(self, x: Tensor, eps: float, generator: torch.Generator | None) -> Tensor:
-        """Return a uniform draw from the ball, clamped."""
-        noise = torch.empty(x.shape, device=x.device, dtype=x.dtype)
-        noise.uniform_(-eps, eps, generator=generator)
-        return _laid_out_as(noise, x).add_(x).clamp_(0, 1)
-
-    def ascend(self, adv: Tensor, grad: Tensor, step: float) -> Tensor:
-        """Return adv after a step along the sign of the gradient."""
-        return torch.add(adv, grad.sign(), alpha=step)
-
-    def project(self, adv: Tensor, x: Tensor, eps: float) -> Tensor:
-        """Return the nearest point of the ball inside [0, 1]."""
-        return (adv - x).clamp_(-eps, eps).add_(x).clamp_(0, 1)
-
-    def distance(self, adv: Tensor, x: Tensor) -> Tensor:
-        """Return the Linf distance of each image (N,)."""
-        return (adv - x).flatten(1).abs().amax(1)
-
-
-class L2:
-    """The Euclidean length of the perturbation of an image is at most eps."""
-
-    def start(self, x: Tensor, eps: float, generator: torch.Generator | None) -> Tensor:
-        """Return a uniform draw from the ball, clamped."""
-        noise = torch.randn(x.shape, device=x.device, dtype=x.dtype, generator=generator)
-        length = noise.flatten(1).norm(dim=1).clamp_min(TINY)
-        noise = noise * (eps * _random_radius(x, generator) / _per_image(length, x))
-        return _laid_out_as(noise, x).add_(x).clamp_(0, 1)
-
-    def ascend(self, adv: Tensor, grad: Tensor, step: float) -> Tensor:
-        """Return adv after a step of length step along the gradient."""
-        # Scaled by its largest entry first: gradients of confident networks underflow when squared.
-        largest = grad.flatten(1).abs().amax(1).clamp_min(torch.finfo(grad.dtype).tiny)
-        grad = grad / _per_image(largest, grad)
-        length = grad.flatten(1).norm(dim=1).clamp_min(TINY)
-        return adv + grad * _per_image(step / length, grad)
-
-    def project(self, adv: Tensor, x: Tensor, eps: float) -> Tensor:
-        """Return adv scaled radially onto the ball, then clamped to [0, 1]."""
-        delta = adv - x
-        length = delta.flatten(1).norm(dim=1)
-        scale = eps / length.clamp_min(max(eps, TINY))
-        return delta.mul_(_per_image(scale, x)).add_(x).clamp_(0, 1)
-
-    def distance(self, adv: Tensor, x: Tensor) -> Tensor:
-        """Return the L2 distance of each image (N,)."""
-        return (adv - x).flatten(1).norm(dim=1)
-
-
-class L1:
-    """The absolute changes of an image sum to at most eps.
-
-    Steepest ascent in L1 would move a single coordinate; as in SLIDE (Tramer and Boneh 2019) a step
-    is spread evenly over the fraction top of the coordinates that have the largest gradient, among
-    those that still have room before 0 or 1.
+    `top` is the fraction of the coordinates that a step in L1 moves.
     """
 
     def __init__(self, top: float = 0.01) -> None:
@@ -102,39 +40,96 @@ class L1:
 
     def start(self, x: Tensor, eps: float, generator: torch.Generator | None) -> Tensor:
         """Return a uniform draw from the ball, clamped."""
-        noise = torch.empty(x.shape, device=x.device, dtype=x.dtype)
-        noise.exponential_(generator=generator)
-        length = noise.flatten(1).sum(1).clamp_min(TINY)
-        signs = torch.rand(x.shape, device=x.device, dtype=x.dtype, generator=generator)
-        noise = torch.where(signs < 0.5, -noise, noise)
-        noise = noise * (eps * _random_radius(x, generator) / _per_image(length, x))
-        return _laid_out_as(noise, x).add_(x).clamp_(0, 1)
+        return _laid_out_as(self.draw(x, eps, generator), x).add_(x).clamp_(0, 1)
+
+    def project(self, adv: Tensor, x: Tensor, eps: float) -> Tensor:
+        """Return adv brought back into the ball, then clamped to [0, 1]."""
+        return self.shrink(adv - x, eps).add_(x).clamp_(0, 1)
+
+    def draw(self, x: Tensor, eps: float, generator: torch.Generator | None) -> Tensor:
+        """Return moves of the shape of x, uniform in the ball around 0.
+
+        U^(1/d) as radius makes directions uniform on a sphere uniform in the unit ball.
+        """
+        noise, length = self.direction(x, generator)
+        u = torch.rand(len(x), device=x.device, dtype=x.dtype, generator=generator)
+        radius = _per_image(u ** (1 / x[0].numel()), x)
+        return noise * (eps * radius / _per_image(length.clamp_min(TINY), x))
+
+    def direction(self, x: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Return moves of the shape of x, uniform on spheres, and their lengths (N,)."""
+        raise NotImplementedError
+
+    def shrink(self, delta: Tensor, eps: float) -> Tensor:
+        """Return the moves of the ball that stand for delta, which is overwritten."""
+        raise NotImplementedError
 
     def ascend(self, adv: Tensor, grad: Tensor, step: float) -> Tensor:
-        """Return adv after a step of L1 length step over the steepest coordinates with room."""
-        flat = grad.flatten(1)
-        here = adv.flatten(1)
+        """Return adv after a step of length step along the steepest ascent."""
+        raise NotImplementedError
+
+
+class Linf(Ball):
+    """Every pixel moves by at most eps; a step follows the sign of the gradient."""
+
+    def draw(self, x: Tensor, eps: float, generator: torch.Generator | None) -> Tensor:
+        noise = torch.empty(x.shape, device=x.device, dtype=x.dtype)
+        return noise.uniform_(-eps, eps, generator=generator)
+
+    def shrink(self, delta: Tensor, eps: float) -> Tensor:
+        return delta.clamp_(-eps, eps)
+
+    def ascend(self, adv: Tensor, grad: Tensor, step: float) -> Tensor:
+        return torch.add(adv, grad.sign(), alpha=step)
+
+
+class L2(Ball):
+    """The Euclidean length of the perturbation of an image is at most eps; shrunk radially."""
+
+    def direction(self, x: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        noise = torch.randn(x.shape, device=x.device, dtype=x.dtype, generator=generator)
+        return noise, noise.flatten(1).norm(dim=1)
+
+    def shrink(self, delta: Tensor, eps: float) -> Tensor:
+        length = delta.flatten(1).norm(dim=1)
+        return delta.mul_(_per_image(eps / length.clamp_min(max(eps, TINY)), delta))
+
+    def ascend(self, adv: Tensor, grad: Tensor, step: float) -> Tensor:
+        # Scaled by its largest entry first: gradients of confident networks underflow when squared.
+        largest = grad.flatten(1).abs().amax(1).clamp_min(torch.finfo(grad.dtype).tiny)
+        grad = grad / _per_image(largest, grad)
+        length = grad.flatten(1).norm(dim=1).clamp_min(TINY)
+        return adv + grad * _per_image(step / length, grad)
+
+
+class L1(Ball):
+    """The absolute changes of an image sum to at most eps.
+
+    Steepest ascent in L1 would move a single coordinate; as in SLIDE (Tramer and Boneh 2019) a step
+    is spread evenly over the fraction top of the coordinates that have the largest gradient, among
+    those that still have room before 0 or 1.
+    """
+
+    def direction(self, x: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        noise = torch.empty(x.shape, device=x.device, dtype=x.dtype)
+        noise.exponential_(generator=generator)
+        signs = torch.rand(x.shape, device=x.device, dtype=x.dtype, generator=generator)
+        return torch.where(signs < 0.5, -noise, noise), noise.flatten(1).sum(1)
+
+    def shrink(self, delta: Tensor, eps: float) -> Tensor:
+        threshold = _per_image(l1_threshold(delta.flatten(1), eps), delta)
+        return delta.sign() * (delta.abs() - threshold).clamp_min_(0)
+
+    def ascend(self, adv: Tensor, grad: Tensor, step: float) -> Tensor:
+        flat, here = grad.flatten(1), adv.flatten(1)
         blocked = ((flat > 0) & (here >= 1)) | ((flat < 0) & (here <= 0))
         slope = flat.abs().masked_fill(blocked, 0)
         k = max(1, round(self.top * flat.shape[1]))
         chosen = slope.topk(k, dim=1).indices
-        move = torch.zeros_like(flat)
         signs = flat.gather(1, chosen).sign() * (slope.gather(1, chosen) > 0)
         count = signs.abs().sum(1, keepdim=True).clamp_min(1)
-        move.scatter_(1, chosen, signs * (step / count))
+        move = torch.zeros_like(flat).scatter_(1, chosen, signs * (step / count))
         return adv + move.view(adv.shape)
-
-    def project(self, adv: Tensor, x: Tensor, eps: float) -> Tensor:
-        """Return the Euclidean projection onto the ball, then clamped to [0, 1]."""
-        delta = adv - x
-        flat = delta.flatten(1)
-        threshold = _per_image(l1_threshold(flat, eps), x)
-        size = (delta.abs() - threshold).clamp_min_(0)
-        return (x + delta.sign() * size).clamp_(0, 1)
-
-    def distance(self, adv: Tensor, x: Tensor) -> Tensor:
-        """Return the L1 distance of each image (N,)."""
-        return (adv - x).flatten(1).abs().sum(1)
 
 
 def l1_threshold(delta: Tensor, eps: float) -> Tensor:
@@ -150,4 +145,4 @@ def l1_threshold(delta: Tensor, eps: float) -> Tensor:
     return threshold.squeeze(1).clamp_min_(0)
 
 
-NORMS: dict[str, Callable[..., Linf | L2 | L1]] = {"linf": Linf, "l2": L2, "l1": L1}
+NORMS: dict[str, type[Ball]] = {"linf": Linf, "l2": L2, "l1": L1}

@@ -5,17 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lib.attacks.loss import (
-    Classifier,
-    Loss,
-    Worst,
-    check_count,
-    check_images,
-    cross_entropy,
-    input_gradient,
-)
+from lib.attacks.loss import Classifier, Loss, Worst, check_attack, cross_entropy, input_gradient
 from lib.attacks.norms import NORMS
-from lib.errors import UserError, check_radius, check_range, choose
+from lib.errors import UserError, check_range
 
 
 def fgsm(
@@ -62,13 +54,10 @@ def pgd(
     steps, for Linf and 2.5 eps / steps for L2 and L1, whose radii have no such scale. top is the
     fraction of coordinates that an L1 step moves.
     """
-    choose("norm", norm, NORMS)
+    counts = {"steps": (steps, 0), "restarts": (restarts, 1), "eot": (eot, 1)}
+    check_attack(x, y, eps, norm, **counts)
     check_range("top", top, 0, 1)
-    check_radius("eps", eps, norm, x.shape[1:].numel())
     check_range("step", 0 if step is None else step, 0)
-    for name, count, least in (("steps", steps, 0), ("restarts", restarts, 1), ("eot", eot, 1)):
-        check_count(name, count, least)
-    check_images(x, y)
     if generator is not None and generator.device.type != x.device.type:
         raise UserError(
             f"The generator lives on {generator.device} but the images on {x.device}; "
@@ -76,7 +65,7 @@ def pgd(
         )
     if eps == 0 or len(x) == 0:
         return x.detach().clone()
-    ball = NORMS[norm](top) if norm == "l1" else NORMS[norm]()
+    ball = NORMS[norm](top)
     size = default_step(eps, steps, norm) if step is None else step
     # An attack may be called from evaluation code that runs in inference mode.
     with torch.inference_mode(False), torch.no_grad():

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from lib.errors import UserError, check_range
-
-TOLERANCE = 1e-6  # between a lambda asked for and one that was trained; float32 has 0.2 + 3e-9
+from lib.errors import UserError
+from lib.methods import Oat
 
 
 class Encoder(nn.Module):
@@ -19,29 +17,27 @@ class Encoder(nn.Module):
     table: Tensor | None
     values: Tensor
 
-    def __init__(self, lambdas: Sequence[float], encoding: str, code_dim: int) -> None:
+    def __init__(self, method: Oat) -> None:
         super().__init__()
-        self.lambdas = tuple(float(check_range("lambdas", lam, 0.0, 1.0)) for lam in lambdas)
-        if not self.lambdas or len(set(self.lambdas)) < len(self.lambdas):
-            raise UserError(f"lambdas {list(self.lambdas)} must be one or more different values.")
-        self.code_dim = 1 if encoding == "none" else code_dim
-        if encoding != "none" and code_dim < len(self.lambdas):
-            raise UserError(
-                f"code_dim is {code_dim} but must be at least {len(self.lambdas)}, "
-                "one dimension for each training lambda."
-            )
-        table = None if encoding == "none" else code_table(encoding, code_dim)
-        self.register_buffer("table", None if table is None else table[: len(self.lambdas)].clone())
+        self.method, self.lambdas = method, method.lambdas
+        coded = method.encoding != "none"
+        self.code_dim = method.code_dim if coded else 1
+        table = (
+            code_table(method.encoding, self.code_dim)[: len(self.lambdas)].clone()
+            if coded
+            else None
+        )
+        self.register_buffer("table", table)
         self.register_buffer("values", torch.tensor(self.lambdas), persistent=False)
 
     def encode(self, lam: float) -> Tensor:
         """The code (1, D) of one lambda."""
         if self.table is None:
             return torch.full_like(self.values[:1], lam)[:, None]
-        for row, trained in enumerate(self.lambdas):
-            if abs(lam - trained) < TOLERANCE:
-                return self.table[row : row + 1]
-        raise self.unknown(f"{lam:g}")
+        self.method.check_lam(lam)
+        distance = [abs(lam - trained) for trained in self.lambdas]
+        row = distance.index(min(distance))
+        return self.table[row : row + 1]
 
     def encode_each(self, lam: Tensor) -> tuple[Tensor, int]:
         """The codes (N, D) of one lambda a sample, and how many zeros lead them.
@@ -58,14 +54,8 @@ class Encoder(nn.Module):
             return lam.to(self.values)[:, None], zeros
         distance = (lam[:, None] - self.values.to(lam.device)).abs()  # (N, training lambdas)
         nearest, row = distance.min(dim=1)
-        if bool((nearest > TOLERANCE).any()):
-            raise self.unknown(f"{lam[nearest.argmax()].item():g}")
+        self.method.check_lam(lam[nearest.argmax()].item())
         return self.table[row.to(self.table.device)], zeros
-
-    def unknown(self, lam: str) -> UserError:
-        """The refusal of a lambda that has no code."""
-        known = ", ".join(f"{value:g}" for value in self.lambdas)
-        return UserError(f"lam is {lam} but this OAT network was built for lambdas {known} only.")
 
 
 def code_table(encoding: str, size: int) -> Tensor:

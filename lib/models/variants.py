@@ -78,7 +78,7 @@ def create(
     if wanted.conditional:
         encoder = None
         if wanted.film:  # before the layers, whose random numbers follow
-            encoder = Encoder(wanted.lambdas, wanted.encoding, wanted.code_dim)
+            encoder = Encoder(wanted)
             made.code_dim = encoder.code_dim
         build = conditional_class(build)
         arguments |= {"condition": made.condition, "method": wanted, "encoder": encoder}

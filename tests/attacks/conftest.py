@@ -1,8 +1,15 @@
-"""Networks that the tests of attacks share."""
+"""What the tests of attacks share: a network, and how far images are from each other."""
 
 import pytest
 import torch
 from torch import nn
+
+
+@pytest.fixture(scope="session")
+def distance():
+    """The distance in a norm of each image (N,) from another."""
+    order = {"linf": float("inf"), "l2": 2, "l1": 1}
+    return lambda norm, adv, x: torch.linalg.vector_norm((adv - x).flatten(1), order[norm], dim=1)
 
 
 @pytest.fixture

@@ -26,19 +26,10 @@ def test_the_clean_path_draws_no_random_numbers(make, images):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_frozen_noise_gives_the_same_logits_again(make, images):
-    model = make("float")
-    noise = model.draw_noise(torch.Generator().manual_seed(1))
-    assert torch.equal(noise, model.draw_noise(torch.Generator().manual_seed(1)))
-    assert torch.equal(model(images, 1.0, noise=noise), model(images, 1.0, noise=noise))
-
-
-def test_noise_has_the_spread_alpha_times_that_of_the_weights():
-    model = create("float", "resnet18", width=16).requires_grad_(False)
-    added = effective_weights(model, 0.5)["layer4.1.conv2.weight"] - model.layer4[1].conv2.weight
-    expected = 0.5 * 0.25 * model.layer4[1].conv2.weight.std()  # 147,456 draws: 1 % is 5 sigma
-    assert added.std().item() == pytest.approx(expected.item(), rel=0.01)
-    assert abs(added.mean()) < 0.02 * expected
+def test_a_generator_fixes_the_noise():
+    model = create("float", "resnet20", width=4)
+    one, other, third = (model.draw_noise(torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+    assert torch.equal(one, other) and not torch.equal(one, third)
 
 
 @pytest.mark.parametrize("granularity", ["layer", "channel", "element"])
@@ -85,14 +76,6 @@ def test_pruned_weights_are_silent_but_still_get_their_gradient(make, images, lo
     assert (effective_weights(model, 1.0)["layer1.0.conv1.weight"][:, 0] == 0).all()
     loss(classifier(model, 1.0)(images)).backward()
     assert (layer.weight.grad[:, 0] != 0).any()
-
-
-def test_a_full_pruning_mask_changes_nothing(make, images):
-    plain = make("plain")
-    pruned = make("plain", prunable=True)
-    missing, _ = pruned.load_state_dict(plain.state_dict(), strict=False)
-    assert all(name.endswith(".mask") for name in missing)
-    assert torch.equal(pruned(images), plain(images))
 
 
 @pytest.mark.parametrize("method", ["float", "smart", "oat"])
@@ -185,8 +168,8 @@ def test_a_lambda_that_is_its_own_code_may_be_any_number(make, images):
         ("float", {"lam": 1.0, "noise": torch.zeros(3)}, "draw_noise"),
         ("float", {"lam": 1.0, "threshold": 2.0}, "threshold is 2"),
         ("smart", {"lam": 1.0, "threshold": 0.5}, "FLOAT only"),
-        ("oat", {"lam": 0.5}, r"built for lambdas 0, 0\.2, 0\.7, 1"),
-        ("oat", {"lam": torch.full((6,), 0.5)}, "lam is 0.5"),
+        ("oat", {"lam": 0.5}, r"no code for lam 0\.5; it is trained for 0, 0\.2, 0\.7, 1"),
+        ("oat", {"lam": torch.full((6,), 0.5)}, "no code for lam 0.5"),
         ("oat", {"lam": torch.tensor([0.2, 0.0, 0.0, 0.2, 1.0, 1.0])}, "zeros first"),
         ("oat", {"lam": torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, 2.0])}, "between 0 and 1"),
         ("oat", {"lam": torch.zeros(4)}, "one for each of the 6"),

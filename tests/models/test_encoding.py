@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lib.errors import UserError
+from lib.methods import Oat
 from lib.models.encoding import Encoder, code_table
 
 
@@ -20,7 +20,7 @@ def test_the_dct_table_is_the_unscaled_transform_of_scipy():
 
 
 def test_each_training_lambda_has_the_row_of_its_place_in_the_list():
-    encoder = Encoder((0.7, 0.0, 0.2), "onehot", 4)
+    encoder = Encoder(Oat((0.7, 0.0, 0.2), "onehot", 4))
     assert encoder.encode(0.2).tolist() == [[0, 0, 1, 0]]
     codes, zeros = encoder.encode_each(torch.tensor([0.0, 0.7, 0.2]))
     assert codes.tolist() == [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0]]
@@ -28,21 +28,7 @@ def test_each_training_lambda_has_the_row_of_its_place_in_the_list():
 
 
 def test_double_and_single_precision_lambdas_find_the_same_row():
-    encoder = Encoder((0.0, 0.1, 0.2), "onehot", 4)
+    encoder = Encoder(Oat((0.0, 0.1, 0.2), "onehot", 4))
     for dtype in (torch.float32, torch.float64):
         codes, _ = encoder.encode_each(torch.tensor([0.1, 0.2], dtype=dtype))
         assert codes.argmax(1).tolist() == [1, 2]
-
-
-@pytest.mark.parametrize(
-    ("lambdas", "dim", "message"),
-    [
-        ((), 4, "one or more"),
-        ((0.0, 0.0), 4, "different"),
-        ((0.0, 1.5), 4, "lambdas is 1.5"),
-        ((0.0, 0.2, 1.0), 2, "code_dim is 2"),
-    ],
-)
-def test_impossible_encoders_are_refused(lambdas, dim, message):
-    with pytest.raises(UserError, match=message):
-        Encoder(lambdas, "onehot", dim)
