@@ -29,7 +29,7 @@ def stated(artifact: str = "") -> pd.DataFrame:
     """Return what the papers claim, of one artifact or of all, as data/reference has it.
 
     value, what the paper prints, is a number there, or where it stands: 'float/text:bytes_mb', or
-    a table, as 'smart/table2_comparison': for printed a minus printed b, the smallest gap of
+    a table, as 'PAPER/TABLE': for printed a minus printed b, the smallest gap of
     several, or for printed a, where the test is about one number.
     """
     files = sorted(paths.REFERENCE.glob("*/claims.csv"))

@@ -9,7 +9,7 @@ from lib.errors import choose
 
 
 def names() -> list[str]:
-    """Return the tables there are, as 'smart/table2_comparison'."""
+    """Return the tables there are, as 'PAPER/TABLE'."""
     files = sorted(f for f in paths.REFERENCE.glob("*/*.csv") if f.stem != "claims")
     return [f.relative_to(paths.REFERENCE).with_suffix("").as_posix() for f in files]
 

@@ -53,7 +53,7 @@ class Study:
 
     @property
     def name(self) -> str:
-        """Return the artifact without its folder, as 'table1_mask_density'."""
+        """Return the artifact without its folder, as 'NAME' of 'PAPER/NAME'."""
         return self.artifact.split("/")[1]
 
     @property
