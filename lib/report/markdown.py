@@ -16,11 +16,11 @@ SPECIAL = re.compile(
     r"[\\`*~$]|(?<![^\W_])_|_(?![^\W_])|(?<=\])[(:]|(?<=:)//|(?<=\bwww)\.", re.IGNORECASE
 )
 LEGEND = (
-    "A claim is **reproduced** or **not reproduced** if the whole confidence interval of what we "
-    "measured says so, **partly** if it holds in fewer cases, to a smaller extent or under a "
-    "convention that the paper does not state, and **not judged** if the interval leaves it open "
-    "or the preset is too small to judge. Training is that of all networks behind a figure or "
-    "table; many share theirs."
+    "A claim is **reproduced** if the whole 95 % interval of what we measured lies where it says, "
+    "**not reproduced** if all of it lies elsewhere, **partly** if it holds in some cases or under "
+    "a convention that the paper does not state, and else **not judged**: why, the smallest gap "
+    "that could have been judged and what would settle it stand beside it. Training is that of all "
+    "networks behind a figure or table; many share theirs."
 )
 
 
