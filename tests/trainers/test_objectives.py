@@ -61,31 +61,25 @@ def test_pgd_at_weighs_clean_and_adversarial_losses(model, images, labels, lam, 
     torch.testing.assert_close(loss, expected)
 
 
-def test_pgd_at_passes_clean_images_at_lam_one_only_in_the_released_loop(model, images, labels):
-    objective(PgdAt(1.0))(model, images, labels, CONTEXT)
-    assert len(model.calls) == 1
-    objective(PgdAt(1.0, "released"))(model, images, labels, CONTEXT)
-    assert len(model.calls) == 3
-
-
-def test_pgd_at_lam_zero_never_attacks(model, images, labels):
+def test_pgd_at_passes_only_what_its_lambda_weighs_but_in_the_released_loop(model, images, labels):
     def attack(f, x, y):
         raise AssertionError("attacked")
 
     objective(PgdAt(0.0))(model, images, labels, Context(attack, CONTEXT.generator))
+    objective(PgdAt(1.0))(model, images, labels, CONTEXT)
+    assert len(model.calls) == 2
+    objective(PgdAt(1.0, "released"))(model, images, labels, CONTEXT)
+    assert len(model.calls) == 4
 
 
-def test_pni_passes_both_halves_of_the_loss_with_noise(model, images, labels):
-    loss = objective(Pni(clean_epochs=0))(model, images, labels, CONTEXT)
-    assert [lam for _, lam, _ in model.calls] == [1.0, 1.0]
-    expected = 0.5 * ce(model(images, 1.0), labels) + 0.5 * ce(model(images * 0.5, 1.0), labels)
-    torch.testing.assert_close(loss, expected)
-
-
-def test_pni_starts_with_clean_epochs(model, images, labels):
-    loss = objective(Pni(clean_epochs=1))(model, images, labels, CONTEXT)
-    assert [lam for _, lam, _ in model.calls] == [1.0]
-    torch.testing.assert_close(loss, ce(model(images, 1.0), labels))
+@pytest.mark.parametrize("clean_epochs", [0, 1])
+def test_pni_passes_both_halves_of_the_loss_with_noise_after_its_clean_epochs(
+    model, images, labels, clean_epochs
+):
+    loss = objective(Pni(clean_epochs=clean_epochs))(model, images, labels, CONTEXT)
+    assert [lam for _, lam, _ in model.calls] == ([1.0] if clean_epochs else [1.0, 1.0])
+    clean, robust = (ce(model(x, 1.0), labels) for x in (images, images * 0.5))
+    torch.testing.assert_close(loss, clean if clean_epochs else 0.5 * clean + 0.5 * robust)
 
 
 @pytest.mark.parametrize("method", [Float(), Smart()])
