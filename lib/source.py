@@ -25,8 +25,8 @@ from lib import paths
 LIB = paths.ROOT / "lib"
 # What these hold is in the recipe and the protocol by value, or it only refuses and keeps files.
 APART = (
-    *("lib.datasets", "lib.errors", "lib.methods", "lib.part", "lib.protocol", "lib.recipe"),
-    "lib.store",
+    *("lib.datasets", "lib.errors", "lib.methods", "lib.part"),
+    *("lib.protocol", "lib.recipe", "lib.store"),
 )
 
 # Tokens without meaning. An f-string is one token before Python 3.12 and several from then on;
@@ -76,6 +76,7 @@ def _hash(texts: Iterable[str | bytes]) -> str:
 
 
 Place = tuple[str, str]  # of a definition: module and name
+Leaf = str | Place  # the text of a plain value, or a definition
 
 
 def used(*roots: Any) -> str:
@@ -87,19 +88,18 @@ def used(*roots: Any) -> str:
     (those of a network are roots), annotations, what lies APART, and functions called `check...`,
     which only refuse.
     """
-    texts = frozenset(text for root in roots for text in _plain_texts(root))
-    return _used(texts, frozenset(place for root in roots for place in _places(root)))
+    return _used(frozenset(_leaves(roots)))
 
 
 @cache
-def _used(texts: frozenset[str], places: frozenset[Place]) -> str:
-    meant, found, waiting = set(texts), set(places), list(places)
+def _used(roots: frozenset[Leaf]) -> str:
+    found, waiting = set(roots), list(roots)
     while waiting:
-        own, named = _definition(waiting.pop())
-        meant |= own
-        waiting += [place for place in named if place not in found]
-        found |= {*named}
-    return _hash(f"{text}\n" for text in sorted(meant))
+        leaf = waiting.pop()
+        more = _definition(leaf) - found if isinstance(leaf, tuple) else set()
+        found |= more
+        waiting += more
+    return _hash(f"{text}\n" for text in sorted(leaf for leaf in found if isinstance(leaf, str)))
 
 
 def _plain(value: Any) -> bool:
@@ -110,35 +110,23 @@ def _plain(value: Any) -> bool:
     return value is None or isinstance(value, str | int | float)
 
 
-def _plain_texts(root: Any) -> Iterator[str]:
-    if _plain(root):
-        yield repr(root)
-    elif isinstance(root, tuple):
-        for item in root:
-            yield from _plain_texts(item)
-
-
-def _places(root: Any) -> Iterator[Place]:
-    """Return where in lib a value is defined, one that is made of several all their places."""
-    if isinstance(root, tuple | frozenset | list):
-        for item in root:
-            yield from _places(item)
-    elif isinstance(root, partial):
-        yield from _places((root.func, *root.args))
-    elif isinstance(root, type):
-        for base in root.__mro__:
-            yield from _place(base)
-    elif callable(root) and hasattr(root, "__qualname__"):
-        yield from _place(root)
-
-
-def _place(value: Any) -> Iterator[Place]:
-    if (value.__module__ or "").startswith("lib."):
-        yield value.__module__, value.__qualname__.partition(".<locals>")[0]
+def _leaves(value: Any) -> Iterator[Leaf]:
+    """Yield what a value is, or where in lib it is defined; of what is made of several, of each."""
+    if _plain(value):
+        yield repr(value)
+    elif isinstance(value, tuple | frozenset | list):
+        for item in value:
+            yield from _leaves(item)
+    elif isinstance(value, partial):
+        yield from _leaves((value.func, *value.args))
+    elif callable(value) and hasattr(value, "__qualname__"):
+        for one in value.__mro__ if isinstance(value, type) else [value]:
+            if (one.__module__ or "").startswith("lib."):
+                yield one.__module__, one.__qualname__.partition(".<locals>")[0]
 
 
 @cache
-def _definition(place: Place) -> tuple[set[str], list[Place]]:
+def _definition(place: Place) -> set[Leaf]:
     """Return what a definition means, with its constants, and the places that it refers to."""
     module = sys.modules[place[0]]
     path = Path(str(module.__file__))
@@ -146,16 +134,15 @@ def _definition(place: Place) -> tuple[set[str], list[Place]]:
     for name in place[1].split("."):
         node = next((n for n in getattr(node, "body", ()) if getattr(n, "name", "") == name), None)
     if not isinstance(node, ast.FunctionDef | ast.ClassDef):
-        return set(), []  # made by code, as the conditional class of a backbone is
+        return set()  # made by code, as the conditional class of a backbone is
     first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-    texts = {f"{place[1]} {meaning(path, first, node.end_lineno or first)}"}
-    places: list[Place] = []
+    found: set[Leaf] = {f"{place[1]} {meaning(path, first, node.end_lineno or first)}"}
     for name, value in _references(node, module):
         if _plain(value):
-            texts.add(f"{name} = {value!r}")
+            found.add(f"{name} = {value!r}")
         elif not (name.lstrip("_").startswith("check") or _is_layer(value)):
-            places += [found for found in _places(value) if found[0] not in APART]
-    return texts, places
+            found |= {leaf for leaf in _leaves(value) if leaf[0] not in APART}
+    return found
 
 
 def _is_layer(value: Any) -> bool:
@@ -198,8 +185,8 @@ def fingerprint(part: str) -> str:
     """Return a hash of what a part of lib means, 16 hexadecimal digits."""
     texts: list[str | bytes] = []
     for path in _files(part):
-        texts.append(f"{path.relative_to(LIB).as_posix()}\n")
-        texts.append(meaning(path) if path.suffix == ".py" else path.read_bytes())
+        content = meaning(path) if path.suffix == ".py" else path.read_bytes()
+        texts += [f"{path.relative_to(LIB).as_posix()}\n", content]
     return _hash(texts)
 
 
