@@ -94,10 +94,10 @@ def recorded(
     run: runs.Run, name: str, look: Callable[[nn.Module], dict[str, Any]]
 ) -> dict[str, Any]:
     """Return what was seen in a trained network: kept beside the run, or looked up and kept."""
-    if record := evaluate.kept(run, name):
+    if record := next(evaluate.kept(run, name), None):
         return record
-    record = look(run.model()) | evaluate.marks(run)
-    store.write_json(store.evaluations(run.recipe.key, name)[0], store.signed(record))
+    record = look(run.model()) | run.marks()
+    store.write_signed(store.evaluations(run.key, name)[0], record)
     return record
 
 

@@ -1,56 +1,42 @@
 """Evaluations of a run, kept as records beside it: the one that is there, or measured now.
 
-A record names its recipe and the hash of the weights that it measured.
+A record counts if it is signed, names its recipe and the hash of the weights that it measured, is
+whole, and was made by today's code.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from typing import Protocol as Interface
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lib import data, device, paths, scoring, store
+from lib import data, device, scoring, store
 from lib.errors import UserError
 from lib.protocol import Protocol
-from lib.recipe import Recipe
+from lib.runs import Run, folder
 from lib.scoring import correct
 
 SAVE_EVERY = 5.0  # seconds between states of an unfinished evaluation
-
-
-class Trained(Interface):
-    """What evaluation needs of a run of the store."""
-
-    @property
-    def recipe(self) -> Recipe:
-        """Return what was trained."""
-
-    @property
-    def folder(self) -> Path:
-        """Return where the run is kept."""
-
-    def model(self, which: str = "last") -> nn.Module:
-        """Return the trained network."""
+Record = dict[str, Any]
 
 
 def evaluate(
-    run: Trained, protocol: Protocol, on_progress: scoring.OnStep = lambda done: None
-) -> dict[str, Any]:
+    run: Run, protocol: Protocol, on_progress: scoring.OnStep = lambda done: None
+) -> Record:
     """Return the record of one evaluation of a run: the one that is kept, or measured now.
 
     The record holds the protocol, n, the number of correct images, and per image whether it is
-    correct (`bits`, hexadecimal, first image in the highest bit), and `marks`. What other code
+    correct (`bits`, hexadecimal, first image in the highest bit), and `Run.marks`. What other code
     measured is measured anew, except where SUITE_FROM_RECORDS asks for records. A long evaluation
     that was stopped goes on at the batch where it was.
     """
     if record := find(run, protocol):
         return record
-    with store.one_writer(paths.runs() / run.recipe.key):
+    with store.one_writer(folder(run.recipe)):
         if record := find(run, protocol):
             return record
         images = data.load(
@@ -63,9 +49,9 @@ def evaluate(
             "protocol": protocol.to_dict(),
             "code": scoring.code_fingerprint(run.recipe, protocol),
             "data_fingerprint": data.fingerprint(images),
-            **marks(run, protocol.weights),
+            **run.marks(protocol.weights),
         }
-        path = store.evaluations(run.recipe.key, protocol.key)[0]
+        path = store.evaluations(run.key, protocol.key)[0]
         store.set_aside_damaged(path)
         with _Partial(path, known, len(images)) as partial:
             model = run.model(protocol.weights)
@@ -79,53 +65,35 @@ def evaluate(
                 **known,
                 **device.describe(),
             }
-            store.write_json(path, store.signed(record))
+            store.write_signed(path, record)
         return record
 
 
-def marks(run: Trained, weights: str = "last") -> dict[str, str]:
-    """Return what every record of a run carries: which run, and which weights of it."""
-    digest = store.read_json(run.folder / store.MANIFEST).get(store.WEIGHTS[weights], "")
-    return {"recipe_key": run.recipe.key, "weights_sha256": digest}
-
-
-def kept(
-    run: Trained, name: str, weights: str = "last", suits: Callable[[Any], bool] = bool
-) -> dict[str, Any] | None:
-    """Return the record of a name that was measured on exactly these weights, None without."""
-    own = marks(run, weights)
-    for path in store.evaluations(run.recipe.key, name):
-        record = store.read_signed(path)
-        if record and own.items() <= record.items() and suits(record):
-            return record
-    return None
-
-
-def held(run: Trained) -> dict[str, dict[str, Any]]:
-    """Return by name every record that was measured on a run's weights, by whatever code."""
-    homes = [path.parent for path in store.evaluations(run.recipe.key, "any")]
-    found = {}
-    for name in sorted({path.stem for home in homes for path in home.glob("*.json")}):
-        looks = (kept(run, name, weights, lambda r: whole(r, run)) for weights in store.WEIGHTS)
-        if not name.endswith(".partial") and (record := next(filter(None, looks), None)):
-            found[name] = record
-    return found
-
-
-def find(run: Trained, protocol: Protocol, records: bool = False) -> dict[str, Any] | None:
+def find(run: Run, protocol: Protocol, any_code: bool = False) -> Record | None:
     """Return the record of an evaluation if there is one that counts.
 
-    Where records are wanted, here or by SUITE_FROM_RECORDS, what other code measured counts, too.
+    What other code measured counts where that is wanted, here or by SUITE_FROM_RECORDS.
     """
-
-    def counts(record: dict[str, Any]) -> bool:
-        of_today = records or store.redrawing() or is_current(record, run)
-        return of_today and "protocol" in record and whole(record, run, protocol)
-
-    return kept(run, protocol.key, protocol.weights, counts)
+    any_code = any_code or store.redrawing()
+    whole = (record for record in kept(run, protocol.key) if "protocol" in record)
+    return next((record for record in whole if any_code or is_current(run, record)), None)
 
 
-def is_current(record: dict[str, Any], run: Trained) -> bool:
+def kept(run: Run, name: str) -> Iterator[Record]:
+    """Yield the whole records of a name that were measured on a run's weights, by any code."""
+    for path in store.evaluations(run.key, name):
+        if (record := store.read_signed(path)) and _whole(run, name, record):
+            yield record
+
+
+def held(run: Run) -> dict[str, Record]:
+    """Return by name every whole record that was measured on a run's weights, by any code."""
+    homes = store.places(run.key, "evaluations")
+    names = sorted({path.stem for home in homes for path in home.glob("*.json")})
+    return {name: record for name in names if (record := next(kept(run, name), None))}
+
+
+def is_current(run: Run, record: Record) -> bool:
     """Return whether today's code measured a record, or has been shown to score it alike.
 
     What was measured under no protocol is the same by whatever code.
@@ -134,36 +102,39 @@ def is_current(record: dict[str, Any], run: Trained) -> bool:
         return True
     protocol = Protocol(**record["protocol"])
     today = scoring.code_fingerprint(run.recipe, protocol)
-    if record.get("code") == today:
-        return True
-    shown = [p.get("evaluations", {}).get(protocol.key, {}) for p in store.proofs(run.recipe.key)]
-    return any(proof(record, today).items() <= one.items() for one in shown)
+    shown = [p.get("evaluations", {}).get(protocol.key, {}) for p in store.proofs(run.key)]
+    return record.get("code") == today or any(
+        proof(record, today).items() <= one.items() for one in shown
+    )
 
 
-def proof(record: dict[str, Any], code: str) -> dict[str, str]:
+def proof(record: Record, code: str) -> dict[str, str]:
     """Return what says that code scores exactly this record alike."""
     return {"record": store.digest(record), "code": code}
 
 
-def whole(record: dict[str, Any], run: Trained, protocol: Protocol | None = None) -> bool:
-    """Return whether a record is of this protocol (None: any), sound, and of today's images.
+def _whole(run: Run, name: str, record: Record) -> bool:
+    """Return whether a record is of a run's weights, of its own name, sound, and of today's images.
 
     Only a folder of images can change under its name; other data sets are not looked at, as
     records are drawn without data.
     """
     if "protocol" not in record:
-        return protocol is None
+        return run.marks().items() <= record.items()
     try:
-        made = Protocol(**record["protocol"])
+        protocol = Protocol(**record["protocol"])
         hits = unpack(record["bits"], record["n"])
     except (KeyError, TypeError, ValueError, UserError):
         return False
-    spec = data.spec(run.recipe.data.dataset)
-    total = made.images or spec.images[data.SPLITS.index(made.split)] or record.get("n")
-    if (record["n"], record["n"], record.get("correct")) != (total, len(hits), sum(hits)):
-        return False
-    now = data.folder_fingerprint(run.recipe.data.dataset, made.split, made.images)
-    return protocol in (None, made) and (not now or record.get("data_fingerprint") == now)
+    dataset, split = run.recipe.data.dataset, protocol.split
+    total = protocol.images or data.spec(dataset).images[data.SPLITS.index(split)] or record["n"]
+    now = data.folder_fingerprint(dataset, split, protocol.images)
+    return (
+        protocol.key == name
+        and run.marks(protocol.weights).items() <= record.items()
+        and (record["n"], record["n"], record.get("correct")) == (total, len(hits), sum(hits))
+        and (not now or record.get("data_fingerprint") == now)
+    )
 
 
 class _Partial:
@@ -174,7 +145,7 @@ class _Partial:
     that ended well.
     """
 
-    def __init__(self, record: Path, known: dict[str, Any], total: int) -> None:
+    def __init__(self, record: Path, known: Record, total: int) -> None:
         self.path = record.with_suffix(".partial.json")
         self.marks = known | {"device": device.describe()}
         self.started = self.saved = time.perf_counter()
@@ -182,15 +153,14 @@ class _Partial:
         self.earlier = 0.0
         store.set_aside_damaged(self.path)
         past = store.read_signed(self.path)
-        if past and all(past.get(name) == mark for name, mark in self.marks.items()):
+        if past and self.marks.items() <= past.items():
             try:
                 found, earlier = unpack(past["bits"], past["n"]), float(past["seconds"])
                 if len(found) > total or not 0 <= earlier < float("inf"):
                     raise ValueError
+                self.found, self.earlier = found, earlier
             except (KeyError, TypeError, ValueError):  # signed, but not what `save` writes
                 store.quarantine(self.path)
-            else:
-                self.found, self.earlier = found, earlier
 
     def __enter__(self) -> _Partial:
         return self
@@ -212,10 +182,9 @@ class _Partial:
             self.save()
 
     def save(self) -> None:
-        """Write what has been found so far."""
         self.saved = time.perf_counter()
         bits = {"bits": pack(torch.tensor(self.found)), "n": len(self.found)}
-        store.write_json(self.path, store.signed(self.marks | bits | {"seconds": self.seconds()}))
+        store.write_signed(self.path, self.marks | bits | {"seconds": self.seconds()})
 
 
 def pack(hits: Tensor) -> str:

@@ -3,7 +3,7 @@
 results/runs/<key>/ holds recipe.json, history.csv, weights.safetensors, run.json (provenance),
 evaluations/ and manifest.json (SHA-256 of the files, written last). A folder without a manifest is
 unfinished and is carried on. results/records/<key>/ is what the repository keeps of a run: the same
-files, mostly without weights; only `record` writes there.
+files, mostly without weights; only `lib.records` writes there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pandas as pd
 from safetensors.torch import load_file
 from torch import nn
 
-from lib import data, device, evaluate, networks, paths, scoring, source, store, training
+from lib import data, device, networks, paths, scoring, source, store, training
 from lib.attacks import NORMS
 from lib.errors import UserError, choose
 from lib.networks import check
@@ -39,7 +39,6 @@ class Run:
 
     @property
     def key(self) -> str:
-        """Return the recipe's content hash."""
         return self.recipe.key
 
     @property
@@ -56,6 +55,11 @@ class Run:
     def has_weights(self) -> bool:
         """Return whether the weights are here, or only the record of the run."""
         return (self.folder / store.WEIGHTS["last"]).is_file()
+
+    def marks(self, weights: str = "last") -> dict[str, str]:
+        """Return what says of a record which run it belongs to, and which weights of it."""
+        digest = store.read_json(self.folder / store.MANIFEST).get(store.WEIGHTS[weights], "")
+        return {"recipe_key": self.key, "weights_sha256": digest}
 
     def model(self, which: str = "last") -> nn.Module:
         """Return the trained network in evaluation mode on the current device."""
@@ -118,7 +122,7 @@ def load(recipe: Recipe, records: bool = False) -> Run | None:
 
 def damage(run: Run) -> str:
     """Return what is wrong with a sealed run in a few words, '' if nothing is."""
-    if wrong := store.damage(run.folder, may_lack=lambda name: name in store.WEIGHTS.values()):
+    if wrong := store.damage(run.folder):
         return wrong
     try:
         same = Recipe.from_dict(store.parse(run.folder / "recipe.json")) == run.recipe
@@ -137,50 +141,9 @@ def damage(run: Run) -> str:
 
 def _superseded(run: Run) -> bool:
     """Return whether the run that this one starts from is here, but with other weights."""
-    start = run.recipe.start
+    start, then = run.recipe.start, run.info.get("start")
     here = [Run(start, home) for home in store.homes(start.key)] if start else []
-    then = run.info.get("start")
-    return bool(here) and all(weights_of(r) != then or _superseded(r) for r in here)
-
-
-def weights_of(run: Run) -> str:
-    """Return the SHA-256 of a run's last weights as its manifest has it."""
-    return evaluate.marks(run)["weights_sha256"]
-
-
-def record(recipe: Recipe) -> Path:
-    """Copy a finished run to where the repository keeps it, and return that folder.
-
-    All that counts is copied but the weights, and what was there before is gone, except weights
-    that are the run's. The runs that it starts from go with it where they are here. With
-    SUITE_FROM_RECORDS, what has no weights or is of other code counts.
-    """
-    run = find(recipe)
-    if run is None:
-        raise UserError(f"Run {recipe.key} is not finished; there is nothing to record.")
-    target = paths.records() / run.key
-    listed = store.read_json(run.folder / store.MANIFEST)
-    light = [name for name in listed if name not in store.WEIGHTS.values()]
-    files = {name: (run.folder / name).read_bytes() for name in light}
-    for name, content in evaluate.held(run).items():
-        if store.redrawing() or evaluate.is_current(content, run):
-            files[f"evaluations/{name}.json"] = store.encode(store.signed(content))
-    if proof := next(iter(store.proofs(run.key)), None):
-        files[store.VERIFIED] = store.encode(store.signed(proof))
-    files[store.MANIFEST] = store.encode(listed)
-    try:
-        (target / store.MANIFEST).unlink(missing_ok=True)  # unfinished until all files are written
-        for path in [p for p in target.rglob("*") if p.is_file()]:
-            name = path.relative_to(target).as_posix()
-            if name not in files and listed.get(name) != store.sha256(path):
-                path.unlink()
-    except OSError as error:
-        raise UserError(f"Cannot change {target} ({error.strerror}); make it writable.") from error
-    for name, raw in files.items():
-        store.write_bytes(target / name, raw)
-    if recipe.start and find(recipe.start):
-        record(recipe.start)
-    return target
+    return bool(here) and all(r.marks()["weights_sha256"] != then or _superseded(r) for r in here)
 
 
 def fit(recipe: Recipe, on_progress: OnProgress = lambda done: None, fresh: bool = False) -> Run:
@@ -205,7 +168,7 @@ def fit(recipe: Recipe, on_progress: OnProgress = lambda done: None, fresh: bool
             return run
         marks = {"code": code_fingerprint(recipe)}
         if recipe.start and (parent := load(recipe.start)):
-            marks["start"] = weights_of(parent)
+            marks["start"] = parent.marks()["weights_sha256"]
         training.train(recipe, home, lambda: build(recipe), marks, on_progress, fresh)
         return Run(recipe, home)
 
@@ -235,5 +198,5 @@ def is_current(run: Run) -> bool:
 def confirmed(recipe: Recipe, made_by: Any) -> bool:
     """Return whether today's code is the one that made a run, or has been shown to be like it."""
     today = code_fingerprint(recipe)
-    pairs = [(proof.get("made_by"), proof.get("code")) for proof in store.proofs(recipe.key)]
-    return made_by == today or (made_by, today) in pairs
+    shown = [(proof.get("made_by"), proof.get("code")) for proof in store.proofs(recipe.key)]
+    return made_by == today or (made_by, today) in shown

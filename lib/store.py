@@ -104,28 +104,31 @@ def is_sealed(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
+def places(key: str, name: str = "") -> list[Path]:
+    """Return where a run, or a file of it, may be: job store, then the records of the repository.
+
+    Only the first is written to.
+    """
+    return [home / key / name for home in (paths.runs(), paths.records())]
+
+
 def homes(key: str) -> list[Path]:
     """Return the folders that hold the finished run of a key, the one that counts first.
 
-    The job store comes before the records that the repository keeps, and either before what lacks
-    the weights.
+    Whatever has the weights comes before what lacks them.
     """
-    found = [folder for home in (paths.runs(), paths.records()) if is_sealed(folder := home / key)]
+    found = [folder for folder in places(key) if is_sealed(folder)]
     return sorted(found, key=lambda folder: not (folder / WEIGHTS["last"]).is_file())
 
 
 def evaluations(key: str, name: str) -> list[Path]:
-    """Return where a record of what was measured on a run may be: job store, then records.
-
-    New ones are written to the first.
-    """
-    return [home / key / "evaluations" / f"{name}.json" for home in (paths.runs(), paths.records())]
+    """Return where a record of what was measured on a run may be."""
+    return places(key, f"evaluations/{name}.json")
 
 
 def proofs(key: str) -> list[dict[str, Any]]:
-    """Return what has been shown of the code behind a run: by the job store, then the records."""
-    found = [read_signed(home / key / VERIFIED) for home in (paths.runs(), paths.records())]
-    return [proof for proof in found if proof]
+    """Return what has been shown of the code behind a run."""
+    return [proof for path in places(key, VERIFIED) if (proof := read_signed(path))]
 
 
 def redrawing() -> bool:
@@ -133,8 +136,8 @@ def redrawing() -> bool:
     return bool(os.environ.get("SUITE_FROM_RECORDS"))
 
 
-def damage(folder: Path, may_lack: Callable[[str], bool] = lambda name: False) -> str:
-    """Return what is wrong with a sealed folder in a few words, '' if every hash agrees."""
+def damage(folder: Path) -> str:
+    """Return what is wrong with a sealed folder in a few words, '' if nothing but weights lacks."""
     try:
         listed = {name: str(digest) for name, digest in parse(folder / MANIFEST).items()}
     except ValueError:
@@ -145,12 +148,10 @@ def damage(folder: Path, may_lack: Callable[[str], bool] = lambda name: False) -
         path = folder / name
         if Path(name).name != name:
             return f"{MANIFEST} names a file outside the folder"
-        if not path.is_file():
-            if may_lack(name):
-                continue
-            return f"{name} is missing"
-        if sha256(path) != digest:
+        if path.is_file() and sha256(path) != digest:
             return f"{name} differs from its recorded hash"
+        if not path.is_file() and name not in WEIGHTS.values():
+            return f"{name} is missing"
     return ""
 
 
@@ -193,6 +194,11 @@ def read_signed(path: Path) -> dict[str, Any] | None:
         return content if content.pop("sha256", None) == digest(content) else None
     except (ValueError, RecursionError):
         return None
+
+
+def write_signed(path: Path, content: dict[str, Any]) -> None:
+    """Write content as `read_signed` takes it, whole or not at all."""
+    write_json(path, signed(content))
 
 
 def set_aside_damaged(path: Path) -> None:

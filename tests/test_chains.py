@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lib import evaluate, paths, runs, store, verify
+from lib import evaluate, paths, records, runs, store, verify
 from lib.batch import plan, preview, run, status
 from lib.errors import UserError
 from lib.methods import Float, PgdAt, Smart
@@ -61,8 +61,12 @@ def weights(recipe: Recipe) -> dict[str, torch.Tensor]:
     return runs.load(recipe).model().state_dict()
 
 
+def digest(recipe: Recipe) -> str:
+    return runs.load(recipe).marks()["weights_sha256"]
+
+
 def hashes() -> dict[str, str]:
-    return {name: runs.weights_of(runs.load(r)) for name, r in CHAIN.items()}
+    return {name: digest(r) for name, r in CHAIN.items()}
 
 
 def test_a_chain_killed_in_each_stage_ends_in_the_same_bits(results, trained):
@@ -182,8 +186,8 @@ def test_a_child_is_superseded_when_its_start_was_trained_to_other_weights(train
     for recipe in (PRUNED, TUNED):
         assert "started from other weights" in plan.state(recipe)[0]
     assert runs.load(TUNED) is None and "set aside" in caplog.text
-    before = runs.weights_of(runs.load(DENSE))
-    assert runs.fit(TUNED).info["start"] == runs.weights_of(runs.load(PRUNED))
+    before = digest(DENSE)
+    assert runs.fit(TUNED).info["start"] == digest(PRUNED)
     assert runs.load(PRUNED).info["start"] == before
 
 
@@ -191,13 +195,13 @@ def test_an_unfinished_child_starts_over_when_its_start_has_other_weights(monkey
     runs.fit(DENSE)
     unfinished(PRUNED)
     assert (runs.folder(PRUNED) / "resume.pt").is_file()
-    monkeypatch.setattr(runs, "weights_of", lambda run: "other")
+    monkeypatch.setattr(runs.Run, "marks", lambda run: {"weights_sha256": "other"})
     runs.fit(PRUNED)
     assert "Start of" in caplog.text
 
 
 def test_records_of_a_chain_are_kept_together_and_count_without_weights(trained, monkeypatch):
-    home = runs.record(TUNED)
+    home = records.keep(TUNED)
     assert {p.name for p in home.parent.iterdir()} == {r.key for r in CHAIN.values()}
     store.remove(paths.runs())
     assert runs.find(TUNED) is None

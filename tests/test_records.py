@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lib import evaluate, paths, runs, scoring, store, verify
+from lib import evaluate, paths, records, runs, scoring, store, verify
 from lib.__main__ import main
 from lib.batch import plan, status
 from lib.errors import UserError
@@ -38,7 +38,7 @@ def recorded(*protocols, weights=False):
     run = runs.fit(RECIPE)
     for protocol in protocols:
         evaluate.evaluate(run, protocol)
-    home = runs.record(RECIPE)
+    home = records.keep(RECIPE)
     if weights:
         shutil.copy(run.folder / "weights.safetensors", home)
     shutil.rmtree(paths.runs())
@@ -63,7 +63,7 @@ def test_all_that_counts_is_recorded_but_the_weights(monkeypatch):
     for name in ("resume.pt", "resume.pt.damaged-1"):
         store.write_text(run.folder / name, "state")
     own = files(run.folder)
-    home = runs.record(RECIPE)
+    home = records.keep(RECIPE)
     kept = ("history.csv", "manifest.json", "recipe.json", "run.json")
     assert home == paths.records() / RECIPE.key
     assert files(home) == {n: own[n] for n in (*kept, f"evaluations/{CLEAN.key}.json")}
@@ -75,11 +75,11 @@ def test_recording_replaces_what_was_there_and_spares_the_weights_that_are_the_r
     before = files(home)
     for name in ("history.csv.old", "evaluations/0123456789abcdef.json"):
         store.write_text(home / name, "old")
-    assert runs.record(RECIPE) == home and files(home) == before  # from itself
+    assert records.keep(RECIPE) == home and files(home) == before  # from itself
     run = runs.fit(RECIPE, fresh=True)
     changed(run.folder)
     evaluate.evaluate(run, CLEAN)
-    runs.record(RECIPE)
+    records.keep(RECIPE)
     assert sorted(files(home)) == sorted(
         set(before) - {"weights.safetensors", f"evaluations/{ATTACKED.key}.json"}
     )
@@ -91,15 +91,15 @@ def test_recording_what_was_redrawn_from_records_changes_nothing(monkeypatch):
     before = files(home)
     monkeypatch.setattr(scoring, "code_fingerprint", lambda *a: "other")
     with pytest.raises(UserError, match="not finished"):
-        runs.record(RECIPE)
+        records.keep(RECIPE)
     monkeypatch.setenv("SUITE_FROM_RECORDS", "1")
-    runs.record(RECIPE)
+    records.keep(RECIPE)
     assert files(home) == before
 
 
 def test_what_is_not_finished_cannot_be_recorded():
     with pytest.raises(UserError, match=f"Run {RECIPE.key} is not finished"):
-        runs.record(RECIPE)
+        records.keep(RECIPE)
     assert not paths.records().exists()
 
 
@@ -137,7 +137,7 @@ def test_a_record_with_weights_is_a_finished_run_that_is_measured_elsewhere(monk
     assert plan.evaluated(run, ATTACKED)
     (held,) = status.held()  # a folder with no more than evaluations is what its record is
     assert (held.state, held.what.split()[0]) == (plan.FINISHED, "smart")
-    runs.record(RECIPE)
+    records.keep(RECIPE)
     assert {f"evaluations/{p.key}.json" for p in (CLEAN, ATTACKED)} < files(home).keys()
 
 
@@ -189,7 +189,7 @@ def test_a_record_is_verified_beside_the_own_runs_and_then_recorded(monkeypatch)
     assert not runs.is_current(run) and verify.verify(run)
     assert runs.is_current(run) and files(home) == before
     monkeypatch.setenv("SUITE_FROM_RECORDS", "1")
-    runs.record(RECIPE)
+    records.keep(RECIPE)
     shutil.rmtree(paths.runs())
     assert runs.is_current(run)
     monkeypatch.setattr(runs.Run, "info", {"code": "of another training"})

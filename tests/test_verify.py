@@ -57,10 +57,20 @@ def test_a_run_that_is_named_is_trained_again_even_if_todays_code_made_it(run, c
 
 
 def test_bits_are_not_compared_across_machines(run):
-    info = run.info | {"device": "abacus"}
-    store.write_json(run.folder / "run.json", info)
+    store.write_json(run.folder / "run.json", run.info | {"device": "abacus"})
     with pytest.raises(UserError, match="device abacus"):
         verify.verify(run)
+
+
+def test_a_run_that_cannot_be_verified_does_not_end_the_others(run, monkeypatch, capsys):
+    other = runs.fit(RECIPE.override({"seed": 1}))
+    monkeypatch.setattr(runs, "code_fingerprint", lambda recipe: "reworded")
+    first, second = sorted([run, other], key=lambda r: r.key)
+    store.write_json(first.folder / "run.json", first.info | {"device": "abacus"})
+    store.seal(first.folder, list(store.read_json(first.folder / store.MANIFEST)))
+    assert main(["verify"]) == 1
+    same, refused = capsys.readouterr().out.splitlines()
+    assert same.startswith(f"{second.key}  the same") and "device abacus" in refused
 
 
 def test_a_doctored_verification_does_not_count(run, monkeypatch):

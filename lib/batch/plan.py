@@ -156,4 +156,4 @@ def state(recipe: Recipe, records: bool = False) -> tuple[str, bool]:
 
 def evaluated(run: runs.Run, protocol: Protocol, records: bool = False) -> bool:
     """Return whether a whole record of an evaluation is there; without records, of today's code."""
-    return evaluate.find(run, protocol, records) is not None
+    return evaluate.find(run, protocol, any_code=records) is not None

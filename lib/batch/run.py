@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lib import data, device, paths, report, runs, store
+from lib import data, device, paths, records, report, store
 from lib.batch import display, effort, inputs, notebooks, plan, pool
 from lib.batch.display import shown
 from lib.errors import UserError, check_range
@@ -137,7 +137,7 @@ def execute(batch: Batch) -> int:
     failed = any(outcome.reason for outcome in ended.values())
     if os.environ.get("SUITE_RECORD") and not failed and not batch.options.records:
         for need in made.needs.values():
-            runs.record(need.recipe)
+            records.keep(need.recipe)
     return int(failed)
 
 

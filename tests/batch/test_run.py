@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lib import paths, runs, scoring
+from lib import paths, records, scoring
 from lib.batch import notebooks, plan
 from lib.studies import ARTIFACTS
 
@@ -237,7 +237,7 @@ def test_a_batch_removes_what_a_killed_one_left_and_nothing_of_one_that_lives(su
 def test_of_what_is_only_recorded_nothing_counts_as_trained_or_stale_here(suite, capsys):
     suite("tiny/one", "tiny/two")
     for need in plan.make(["tiny/one", "tiny/two"], "ci", (0,), {}).needs.values():
-        runs.record(need.recipe)
+        records.keep(need.recipe)
     shutil.rmtree(suite.results / "runs")
     shutil.rmtree(suite.results / "local")
     capsys.readouterr()
@@ -254,7 +254,7 @@ def test_of_what_is_only_recorded_nothing_counts_as_trained_or_stale_here(suite,
 def test_records_alone_are_enough_and_change_no_result(suite):
     suite("tiny/one", "tiny/two")
     for need in plan.make(["tiny/one", "tiny/two"], "ci", (0,), {}).needs.values():
-        runs.record(need.recipe)
+        records.keep(need.recipe)
     shutil.rmtree(suite.results / "runs")
     suite.fault()
     before = suite.files()
@@ -316,7 +316,7 @@ def test_a_users_batch_changes_nothing_that_git_keeps(changed, suite, capsys):
 def test_record_writes_what_the_repository_keeps(changed, suite, monkeypatch):
     kept = []
     monkeypatch.setenv("SUITE_RECORD", "")  # so that it is unset again afterwards
-    monkeypatch.setattr(runs, "record", lambda recipe: kept.append(recipe.key), raising=False)
+    monkeypatch.setattr(records, "keep", lambda recipe: kept.append(recipe.key))
     suite.fault(tiny__none="fail")
     assert suite("--record") == 1 and kept == []
     suite.fault()

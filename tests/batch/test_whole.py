@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from lib import paths, runs
+from lib import paths, records
 from lib.batch import execute, notebooks, plan, pool
 from lib.batch.child import LEASH
 from lib.errors import UserError
@@ -70,7 +70,7 @@ def test_a_batch_trains_executes_and_reports_then_has_nothing_to_do(real, capsys
     assert told.endswith("None ci [0] {}\n")
 
     for need in plan.make(["tiny/two"], "ci", (0,), {}).needs.values():
-        runs.record(need.recipe)
+        records.keep(need.recipe)
     shutil.rmtree(real.results / "runs")
     (folder / "figure.png").unlink()
     assert real("tiny/two", "--from-records") == 0 and (folder / "figure.png").is_file()
