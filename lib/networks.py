@@ -15,12 +15,11 @@ from lib.protocol import Protocol
 from lib.recipe import Compact, Recipe
 
 
-def compacted(part: Compact, model: nn.Module) -> nn.Module:
-    """Return the plain network at one trade-off without its dead channels."""
+def _compacted(part: Compact, model: nn.Module) -> nn.Module:
     return compact(freeze(model, part.lam))
 
 
-CONVERTERS: dict[str, Callable[[Any, nn.Module], nn.Module]] = {Compact.kind: compacted}
+CONVERTERS: dict[str, Callable[[Any, nn.Module], nn.Module]] = {Compact.kind: _compacted}
 
 
 def check(recipe: Recipe, protocols: Iterable[Protocol] = ()) -> None:
@@ -30,7 +29,7 @@ def check(recipe: Recipe, protocols: Iterable[Protocol] = ()) -> None:
     spec.check_limit("train", recipe.data.train_images)
     scoring.narrow(recipe.model, recipe.method, recipe.sparsity is not None)
     if recipe.start:
-        check_start(recipe, recipe.start)
+        _check_start(recipe, recipe.start)
         check(recipe.start)
     for protocol in protocols:
         spec.check_limit(protocol.split, protocol.images)
@@ -44,17 +43,16 @@ def check(recipe: Recipe, protocols: Iterable[Protocol] = ()) -> None:
             raise UserError("There are no best weights without validation; set validate_every.")
 
 
-def check_start(recipe: Recipe, start: Recipe) -> None:
+def _check_start(recipe: Recipe, start: Recipe) -> None:
     """Refuse to start from a network that is built otherwise."""
     ours, theirs = recipe.model.to_dict(), start.model.to_dict()
-    ours, theirs = ours | recipe.method.options(), theirs | start.method.options()
-    if recipe.convert:  # the network is plain by then
-        if recipe.method.conditional or recipe.sparsity:
-            raise UserError(
-                f"What '{recipe.convert.kind}' makes is a plain network without masks; train it by "
-                "the method plain or pgd_at, without sparsity."
-            )
-        ours, theirs = recipe.model.to_dict(), start.model.to_dict()
+    if recipe.convert is None:
+        ours, theirs = ours | recipe.method.options(), theirs | start.method.options()
+    elif recipe.method.conditional or recipe.sparsity:
+        raise UserError(
+            f"What '{recipe.convert.kind}' makes is a plain network without masks; train it by the "
+            "method plain or pgd_at, without sparsity."
+        )
     for name in ours.keys() & theirs.keys() - {"dropout"}:
         if ours[name] != theirs[name]:
             raise UserError(
@@ -63,8 +61,8 @@ def check_start(recipe: Recipe, start: Recipe) -> None:
             )
 
 
-def take(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Load the weights of a start, all of which must fit.
+def _taking(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
+    """Return a network with the weights of a start, all of which must fit.
 
     Buffers that only model has, as pruning masks, stay as they are.
     """
@@ -81,18 +79,13 @@ def take(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
             continue
         raise UserError(f"{name} {problem}; give both the same model, method and sparsity.")
     model.load_state_dict(dict(weights), strict=False)
+    return model
 
 
 def started(recipe: Recipe, parent: nn.Module) -> nn.Module:
-    """Return the network of a recipe that starts from another, trained one.
-
-    It has the weights of that; of masks, those that only the new one has keep their first values.
-    Or it is what `convert` makes of it.
-    """
+    """Return the network of a recipe with its parent's weights, or what `convert` makes of that."""
     if recipe.convert is None:
-        model = fresh(recipe)
-        take(model, parent.state_dict())
-        return model
+        return _taking(fresh(recipe), parent.state_dict())
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)  # for a draw of weight noise
         model = CONVERTERS[recipe.convert.kind](recipe.convert, parent)

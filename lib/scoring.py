@@ -48,57 +48,31 @@ def function(model: nn.Module, protocol: Protocol) -> Classifier:
     return classifier(model, protocol.lam, slim=protocol.slim, **options)
 
 
-Perturb = Callable[[Classifier, Tensor, Tensor, Protocol, int, OnStep], Tensor]
-
-
-def _nothing(
-    f: Classifier, x: Tensor, y: Tensor, protocol: Protocol, seed: int, on_step: OnStep
-) -> Tensor:
+def _clean(f: Classifier, x: Tensor, y: Tensor, p: Protocol, seed: int, on_step: OnStep) -> Tensor:
     return x
 
 
-def _fgsm(
-    f: Classifier, x: Tensor, y: Tensor, protocol: Protocol, seed: int, on_step: OnStep
-) -> Tensor:
+def _fgsm(f: Classifier, x: Tensor, y: Tensor, p: Protocol, seed: int, on_step: OnStep) -> Tensor:
     generator = torch.Generator(x.device).manual_seed(seed)
-    return fgsm(f, x, y, protocol.eps, eot=protocol.eot, generator=generator)
+    return fgsm(f, x, y, p.eps, eot=p.eot, generator=generator)
 
 
-def _pgd(
-    f: Classifier, x: Tensor, y: Tensor, protocol: Protocol, seed: int, on_step: OnStep
-) -> Tensor:
+def _pgd(f: Classifier, x: Tensor, y: Tensor, p: Protocol, seed: int, on_step: OnStep) -> Tensor:
     names = ("steps", "norm", "random_start", "restarts", "eot")
-    settings = {name: getattr(protocol, name) for name in names}
+    settings = {name: getattr(p, name) for name in names}
     generator = torch.Generator(x.device).manual_seed(seed)
-    return pgd(f, x, y, protocol.eps, protocol.used_step, **settings, generator=generator)
+    return pgd(f, x, y, p.eps, p.used_step, **settings, generator=generator)
 
 
-def _autoattack(
-    f: Classifier, x: Tensor, y: Tensor, protocol: Protocol, seed: int, on_step: OnStep
-) -> Tensor:
+def _aa(f: Classifier, x: Tensor, y: Tensor, p: Protocol, seed: int, on_step: OnStep) -> Tensor:
     names = ("version", "norm", "steps", "eot", "queries")
-    settings = {name: getattr(protocol, name) for name in names}
-    return autoattack(f, x, y, protocol.eps, seed=seed, on_step=on_step, **settings)
+    settings = {name: getattr(p, name) for name in names}
+    return autoattack(f, x, y, p.eps, seed=seed, on_step=on_step, **settings)
 
 
-ATTACKS: dict[str, Perturb] = {
-    "none": _nothing,
-    "fgsm": _fgsm,
-    "pgd": _pgd,
-    "autoattack": _autoattack,
-}
-
-
-def perturb(
-    f: Classifier,
-    x: Tensor,
-    y: Tensor,
-    protocol: Protocol,
-    seed: int,
-    on_step: OnStep = lambda done: None,
-) -> Tensor:
-    """Return the images that the protocol's attack makes of x (N, C, H, W) in [0, 1]."""
-    return ATTACKS[protocol.attack](f, x, y, protocol, seed, on_step)
+# each returns what it makes of images x (N, C, H, W) in [0, 1]
+Perturb = Callable[[Classifier, Tensor, Tensor, Protocol, int, OnStep], Tensor]
+ATTACKS: dict[str, Perturb] = {"none": _clean, "fgsm": _fgsm, "pgd": _pgd, "autoattack": _aa}
 
 
 def correct(
@@ -120,7 +94,7 @@ def correct(
     found = list(found or ())
     if len(found) < len(images):
         del found[len(found) // BATCH * BATCH :]  # whole batches count
-    f = function(model, protocol)
+    f, attack = function(model, protocol), ATTACKS[protocol.attack]
     devices = [place] if place.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), under_attack(model):
         for index, (x, y) in enumerate(data.in_order(images, BATCH)):
@@ -132,7 +106,8 @@ def correct(
                 on_step((start + done * size) / len(images))
 
             torch.manual_seed(stream("weight noise", protocol.seed, index))
-            perturbed = perturb(f, x, y, protocol, stream("attack", protocol.seed, index), within)
+            seed = stream("attack", protocol.seed, index)
+            perturbed = attack(f, x, y, protocol, seed, within)
             with torch.no_grad():
                 found += (f(perturbed).argmax(1) == y).tolist()
             on_batch(found)
@@ -141,7 +116,7 @@ def correct(
 
 
 @cache
-def narrow(model: Model, method: Method, prunable: bool = False) -> nn.Module:
+def narrow(model: Model, method: Method, prunable: bool) -> nn.Module:
     """Return a narrow copy of a recipe's network, quickly made; refuse what no backbone can be.
 
     Whether every slim factor leaves whole channels depends on the width itself.

@@ -57,7 +57,7 @@ def train(
 
     known = marks | {"data_fingerprint": data.fingerprint(images), "precision": precision}
     identity = {"recipe": recipe.to_dict()} | known
-    origin = _git()  # the code that trains, even if it is committed meanwhile
+    origin = provenance()  # of the code that trains, even if it is committed meanwhile
     resumed = None if fresh else _resume(home, start, identity)
     trainer, seconds = resumed or (start(), 0.0)
     saved = time.monotonic()
@@ -69,9 +69,9 @@ def train(
         if time.monotonic() - saved > SAVE_EVERY and trainer.epochs_done < total:
             _save_resume(home, trainer, identity, seconds + time.time() - started)
             saved = time.monotonic()
-    spent = {"seconds": round(seconds + time.time() - started, 1)}
+    spent = {"seconds": round(seconds + time.time() - started, 1), "finished": _now()}
     spent |= {"peak_memory_bytes": device.peak_memory()}
-    _seal(recipe, home, trainer, provenance() | origin | known | spent)
+    _seal(recipe, home, trainer, origin | known | spent)
 
 
 class Best:
@@ -179,21 +179,19 @@ def _seal(recipe: Recipe, home: Path, trainer: Trainer, info: dict[str, Any]) ->
 
 
 def provenance() -> dict[str, Any]:
-    """Return commit, versions, device and time, as every record carries them."""
-    return (
-        device.describe()
-        | _git()
-        | {"finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-    )
+    """Return commit, versions, device and time."""
 
-
-def _git() -> dict[str, Any]:
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(paths.ROOT), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         dirty = bool(git("status", "--porcelain", "--untracked-files=no", "--", "lib"))
-        return {"commit": git("rev-parse", "HEAD"), "dirty": dirty}
+        code = {"commit": git("rev-parse", "HEAD"), "dirty": dirty}
     except (OSError, subprocess.CalledProcessError):
-        return {"commit": "", "dirty": None}
+        code = {"commit": "", "dirty": None}
+    return device.describe() | code | {"finished": _now()}
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -58,12 +58,11 @@ def test_a_constant_classifier_is_right_where_its_label_is(protocol):
     assert torch.equal(hits, images.labels == 4)
 
 
-def test_radius_zero_is_clean():
+@pytest.mark.parametrize("attack", ["pgd", "fgsm"])
+def test_radius_zero_is_clean(attack):
     model = create("plain", "resnet18", width=4).eval()
-    clean = scoring.correct(model, pictures(), Protocol())
-    for attack in ("pgd", "fgsm"):
-        attacked = scoring.correct(model, pictures(), Protocol(attack=attack, eps=0.0))
-        assert torch.equal(clean, attacked)
+    attacked = scoring.correct(model, pictures(), Protocol(attack=attack, eps=0.0))
+    assert torch.equal(scoring.correct(model, pictures(), Protocol()), attacked)
 
 
 def test_evaluation_changes_nothing_and_is_reproducible():
@@ -79,18 +78,21 @@ def test_evaluation_changes_nothing_and_is_reproducible():
     assert torch.equal(first, second)
 
 
-def test_the_attack_sees_the_scored_trade_off(monkeypatch):
-    model = create("float", "resnet18", width=4).eval()
-    lams = []
-    original = type(model).forward
-    monkeypatch.setattr(
-        type(model),
-        "forward",
-        lambda self, x, lam=0.0, **kw: lams.append(lam) or original(self, x, lam, **kw),
-    )
-    scoring.correct(model, pictures(4), Protocol(lam=0.7, attack="pgd", steps=3))
-    assert len(lams) == 4  # three gradients and the score
-    assert set(lams) == {0.7}
+@pytest.mark.parametrize(
+    ("method", "options", "asked"),
+    [("float", {}, {"lam": 0.7}), ("float_slim", {"slims": (0.5, 1.0)}, {"lam": 0.7, "slim": 0.5})],
+)
+def test_the_attack_sees_the_scored_trade_off_and_width(method, options, asked):
+    model = create(method, "resnet18", width=4, **options).eval()
+    seen = []
+    hook = lambda _, args, given: seen.append({name: given[name] for name in asked})  # noqa: E731
+    handle = model.register_forward_pre_hook(hook, with_kwargs=True)
+    scoring.correct(model, pictures(4), Protocol(attack="pgd", steps=3, **asked))
+    assert seen == [asked] * 4  # three gradients and the score
+    handle.remove()
+    logits = model(pictures().images.float() / 255, **asked | {"lam": 0.0})
+    hits = scoring.correct(model, pictures(), Protocol(**asked | {"lam": 0.0}))
+    assert torch.equal(hits, logits.argmax(1) == pictures().labels)
 
 
 def test_frozen_noise_is_one_network_for_attack_and_score():
@@ -128,18 +130,6 @@ def test_an_evaluation_is_measured_once_and_equals_a_fresh_count(monkeypatch):
     assert (record["n"], record["correct"]) == (40, int(expected.sum()))
     monkeypatch.setattr(evaluate, "correct", None)
     assert evaluate.evaluate(run, protocol) == record
-
-
-def test_a_doctored_record_is_measured_anew():
-    run = runs.fit(RECIPE)
-    record = evaluate.evaluate(run, Protocol(images=40))
-    path = run.folder / "evaluations" / f"{Protocol(images=40).key}.json"
-    content = json.loads(path.read_text())
-    content["correct"] = 40
-    path.write_text(json.dumps(content))
-    assert not evaluated(run, Protocol(images=40)) and path.exists()  # planning changes nothing
-    assert evaluate.evaluate(run, Protocol(images=40))["correct"] == record["correct"]
-    assert len(list(path.parent.glob("*.damaged-1"))) == 1
 
 
 @pytest.mark.parametrize("records", ["", "1"])
@@ -196,61 +186,37 @@ def test_images_that_changed_in_their_folder_are_measured_anew(results, monkeypa
     assert evaluate.evaluate(run, Protocol())["correct"] == 0
 
 
-@pytest.mark.parametrize(
-    "content",
-    [{"bits": "zz"}, {"bits": 5}, {"n": "x"}, {"n": 400}, {"seconds": "a"}, {"n": None}],
-)
-def test_a_state_of_odd_content_is_set_aside_and_not_continued(monkeypatch, content):
-    run = runs.fit(RECIPE)
-    record = evaluate.evaluate(run, Protocol(images=200))
+def signed(**content):
+    return lambda path: store.write_signed(path, store.read_signed(path) | content)
+
+
+def unsigned(path):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"correct": 40}))
+
+
+HARMS = {
+    "too many images": signed(n=1_000_000),
+    "no number": signed(n=None),
+    "no count": signed(correct=None),
+    "another count": signed(correct=41),
+    "bits that are none": signed(bits="zz"),
+    "of another protocol": signed(protocol=PGD.to_dict()),
+    "no longer signed": unsigned,
+    "nested without end": lambda path: path.write_text("[" * 200_000),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
+def test_a_record_that_is_not_whole_is_measured_anew(harm):
+    run, protocol = runs.fit(RECIPE), Protocol(images=40)
+    record = evaluate.evaluate(run, protocol)
     (path,) = (run.folder / "evaluations").glob("*.json")
-    path.unlink()
-
-    def stop(done):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        evaluate.evaluate(run, Protocol(images=200), stop)
-    (partial,) = (run.folder / "evaluations").glob("*.partial.json")
-    store.write_json(partial, store.signed(store.read_signed(partial) | content))
-    again = evaluate.evaluate(run, Protocol(images=200))
-    assert [again[name] for name in ("n", "bits")] == [record[name] for name in ("n", "bits")]
-    assert list(partial.parent.glob("*.damaged-1"))
-
-
-@pytest.mark.parametrize(
-    "content",
-    [{"n": 1_000_000}, {"n": None}, {"correct": None}, {"correct": 41}, {"bits": "zz"}],
-)
-def test_a_record_whose_numbers_contradict_each_other_does_not_count(content):
-    run = runs.fit(RECIPE)
-    record = evaluate.evaluate(run, Protocol(images=40))
-    (path,) = (run.folder / "evaluations").glob("*.json")
-    store.write_json(path, store.signed(record | content))
-    assert not evaluated(run, Protocol(images=40)) and not evaluated(run, Protocol(images=40), True)
-    assert evaluate.evaluate(run, Protocol(images=40))["bits"] == record["bits"]
-
-
-def test_a_record_nested_without_end_is_measured_anew():
-    run = runs.fit(RECIPE)
-    record = evaluate.evaluate(run, Protocol(images=40))
-    path = run.folder / "evaluations" / f"{Protocol(images=40).key}.json"
-    path.write_text("[" * 200_000)
-    assert evaluate.evaluate(run, Protocol(images=40))["bits"] == record["bits"]
-
-
-def test_protocol_keys_differ_where_numbers_would():
-    variants = [
-        Protocol(),
-        Protocol(lam=0.2),
-        PGD,
-        Protocol(attack="pgd", eps=0.1, steps=20),
-        Protocol(attack="pgd", eps=0.1, steps=3, eot=2),
-        Protocol(attack="pgd", eps=0.1, steps=3, noise="frozen"),
-        Protocol(images=10),
-    ]
-    assert len({p.key for p in variants}) == len(variants)
-    assert PGD.key == Protocol(attack="pgd", eps=0.1, steps=3, lam=0).key
+    harm(path)
+    damaged = store.read_signed(path) is None
+    assert not evaluated(run, protocol) and not evaluated(run, protocol, True)
+    assert path.exists()  # planning changes nothing
+    assert evaluate.evaluate(run, protocol)["bits"] == record["bits"]
+    assert len(list(path.parent.glob("*.damaged-1"))) == damaged
 
 
 def test_measure_gives_a_row_for_every_protocol_with_its_interval():
@@ -348,15 +314,6 @@ def test_draws_of_different_purposes_differ():
     assert len(seeds) == 6
 
 
-def test_steps_that_are_not_given_follow_the_papers_or_the_radius():
-    assert Protocol(attack="pgd").used_step == pytest.approx(10 / 255 / 7)
-    assert Protocol(attack="pgd", steps=20).used_step == pytest.approx(10 / 255 / 7)
-    assert Protocol(attack="pgd", norm="l2", eps=0.5, steps=10).used_step == pytest.approx(0.125)
-    assert Protocol(attack="pgd", step=0.01).used_step == 0.01
-    with pytest.raises(UserError, match="FGSM is an attack in linf"):
-        Protocol(attack="fgsm", norm="l2")
-
-
 @pytest.fixture
 def small_batches(monkeypatch):
     """Five images a batch."""
@@ -419,83 +376,70 @@ def test_progress_rises_to_one_within_batches_of_autoattack(attack):
     assert bool(inside) is (attack == "autoattack")
 
 
-class Interrupted(BaseException):
-    """What Ctrl-C raises, in the middle of a batch."""
-
-
 def partial_file(run, protocol):
     return run.folder / "evaluations" / f"{protocol.key}.partial.json"
 
 
-def interrupted(run, protocol, monkeypatch, after):
-    """Evaluate until `after` batches are done and stop within the next one."""
-    original = scoring.perturb
-    calls = []
-
-    def stop(*args):
-        calls.append(1)
-        if len(calls) > after:
-            raise Interrupted
-        return original(*args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(scoring, "perturb", stop)
-        with pytest.raises(Interrupted):
-            evaluate.evaluate(run, protocol)
-
-
-def batches(run, protocol, monkeypatch):
+def batches(run, protocol):
     """Evaluate and return the record and the number of batches that took."""
     calls = []
-    original = scoring.perturb
-    with monkeypatch.context() as patch:
-        patch.setattr(scoring, "perturb", lambda *a: calls.append(1) or original(*a))
-        return evaluate.evaluate(run, protocol), len(calls)
+    return evaluate.evaluate(run, protocol, calls.append), len(calls)
 
 
 NOISY = Protocol(lam=1.0, attack="pgd", steps=1, eps=0.25, images=20)
 
 
 @pytest.fixture
-def stopped(small_batches, monkeypatch):
+def stopped(small_batches):
     """A run, the record of an uninterrupted evaluation, and one that stopped after two batches."""
     run = runs.fit(RECIPE)
-    whole, _ = batches(run, NOISY, monkeypatch)
+    whole = evaluate.evaluate(run, NOISY)
     (run.folder / "evaluations" / f"{NOISY.key}.json").unlink()
-    interrupted(run, NOISY, monkeypatch, after=2)
-    assert partial_file(run, NOISY).is_file()
+
+    def stop(done):
+        if done >= 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.evaluate(run, NOISY, stop)
     return run, whole
 
 
-def test_a_stopped_evaluation_loses_at_most_the_batch_in_progress(stopped, monkeypatch):
+def test_a_stopped_evaluation_is_no_record_and_loses_no_batch_that_was_done(stopped):
     run, whole = stopped
-    record, measured = batches(run, NOISY, monkeypatch)
-    assert measured == 2
-    assert record["bits"] == whole["bits"]
+    assert not evaluated(run, NOISY)
+    assert store.read_signed(partial_file(run, NOISY))["n"] == 10
+    record, measured = batches(run, NOISY)
+    assert measured == 2 and record["bits"] == whole["bits"]
     assert [path.name for path in (run.folder / "evaluations").iterdir()] == [f"{NOISY.key}.json"]
 
 
-def test_a_partial_evaluation_is_no_record(stopped):
-    run, _ = stopped
-    assert not evaluated(run, NOISY)
-    assert store.read_signed(partial_file(run, NOISY))["n"] == 10
+OTHER = {
+    **{name: signed(**{name: "0"}) for name in ("code", "data_fingerprint")},
+    **{name: signed(**{name: "0"}) for name in ("recipe_key", "weights_sha256")},
+    "protocol": signed(protocol=Protocol().to_dict()),
+    "device": signed(device={}),
+}
+ODD = {
+    "bits that are none": signed(bits="zz"),
+    "bits of another shape": signed(bits=5),
+    "a number that is none": signed(n="x"),
+    "no number": signed(n=None),
+    "too many images": signed(n=400),
+    "seconds that are none": signed(seconds="a"),
+    "no longer signed": lambda path: path.write_text(path.read_text().replace("0", "1", 1)),
+}
 
 
-MARKS = ["protocol", "code", "data_fingerprint", "device", "bits", "recipe_key", "weights_sha256"]
-
-
-@pytest.mark.parametrize("mark", MARKS)
-def test_a_partial_evaluation_of_something_else_is_not_used(stopped, monkeypatch, mark):
+@pytest.mark.parametrize("harm", [*OTHER.values(), *ODD.values()], ids=[*OTHER, *ODD])
+def test_a_stopped_evaluation_of_something_else_or_damaged_is_not_used(stopped, harm):
     run, whole = stopped
     path = partial_file(run, NOISY)
-    content = store.read_signed(path)
-    content[mark] = {"protocol": Protocol().to_dict(), "device": {}}.get(mark, "0")
-    signed = store.signed(content)
-    path.write_text(json.dumps(signed | {"sha256": "0"} if mark == "bits" else signed))
-    record, measured = batches(run, NOISY, monkeypatch)
-    assert measured == 4
-    assert record["bits"] == whole["bits"]
+    harm(path)
+    record, measured = batches(run, NOISY)
+    assert measured == 4 and record["bits"] == whole["bits"]
     assert not path.exists()
+    assert bool(list(path.parent.glob("*.damaged-1"))) == (harm in ODD.values())
 
 
 def test_training_anew_removes_a_partial_evaluation(stopped):
@@ -507,8 +451,8 @@ def test_training_anew_removes_a_partial_evaluation(stopped):
 def test_states_are_written_at_most_every_few_seconds(small_batches, monkeypatch):
     run = runs.fit(RECIPE)
     written = []
-    original = store.write_json
-    monkeypatch.setattr(store, "write_json", lambda p, c: written.append(p) or original(p, c))
+    original = store.write_signed
+    monkeypatch.setattr(store, "write_signed", lambda p, c: written.append(p) or original(p, c))
     evaluate.evaluate(run, NOISY)
     assert [path.suffixes for path in written] == [[".json"]]
     monkeypatch.setattr(evaluate, "SAVE_EVERY", 0.0)
@@ -517,61 +461,8 @@ def test_states_are_written_at_most_every_few_seconds(small_batches, monkeypatch
     assert [path.suffixes for path in written] == [[".partial", ".json"]] * 4 + [[".json"]]
 
 
-def test_the_slimmed_network_is_attacked_and_scored():
-    model = create("float_slim", "resnet18", width=4, slims=(0.5, 1.0)).eval()
-    slims = []
-
-    def note(_, args, options):
-        slims.append(options["slim"])
-
-    model.register_forward_pre_hook(note, with_kwargs=True)
-    protocol = Protocol(lam=0.5, attack="pgd", steps=1, slim=0.5)
-    hits = scoring.correct(model, pictures(), protocol)
-    assert slims == [0.5, 0.5]
-    clean = dataclasses.replace(protocol, attack="none", lam=0.0)
-    logits = model(pictures().images.float() / 255, lam=0.0, slim=0.5)
-    assert torch.equal(
-        scoring.correct(model, pictures(), clean), logits.argmax(1) == pictures().labels
-    )
-    assert len(hits) == 12
-
-
 @pytest.mark.parametrize("kind", ["plain", "float"])
 def test_a_network_of_one_width_is_not_slimmed(kind):
     model = create(kind, "resnet18", width=4)
     with pytest.raises(UserError, match="one width"):
         scoring.correct(model, pictures(), Protocol(slim=0.5))
-
-
-@pytest.mark.parametrize(
-    ("fields", "name"),
-    [
-        ({}, "pgd7"),
-        ({"steps": 20}, "pgd20"),
-        ({"steps": 20, "step": 10 / 255 / 7}, "pgd20"),
-        ({"steps": 20, "step": 10 / 255 / 20}, "pgd20-step0.5"),
-        ({"steps": 20, "step": 10 / 255 / 20, "eot": 5}, "pgd20-step0.5-eot5"),
-        ({"norm": "l2", "step": 0.2}, "pgd7-l2-step0.2"),
-        ({"attack": "autoattack"}, "aa"),
-        ({"attack": "autoattack", "version": "rand", "eot": 5, "slim": 0.5}, "aa-rand"),
-        ({"slim": 0.5}, "pgd7"),
-    ],
-)
-def test_names_tell_attacks_apart(fields, name):
-    assert Protocol(**({"attack": "pgd"} | fields)).name == name
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        *({"slim": 0.0}, {"slim": 1.5}, {"queries": 0}, {"version": "plus"}, {"steps": 0}),
-        *({"eps": 8}, {"images": 2**31}),
-    ],
-)
-def test_protocols_refuse_what_no_attack_can_do(fields):
-    with pytest.raises(UserError, match=next(iter(fields))):
-        Protocol(attack="autoattack", **fields)
-
-
-def test_new_fields_leave_the_keys_of_old_records():
-    assert set(PGD.to_dict(full=False)) == {"attack", "eps", "steps"}
