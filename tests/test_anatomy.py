@@ -18,16 +18,16 @@ def _results(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
 
 
-class Run:
+class Run(runs.Run):
     """A run whose network was not trained; counts how often it is asked for."""
 
     def __init__(self, model, key="0" * 16):
-        self.network, self.recipe, self.asked = model, SimpleNamespace(key=key), 0
-        self.folder = paths.runs() / key
+        vars(self).update(recipe=SimpleNamespace(key=key), folder=paths.runs() / key)
+        vars(self).update(network=model, asked=0)
         store.write_json(self.folder / store.MANIFEST, {"weights.safetensors": "1"})
 
     def model(self, which="last"):
-        self.asked += 1
+        vars(self)["asked"] += 1
         return self.network
 
 
