@@ -277,14 +277,14 @@ class Slim(Method):
 class FloatSlim(Slim, Float):
     """FLOAT of several widths."""
 
-    kind, label, colour, marker = "float_slim", "FLOAT slim", "#1F5FA8", "p"
+    kind, label, colour, marker = "float_slim", "FLOAT slim", "#56B4E9", "p"
 
 
 @dataclass(frozen=True)
 class OatSlim(Slim, Oat):
     """OAT of several widths."""
 
-    kind, label, colour, marker = "oat_slim", "OAT slim", "#2E8B57", "<"
+    kind, label, colour, marker = "oat_slim", "OAT slim", "#8BBF3D", "<"
 
 
 METHODS: dict[str, type[Method]] = {

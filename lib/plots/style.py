@@ -29,7 +29,7 @@ NARROW, WIDE = 3.3, 7.0  # inches: one column, the page
 COLOURS = {one.label: one.colour for one in METHODS.values() if one.colour}
 MARKERS = {one.label: one.marker for one in METHODS.values() if one.marker}
 # For what has none of its own: no colour of a method, and colour-blind readers tell them apart
-FREE = ("#CC6677", "#56B4E9", "#882255", "#999933", "#6A51A3", "#661100", "#44AA99", "#BBBBBB")
+FREE = ("#882255", "#CCAA22", "#661100", "#CC6677", "#44AA99", "#6A51A3", "#999933", "#BBBBBB")
 SPARE = ("X", "d", "P", ">", "h", "*", "8", *MARKERS.values())  # likewise
 DASHES = ("-", (0, (4, 1.4)), (0, (1, 1.1)), (0, (5, 1.2, 1, 1.2)))
 PATHS = {"clean": "#56B4E9", "adversarial": "#CC79A7"}
@@ -64,14 +64,14 @@ def canvas(
     return figure, axes
 
 
-def small_print(figure: Figure, text: str, side: str) -> None:
+def small_print(figure: Figure, text: str, side: str, size: float = 5) -> None:
     """Write a line into the lower left or right corner, in a strip of its own below the panels."""
     width, height = figure.get_size_inches()
     strip = 0.11 / height
     engine: Any = figure.get_layout_engine()
     engine.set(rect=(0, strip, 1, 1 - strip))
     x = 1 - 0.03 / width if side == "right" else 0.03 / width
-    look: Look = {"ha": side, "va": "bottom", "size": 5, "color": QUIET}
+    look: Look = {"ha": side, "va": "bottom", "size": size, "color": QUIET}
     figure.text(x, 0.02 / height, text, **look)
 
 

@@ -121,7 +121,7 @@ def _grid(number: int, shared: bool, stamp: str) -> tuple[Figure, list[Axes]]:
     options = {"sharex": shared, "sharey": shared}
     figure, grid = style.canvas(width, height, stamp, rows, columns, **options)
     if number > 1 and not shared:
-        style.small_print(figure, "axes differ from panel to panel", "left")
+        style.small_print(figure, "axes differ from panel to panel", "left", size=6)
     return figure, list(grid.flatten())
 
 

@@ -3,7 +3,9 @@
 from itertools import combinations
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from lib.errors import UserError
 from lib.plots import style
@@ -62,6 +64,34 @@ def test_every_label_of_a_figure_has_a_colour_and_a_marker_of_its_own(labels):
 def test_lines_of_relatives_differ_whatever_stands_between_them(relatives):
     faces = style.faces([label for name in relatives for label in (name, f"not {name}")])
     assert len({str(faces[label].line) for label in relatives}) == len(relatives)
+
+
+RED_GREEN = {  # what is left of linear RGB without one kind of cones (Machado et al. 2009)
+    "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+}
+
+
+def lab(colour, cones):
+    """Return a colour as it is seen without some cones, in CIE Lab."""
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(np.array(RED_GREEN[cones]) @ linear, 0, 1)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    xyz = np.array(to_xyz) @ seen / (0.9505, 1.0, 1.089)
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("cones", RED_GREEN)
+@pytest.mark.parametrize(
+    "labels",
+    [["FLOAT", "FLOAT slim", "FLOATS-i", "FLOATS-c"], ["OAT", "OAT slim"], SLIM[::2], SETS[:3]],
+)
+def test_colour_blind_readers_part_relatives_by_colour_alone(labels, cones):
+    faces = style.faces(labels).values()
+    for one, other in combinations((lab(face.colour, cones) for face in faces), 2):
+        assert np.linalg.norm(one - other) > 20  # 2 to 3 can just be seen
 
 
 def test_the_bare_name_keeps_the_look_of_its_method_wherever_it_stands():
