@@ -42,15 +42,11 @@ class Conditional(nn.Module):
         self.method = method
         self.encoder = encoder
         self.slims = method.widths
-        self.index_noise()
-
-    def index_noise(self) -> None:
-        """Give each noisy layer its slice of the one draw; again after any change of layers."""
         layers = [layer for layer in self.modules() if isinstance(layer, Noisy)]
         self.noisy = [layer for layer in layers if layer.alpha is not None]
         counts = [layer.weight.numel() for layer in self.noisy]
         self.noise_size = sum(counts)
-        for index, layer in enumerate(self.noisy):
+        for index, layer in enumerate(self.noisy):  # each has its slice of the one draw
             layer.noise_index, layer.noise_start = index, sum(counts[:index])
         device = next(self.parameters()).device
         self.register_buffer("counts", torch.tensor(counts, device=device), persistent=False)
@@ -71,7 +67,12 @@ class Conditional(nn.Module):
         threshold: float = 0.0,
         slim: float = 1.0,
     ) -> None:
-        """Check the arguments of a call and tell the layers; forward does this on every call."""
+        """Check the arguments of a call and tell the layers; forward does this on every call.
+
+        split=k routes the first k samples through the clean batch norms and the others through
+        the adversarial ones, whatever lam; noise freezes the draw; threshold is FLOAT's Eq. 6;
+        slim selects the sub-network of that share of the channels.
+        """
         lam = self.method.clean_lam if lam is None else lam
         condition = self.condition
         condition.clear()
@@ -128,25 +129,11 @@ class Conditional(nn.Module):
             )
         return noise
 
-    def forward(
-        self,
-        x: Tensor,
-        lam: float | Tensor | None = None,
-        *,
-        split: int | None = None,
-        noise: Tensor | None = None,
-        threshold: float = 0.0,
-        slim: float = 1.0,
-    ) -> Tensor:
-        """Logits of x at lam (None: 0, for PNI 1).
-
-        split=k routes the first k samples through the clean batch norms and the others through
-        the adversarial ones, whatever lam; noise freezes the draw; threshold is FLOAT's Eq. 6;
-        slim selects the sub-network of that share of the channels.
-        """
+    def forward(self, x: Tensor, lam: float | Tensor | None = None, **call: Any) -> Tensor:
+        """Logits of x at lam (None: 0, for PNI 1); call is what `set_condition` describes."""
         try:
-            self.set_condition(lam, split=split, noise=noise, threshold=threshold, slim=slim)
-            check_batch(len(x), lam, split)
+            self.set_condition(lam, **call)
+            check_batch(len(x), lam, call.get("split"))
             return super().forward(x)
         finally:
             self.condition.clear()

@@ -49,11 +49,11 @@ def share_out(total: int, density: float, overlap: float) -> list[int]:
 
 def parse_pattern(pattern: str | None, stages: int) -> str:
     """Return one letter per stage, D for dense and S for sparse; None: the last two are sparse."""
+    example = "D" * (stages - 2) + "SS"
     if pattern is None:
-        return "D" * (stages - 2) + "SS"
+        return example
     letters = "".join(pattern.upper().strip(" []").split())
     if len(letters) != stages or set(letters) - {"D", "S"}:
-        example = "D" * (stages - 2) + "SS"
         raise UserError(
             f"pattern '{pattern}' needs {stages} letters, D (dense) or S (sparse), one for each "
             f"stage of this backbone, for example '{example}'."

@@ -93,7 +93,6 @@ class SlimmableFiLM(FiLM):
         self.channels, self.condition = channels, condition
 
     def affine(self, code: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale and shift of each channel at the width of this call, both (1 or N, C)."""
         if self.condition.slim == 1:
             return super().affine(code)
         kept = channels_at(self.channels, self.condition.slim)
@@ -136,12 +135,10 @@ class SlimmableBatchNorm2d(BatchNorm2d):
         return None if slim == 1 else self.slims[key(slim)]  # type: ignore[return-value]
 
     def normalise(self, x: Tensor) -> Tensor:
-        """Each sample through the batch norm of its path at the width of this call."""
         narrow = self.narrow()
         return super().normalise(x) if narrow is None else narrow.normalise(x)
 
     def active(self) -> nn.BatchNorm2d:
-        """The batch norm of this call's width and path."""
         narrow = self.narrow()
         return super().active() if narrow is None else narrow.active()
 
