@@ -16,7 +16,7 @@ from lib.studies import ARTIFACTS
 LIB, TESTS = paths.ROOT / "lib", paths.ROOT / "tests"
 CORE = ("models", "attacks", "trainers", "methods.py", "recipe.py", "protocol.py", "evaluate.py")
 PAPERS = ("studies", "readings")
-moving = pytest.mark.xfail(reason="claims, figures and counts are moving into their notebooks")
+above = pytest.mark.xfail(strict=True, reason="the ceiling that is aimed at; not reached yet")
 
 
 def sources(*places: Path) -> list[Path]:
@@ -33,22 +33,22 @@ def name(path: Path) -> str:
     return path.relative_to(LIB).as_posix()
 
 
-@moving
 @pytest.mark.parametrize(
     ("places", "most"),
     [
-        ([LIB], 10_000),
+        ([LIB], 12_450),
+        pytest.param([LIB], 10_000, marks=above),
         ([LIB / part for part in CORE], 4_900),
         ([LIB / part for part in PAPERS], 100 * len(ARTIFACTS)),
-        ([TESTS], 9_500),
+        ([TESTS], 11_350),
+        pytest.param([TESTS], 9_500, marks=above),
     ],
-    ids=["lib", "core", "papers outside the core", "tests"],
+    ids=["lib", "lib as aimed at", "core", "papers", "tests", "tests as aimed at"],
 )
 def test_no_part_grows_above_its_ceiling(places, most):
     assert lines(*places) <= most
 
 
-@moving
 def test_no_file_of_lib_is_longer_than_an_evening_allows():
     assert {name(path): n for path in sources(LIB) if (n := lines(path)) > 300} == {}
 
@@ -63,7 +63,6 @@ def used(tree: ast.AST, imports: bool) -> Counter[str]:
     return found
 
 
-@moving
 def test_a_public_function_has_a_second_use():
     """It is called in lib or in two notebooks; what one notebook needs stands there."""
     trees = {path: ast.parse(path.read_text()) for path in sources(LIB)}
@@ -88,7 +87,6 @@ def test_a_public_function_has_a_second_use():
     assert lonely == []
 
 
-@moving
 def test_no_figure_is_named_outside_of_plans_and_readings():
     stems = {artifact.split("/")[1] for artifact in ARTIFACTS}
     said = re.compile(rf"\b({'|'.join(stems)})\b|\b(Figure|Table|Fig\.) ?\d|\b(fig|table)\d+_")
