@@ -16,7 +16,7 @@ import pandas as pd
 from PIL import Image
 
 from lib import paths, rows, store, tables, training
-from lib.errors import UserError
+from lib.errors import written
 from lib.rows import HIDDEN
 from lib.study import Study
 
@@ -77,13 +77,9 @@ def save(
     batch notes them.
     """
     folder = study.folder
-    try:
+    with written(folder):
         for note in (INPUTS, FAILURE):
             (folder / note).unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"Cannot write into {folder} ({error.strerror}); make the folder writable, then rerun."
-        ) from error
     store.write_text(
         folder / "metrics.csv",
         metrics.drop(columns=HIDDEN, errors="ignore").to_csv(index=False, float_format="%.10g"),

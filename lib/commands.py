@@ -20,7 +20,7 @@ from lib.batch import display, notebooks, preview, worker
 from lib.batch import run as batch
 from lib.batch import status as shelf
 from lib.datasets import check_name
-from lib.errors import UserError, check_range
+from lib.errors import UserError, check_range, written
 from lib.measure import measure
 from lib.presets import PRESETS, preset
 from lib.report import readme
@@ -171,13 +171,8 @@ def prepare_notebooks(words: argparse.Namespace) -> int:
     for name in ARTIFACTS:
         source, target = paths.notebook(name), words.folder / f"{name}.ipynb"
         notebooks.check(source)
-        try:
+        with written(target):
             execute.prepare(source, target, {"PRESET": words.preset})
-        except OSError as error:
-            raise UserError(
-                f"Cannot write {target} ({error.strerror}); name a folder that can be made or "
-                "written."
-            ) from error
     print(f"{len(ARTIFACTS)} notebooks with preset {words.preset} in {words.folder}")
     return 0
 

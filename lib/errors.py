@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class UserError(Exception):
     """Something the caller can mend; the message is one sentence that says what to do."""
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Say in one sentence that a place cannot be written, whatever the block ran into."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"Cannot write {path} ({error.strerror or error}); free space or make the folder "
+            "writable, then rerun."
+        ) from error
 
 
 def choose(kind: str, word: str, options: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from filelock import FileLock, Timeout
 
 from lib import paths
-from lib.errors import UserError
+from lib.errors import UserError, written
 
 MANIFEST = "manifest.json"
 VERIFIED = "verified.json"
@@ -26,17 +26,13 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     """Open a file that appears under its name only when the block has ended well."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(
-            f"Cannot write {path} ({reason}); free space or make the folder writable, then rerun."
-        ) from error
+        with written(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -218,7 +214,7 @@ def one_writer(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterat
 
     The same process may take it again inside.
     """
-    try:
+    with written(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_name(f"{path.name}.lock"), is_singleton=True)
         try:
@@ -226,11 +222,6 @@ def one_writer(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterat
         except Timeout:
             waiting()
             lock.acquire()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(
-            f"Cannot write into {path.parent} ({reason}); make the folder writable, then rerun."
-        ) from error
     try:
         yield
     finally:

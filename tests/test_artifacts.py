@@ -115,7 +115,7 @@ def test_saving_by_hand_removes_what_a_batch_noted_of_older_files():
 
 def test_a_note_that_cannot_be_removed_is_one_sentence():
     (STUDY.folder / artifacts.INPUTS).mkdir(parents=True)
-    with pytest.raises(UserError, match="Cannot write into"):
+    with pytest.raises(UserError, match="Cannot write"):
         artifacts.save(STUDY, METRICS, CLAIMS)
 
 

@@ -227,7 +227,7 @@ def test_copies_of_notebooks_go_into_no_folder_that_has_no_name(capsys):
 def test_results_in_a_place_that_cannot_be_written_are_refused(results, capsys, monkeypatch):
     (results.parent / "file").write_text("")
     monkeypatch.setattr(paths, "RESULTS", results.parent / "file" / "results")
-    refused(["run", "smart/fig5_fgsm", "--preset", "ci"], capsys, "Cannot write into .*/runs")
+    refused(["run", "smart/fig5_fgsm", "--preset", "ci"], capsys, "Cannot write .*/runs")
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])

@@ -240,10 +240,9 @@ def test_the_plan_holds_ancestors_once_and_only_as_far_as_they_are_wanted(monkey
     batch = run.Batch(run.Options(("tiny/chain",), "ci"))
     assert preview.dry(batch) == 0
     assert re.search(r"tiny/chain +4 +4 +3 +execute", capsys.readouterr().out)
-    tasks = {task.name: task for task in run._jobs(batch)}
-    names = {key: need.name for key, need in made.needs.items()}
-    assert tasks[names[TUNED.key]].needs == {names[DENSE.key], names[PRUNED.key]}
-    assert not tasks[names[DENSE.key]].needs
+    tasks = run._jobs(batch)
+    assert tasks[TUNED.key].needs == [tasks[DENSE.key], tasks[PRUNED.key]]
+    assert not tasks[DENSE.key].needs
     runs.fit(TUNED)
     runs.fit(compact)
     store.remove(runs.folder(PRUNED))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 from tqdm import tqdm
 
-from lib.batch.pool import Child, Outcome, Task
+from lib.batch.pool import Task
 
 EVERY = 20.0  # seconds between lines where there is no terminal
 TRUST = 10.0  # seconds measured that weigh as much as the first guess
@@ -50,25 +50,28 @@ class Meter:
     """
 
     def __init__(self, tasks: Sequence[Task], slots: int) -> None:
-        self.tasks, self.slots = {task.name: task for task in tasks}, slots
+        self.tasks, self.slots, self.share = tasks, slots, 0.0
         self.started = self.shown = time.monotonic()
-        self.told: set[str] = set()
-        self.share = 0.0
+        self.told = set[Task]()
         form = "{percentage:3.0f}% |{bar}| {elapsed}{postfix}"
         hidden = not tasks or not sys.stderr.isatty()
         self.bar = tqdm(
             total=1000, bar_format=form, dynamic_ncols=True, leave=False, disable=hidden
         )
 
-    def __call__(self, running: Mapping[str, Child], ended: Mapping[str, Outcome]) -> None:
+    def __call__(self) -> None:
         """Show where things stand."""
-        for name in ended.keys() - self.told:
-            self.told.add(name)
-            if ended[name].reason:
-                self.bar.write(f"failed: {name}: {ended[name].reason}", file=sys.stderr)
-        passed, left = time.monotonic() - self.started, self.left(running, ended)
+        for task in self.tasks:
+            if task.reason and task not in self.told:
+                self.told.add(task)
+                self.bar.write(f"failed: {task.name}: {task.reason}", file=sys.stderr)
+        passed, left = time.monotonic() - self.started, self.left()
         self.share = max(self.share, passed / max(passed + left, 1e-9))
-        counts = f"{self._counts(ended)}, about {span(left)} left"
+        ready = Counter({task.kind: 0 for task in self.tasks})
+        ready.update(task.kind for task in self.tasks if task.ended)
+        of = Counter(task.kind for task in self.tasks)
+        counts = ", ".join(f"{done} of {of[kind]} {kind}s" for kind, done in ready.items())
+        counts += f", about {span(left)} left"
         if not self.bar.disable:
             self.bar.n = round(1000 * self.share)
             self.bar.set_postfix_str(counts)
@@ -76,25 +79,13 @@ class Meter:
             self.shown = time.monotonic()
             self.bar.write(f"{span(passed)}: {100 * self.share:.0f} %, {counts}", file=sys.stderr)
 
-    def left(self, running: Mapping[str, Child], ended: Mapping[str, Outcome]) -> float:
+    def left(self) -> float:
         """Return the seconds left."""
-        spent, done, ahead = (defaultdict[str, float](float) for _ in range(3))
-        longest: list[tuple[str, float]] = []
-        for name, task in self.tasks.items():
-            share = 1.0 if name in ended else running[name].share if name in running else 0.0
-            if name in ended:
-                spent[task.kind] += ended[name].seconds
-                done[task.kind] += task.guess if ended[name].seconds else 0.0
-            elif share:
-                spent[task.kind] += running[name].seconds
-                done[task.kind] += share * task.guess
-            ahead[task.kind] += (1 - share) * task.guess
-            longest.append((task.kind, (1 - share) * task.guess))
-        factor = {k: (spent[k] + TRUST) / (done[k] + TRUST) for k in ahead}
-        total = sum(factor[kind] * ahead[kind] for kind in ahead)
-        return max([total / self.slots, *(factor[kind] * rest for kind, rest in longest)])
-
-    def _counts(self, ended: Mapping[str, Outcome]) -> str:
-        kinds = Counter(task.kind for task in self.tasks.values())
-        ready = Counter(self.tasks[name].kind for name in ended)
-        return ", ".join(f"{ready[kind]} of {kinds[kind]} {kind}s" for kind in kinds)
+        ahead = []
+        for kind in {task.kind for task in self.tasks}:
+            own = [task for task in self.tasks if task.kind == kind]
+            spent = sum(task.seconds for task in own if task.share)
+            done = sum(task.share * task.guess for task in own if task.seconds)
+            factor = (spent + TRUST) / (done + TRUST)
+            ahead += [factor * (1 - task.share) * task.guess for task in own]
+        return max([sum(ahead) / self.slots, *ahead])

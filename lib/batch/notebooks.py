@@ -8,53 +8,21 @@ from __future__ import annotations
 
 import ast
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from lib import artifacts, paths, store
 from lib.batch import inputs, pool
 from lib.batch.plan import Plan
-from lib.errors import UserError
+from lib.errors import UserError, written
 from lib.study import Study
 
 GUESS = 12.0  # seconds of a notebook that has not been executed before
 REQUIRED = ("metrics.csv", "claims.csv", "run.json")
 EITHER = ("figure.png", "table.md")
 PARAMETERS = ("PRESET", "SEEDS", "OVERRIDES")
-PREFIX = "suite-"  # of a batch's folder among the temporary ones, where sockets have short names
-
-
-@contextmanager
-def staging() -> Iterator[Path]:
-    """Yield a folder for the stages of one batch; remove it in the end, and what dead ones left.
-
-    The operating system frees the lock inside when its owner dies; the number of a process tells
-    nothing, since in containers it comes back.
-    """
-    with store.one_writer(paths.runs() / ".stage"):
-        for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-            with suppress(Timeout, OSError), FileLock(left / "lock", timeout=0):
-                shutil.rmtree(left, ignore_errors=True)
-        try:
-            folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-            lock = FileLock(folder / "lock")
-            lock.acquire()
-        except OSError as error:
-            raise UserError(
-                f"Cannot write into {tempfile.gettempdir()} ({error.strerror}); free space, or "
-                "name another folder for temporary files in TMPDIR."
-            ) from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        lock.release()
 
 
 def check(notebook: Path) -> None:
@@ -79,7 +47,7 @@ def guess(study: Study, limit: float) -> float:
     return past if isinstance(past, int | float) and 0 <= past < limit else GUESS
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Execution(pool.Task):
     """The execution of the notebook of a study."""
 
@@ -105,22 +73,14 @@ class Execution(pool.Task):
         self.command = pool.python("lib.batch.execute", str(source), str(partial), given)
         self.env = {**self.env, "SUITE_RESULTS": str(self.stage), "TMPDIR": str(self.home)}
 
-    def end(self, outcome: pool.Outcome) -> pool.Outcome:
+    def end(self) -> None:
         """Move a success into place, or keep a failure beside the last good results."""
-        try:
-            outcome.reason = outcome.reason or self._incomplete()
-            if outcome.reason:
-                self._keep_failure(outcome.reason)
+        with written(self.study.folder):
+            self.reason = self.reason or self._incomplete()
+            if self.reason:
+                self._keep_failure()
             else:
-                self._publish(outcome.seconds)
-        except OSError as error:
-            raise UserError(
-                f"Cannot write {self.study.folder} ({error.strerror}); free space or make the "
-                "folder writable, then rerun."
-            ) from error
-        finally:
-            shutil.rmtree(self.stage, ignore_errors=True)
-        return outcome
+                self._publish()
 
     @property
     def _made(self) -> Path:
@@ -132,7 +92,7 @@ class Execution(pool.Task):
             lacking.append(" or ".join(EITHER))
         return f"the notebook wrote no {', no '.join(lacking)}" if lacking else ""
 
-    def _publish(self, seconds: float) -> None:
+    def _publish(self) -> None:
         folder, name = self.study.folder, self.study.name
         (self.stage / "partial.ipynb").rename(self._made / f"{name}.ipynb")
         before = (artifacts.recorded(folder) or {}).keys() & artifacts.outputs(folder).keys()
@@ -144,12 +104,12 @@ class Execution(pool.Task):
         gone = before - {file.name for file in made}
         for old in gone | {artifacts.FAILURE, f"{name}.failed.ipynb"}:
             (folder / old).unlink(missing_ok=True)
-        record = {"seconds": round(seconds, 1), "inputs": self.inputs, "outputs": noted}
+        record = {"seconds": round(self.seconds, 1), "inputs": self.inputs, "outputs": noted}
         store.write_json(folder / artifacts.INPUTS, record)
 
-    def _keep_failure(self, reason: str) -> None:
+    def _keep_failure(self) -> None:
         partial = self.stage / "partial.ipynb"
         if partial.is_file():
             target = self.study.folder / f"{self.study.name}.failed.ipynb"
             store.write_bytes(target, partial.read_bytes())
-        store.write_json(self.study.folder / artifacts.FAILURE, {"reason": reason})
+        store.write_json(self.study.folder / artifacts.FAILURE, {"reason": self.reason})

@@ -6,6 +6,7 @@ task whose standard input closes knows that this process has died (`lib.batch.ch
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
@@ -21,59 +22,46 @@ import psutil
 
 from lib import paths, progress
 from lib.batch.child import LEASH, ending
-from lib.errors import UserError
+from lib.errors import written
 
 GRACE = 5.0  # seconds between asking a process to stop and killing it
 _ERROR = re.compile(r"^(error: |[\w.]*(Error|Exception|Interrupt|Exit)\b)")
 
 
-@dataclass
-class Outcome:
-    """How a task ended; reason is '' if it succeeded."""
-
-    seconds: float = 0.0
-    reason: str = ""
-
-
-@dataclass
+@dataclass(eq=False)
 class Task:
-    """A process to run once the tasks named in `needs` have succeeded."""
+    """A process to run once the tasks that it needs have succeeded, and what became of it."""
 
     name: str
     kind: str
     command: Sequence[str]
     log: Path
     guess: float  # seconds
-    needs: frozenset[str] = frozenset()
-    limit: float = 0.0  # seconds; 0: none
+    needs: Sequence[Task] = ()
+    limit: float = math.inf  # seconds
     env: Mapping[str, str] = field(default_factory=dict)
+    share: float = 0.0  # done, from 0 to 1
+    seconds: float = 0.0  # since the start; 0: never started
+    ended: bool = False
+    reason: str = ""  # why it failed
 
     def begin(self) -> None:
         """Prepare what the process needs, just before it is started."""
 
-    def end(self, outcome: Outcome) -> Outcome:
-        """Return how the task ended after all; what failed is handed here without a start, too."""
-        return outcome
+    def end(self) -> None:
+        """Deal with what the process left; `reason` tells whether it succeeded."""
 
-
-class Child:
-    """A started task: its process, the share it has done and the last thing it said."""
-
-    def __init__(self, task: Task) -> None:
-        self.task, self.share, self.started = task, 0.0, time.monotonic()
-        self.last = self.error = ""
-        try:
-            task.log.parent.mkdir(parents=True, exist_ok=True)
-            task.log.write_text("")
-        except OSError as error:
-            raise UserError(
-                f"Cannot write {task.log} ({error.strerror}); free space or make the folder "
-                "writable, then rerun."
-            ) from error
+    def start(self) -> None:
+        """Start the process and listen to what it says."""
+        self.begin()
+        self._began, self._said, self._error = time.monotonic(), "", ""
+        with written(self.log):
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            self.log.write_text("")
         self.process = subprocess.Popen(
-            [str(word) for word in task.command],
+            self.command,
             cwd=paths.ROOT,
-            env=environment() | dict(task.env),
+            env=environment() | dict(self.env),
             stdin=subprocess.PIPE,  # never written to: it closes when this process dies
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -81,8 +69,8 @@ class Child:
             encoding="utf-8",
             errors="replace",
         )
-        self.listener = threading.Thread(target=self._listen, daemon=True)
-        self.listener.start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def _listen(self) -> None:
         assert self.process.stdout is not None
@@ -91,31 +79,28 @@ class Child:
             if word == progress.MARK:
                 self.share = float(share)
                 continue
-            with suppress(OSError), self.task.log.open("a", encoding="utf-8") as log:
+            with suppress(OSError), self.log.open("a", encoding="utf-8") as log:
                 log.write(line)  # a full disk must not keep us from reading on
-            self.last = line.strip() or self.last
+            self._said = line.strip() or self._said
             if _ERROR.match(line):
-                self.error = line.strip().removeprefix("error: ")
+                self._error = line.strip().removeprefix("error: ")
 
-    @property
-    def seconds(self) -> float:
-        """Return the seconds since the start."""
-        return time.monotonic() - self.started
-
-    def outcome(self) -> Outcome | None:
-        """Return how the process ended, None while it runs; one over its limit is killed."""
+    def poll(self) -> None:
+        """Look whether the process has ended, and how; one over its limit is killed."""
+        self.seconds = time.monotonic() - self._began
         code = self.process.poll()
-        late = self.task.limit and self.seconds > self.task.limit
-        if code is None and not late:
-            return None
-        if code is None:
+        if code is None and self.seconds > self.limit:
             stop([self.process], grace=1.0)
-            return Outcome(self.seconds, f"timeout: not finished after {self.task.limit:g} s")
-        self.listener.join(timeout=2)
-        if code == 0:
-            return Outcome(self.seconds)
-        said = self.error or self.last if code > 0 else ""
-        return Outcome(self.seconds, said or ending(code))
+            self.finish(f"timeout: not finished after {self.limit:g} s")
+        elif code is not None:
+            self._listener.join(timeout=2)
+            said = self._error or self._said if code > 0 else ""
+            self.finish((said or ending(code)) if code else "")
+
+    def finish(self, reason: str) -> None:
+        """Note the end, also of a task that was never started."""
+        self.share, self.ended, self.reason = 1.0, True, reason
+        self.end()
 
 
 def environment() -> dict[str, str]:
@@ -159,41 +144,32 @@ def stop(processes: Sequence[subprocess.Popen[str]], grace: float = GRACE) -> No
         process.wait()
 
 
-def run(
-    tasks: Sequence[Task],
-    slots: int,
-    watch: Callable[[Mapping[str, Child], Mapping[str, Outcome]], None],
-) -> dict[str, Outcome]:
-    """Run tasks in their order as far as their needs allow and return how each one ended.
+def run(tasks: Sequence[Task], slots: int, watch: Callable[[], None]) -> None:
+    """Run tasks in their order as far as their needs allow, `slots` at a time.
 
-    A task whose need has failed fails with that reason, without being started. watch is told of
-    the running and the finished tasks several times a second.
+    A task whose need has failed fails with that reason, without being started. watch is called
+    several times a second.
     """
-    waiting = list(tasks)
-    running: dict[str, Child] = {}
-    ended: dict[str, Outcome] = {}
+    waiting, running = list(tasks), list[Task]()
     try:
         while waiting or running:
             for task in list(waiting):
-                lost = [name for name in task.needs & ended.keys() if ended[name].reason]
+                lost = next((need for need in task.needs if need.reason), None)
                 if lost:
                     waiting.remove(task)
-                    reason = f"run {min(lost)}: {ended[min(lost)].reason}"
-                    ended[task.name] = task.end(Outcome(0.0, reason))
-                elif len(running) < slots and task.needs <= ended.keys():
+                    task.finish(f"run {lost.name}: {lost.reason}")
+                elif len(running) < slots and all(need.ended for need in task.needs):
                     waiting.remove(task)
-                    task.begin()
-                    running[task.name] = Child(task)
-            for name, child in list(running.items()):
-                if outcome := child.outcome():
-                    del running[name]
-                    ended[name] = child.task.end(outcome)
-            watch(running, ended)
+                    task.start()
+                    running.append(task)
+            for task in running:
+                task.poll()
+            running = [task for task in running if not task.ended]
+            watch()
             if running:
                 time.sleep(0.1)
     finally:
-        stop([child.process for child in running.values()])
-    return ended
+        stop([task.process for task in running])
 
 
 def python(*words: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Any
 from lib import data, device, paths, records, report, store
 from lib.batch import display, effort, inputs, notebooks, plan, pool
 from lib.batch.display import shown
-from lib.errors import UserError, check_range
+from lib.errors import UserError, check_range, written
 from lib.recipe import Recipe
 
 GPU_JOBS = 4  # networks that share one GPU
@@ -117,12 +118,14 @@ def execute(batch: Batch) -> int:
     made, due, undone = batch.plan, batch.due, batch.undone
     for name in due:
         notebooks.check(paths.notebook(name))
-    _require_writable(paths.runs())
+    with written(paths.runs()):  # or say so before anything is downloaded
+        paths.runs().mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=paths.runs()).close()
     timed = [recipe for name in due for recipe in made.studies[name].timed.values()]
     _require_data([*(need.recipe for need in undone), *timed])
-    with notebooks.staging() as stage:
-        jobs = sorted(_jobs(batch), key=lambda task: (len(task.needs), -task.guess))
-        tasks = [*jobs, *_executions(batch, stage)]
+    with _stage() as stage:
+        jobs = _jobs(batch)
+        tasks = [*jobs.values(), *_executions(batch, jobs, Path(stage))]
         if tasks:
             training = sum(not need.trained for need in undone)
             parts = [f"{training} networks to train"] if training else []
@@ -132,26 +135,19 @@ def execute(batch: Batch) -> int:
             sys.stderr.write(f"{what}, {batch.slots} at a time.\n")
         meter = display.Meter(tasks, batch.slots)
         with closing(meter.bar):
-            ended = pool.run(tasks, batch.slots, meter)
-    _summarise(batch, tasks, ended)
-    failed = any(outcome.reason for outcome in ended.values())
+            pool.run(tasks, batch.slots, meter)
+    _summarise(batch, tasks)
+    failed = any(task.reason for task in tasks)
     if os.environ.get("SUITE_RECORD") and not failed and not batch.options.records:
         for need in made.needs.values():
             records.keep(need.recipe)
     return int(failed)
 
 
-def _require_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{os.getpid()}.tmp"
-        probe.write_text("")
-        probe.unlink()
-    except OSError as error:
-        raise UserError(
-            f"Cannot write into {folder} ({error.strerror}); make the folder writable or point "
-            "SUITE_RESULTS to another one."
-        ) from error
+def _stage() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder for what notebooks make, under a name short enough for sockets in it."""
+    with written(Path(tempfile.gettempdir())):
+        return tempfile.TemporaryDirectory(prefix="suite-", ignore_cleanup_errors=True)
 
 
 def _is_here(dataset: str) -> bool:
@@ -172,28 +168,37 @@ def _require_data(recipes: Iterable[Recipe]) -> None:
             data.prepare(name)
 
 
-def _jobs(batch: Batch) -> Iterator[pool.Task]:
-    """Yield one task for every network that lacks its training or an evaluation.
+def _jobs(batch: Batch) -> dict[str, pool.Task]:
+    """Return by key one task for every network that lacks its training or an evaluation.
 
-    A network waits for those that it starts from.
+    A network waits for those that it starts from; of the others the longest come first.
     """
-    names = {need.recipe.key: need.name for need in batch.undone}
-    for need in batch.undone:
+    guesses = {
+        n.recipe.key: effort.seconds(n.recipe, not n.trained, n.lacking) for n in batch.undone
+    }
+    tasks: dict[str, pool.Task] = {}
+
+    def order(need: plan.Need) -> tuple[int, float]:
+        starts = sum(start.key in guesses for start in need.recipe.ancestors)
+        return starts, -guesses[need.recipe.key]
+
+    for need in sorted(batch.undone, key=order):
         key, folder = need.recipe.key, paths.runs() / ".jobs" / need.recipe.key
         store.write_json(folder / "recipe.json", need.recipe.to_dict())
         store.write_json(folder / "protocols.json", [p.to_dict() for p in need.lacking])
         words = ["lib", "train", str(folder / "recipe.json")]
         words += ["--protocols", str(folder / "protocols.json")]
         words += ["--fresh"] if batch.options.fresh else []
-        guess = effort.seconds(need.recipe, not need.trained, need.lacking)
         log = paths.runs() / ".logs" / f"{key}.log"
-        starts = frozenset(names[a.key] for a in need.recipe.ancestors if a.key in names)
-        yield pool.Task(need.name, "network", pool.python(*words), log, guess, starts)
+        starts = [tasks[start.key] for start in need.recipe.ancestors if start.key in tasks]
+        tasks[key] = pool.Task(
+            need.name, "network", pool.python(*words), log, guesses[key], needs=starts
+        )
+    return tasks
 
 
-def _executions(batch: Batch, stage: Path) -> Iterator[pool.Task]:
+def _executions(batch: Batch, jobs: Mapping[str, pool.Task], stage: Path) -> Iterator[pool.Task]:
     """Yield one task for every notebook that is due."""
-    names = {need.recipe.key: need.name for need in batch.undone}
     for name in batch.due:
         study = batch.plan.studies[name]
         yield notebooks.Execution(
@@ -202,7 +207,7 @@ def _executions(batch: Batch, stage: Path) -> Iterator[pool.Task]:
             command=(),
             log=paths.runs() / ".logs" / f"{name.replace('/', '.')}.log",
             guess=notebooks.guess(study, batch.options.timeout),
-            needs=frozenset(names[key] for key in study.recipes if key in names),
+            needs=[jobs[key] for key in study.recipes if key in jobs],
             limit=batch.options.timeout,
             env={"SUITE_FROM_RECORDS": "1"} if batch.options.records else {},
             study=study,
@@ -211,18 +216,18 @@ def _executions(batch: Batch, stage: Path) -> Iterator[pool.Task]:
         )
 
 
-def _summarise(batch: Batch, tasks: Sequence[pool.Task], ended: Mapping[str, pool.Outcome]) -> None:
+def _summarise(batch: Batch, tasks: Sequence[pool.Task]) -> None:
     """Write the report and print the summary of the chosen artifacts."""
     home = paths.home(batch.plan.results)
     reported = report.build(home.parent, only=home.name)
     entries = {e.artifact: e for e in reported.get(home, [])}
-    rows = []
+    rows, ended = [], {task.name: task for task in tasks}
     for name in batch.plan.studies:
         verdicts, seconds, status = (e.verdicts if (e := entries.get(name)) else ""), "", "current"
-        if outcome := ended.get(name):
-            seconds, status = f"{outcome.seconds:.1f}", "done"
-            if outcome.reason:
-                verdicts, status = "", f"failed: {outcome.reason}"
+        if task := ended.get(name):
+            seconds, status = f"{task.seconds:.1f}", "done"
+            if task.reason:
+                verdicts, status = "", f"failed: {task.reason}"
         elif name in batch.skipped:
             status = f"skipped: {batch.skipped[name]}"
         rows.append((name, verdicts, seconds, status))
@@ -236,5 +241,5 @@ def _summarise(batch: Batch, tasks: Sequence[pool.Task], ended: Mapping[str, poo
             f"Stale: {stale} networks were made by other code than today's, see --why and --fresh."
         )
     for task in tasks:
-        if ended[task.name].reason and ended[task.name].seconds:  # it was started
+        if task.reason and task.seconds:  # it was started
             print(f"Log of what failed: {shown(task.log)}")

@@ -20,31 +20,34 @@ def task(tmp_path, name, code="", **more):
     return pool.Task(name, "task", command, tmp_path / f"logs/{name}.log", **more)
 
 
-def run(tasks, slots=2, watch=lambda running, ended: None):
-    return pool.run(tasks, slots, watch)
+def run(*tasks, slots=2, watch=lambda: None):
+    """Run tasks and return why the last one failed."""
+    pool.run(tasks, slots, watch)
+    return tasks[-1].reason
 
 
 def test_no_more_run_at_a_time_than_there_are_slots(tmp_path):
     most = []
     tasks = [task(tmp_path, str(n), "import time; time.sleep(.2)") for n in range(4)]
-    ended = run(tasks, 2, lambda running, ended: most.append(len(running)))
-    assert max(most) == 2 and not any(outcome.reason for outcome in ended.values())
+    run(*tasks, watch=lambda: most.append(sum(t.seconds > 0 and not t.ended for t in tasks)))
+    assert max(most) == 2 and all(t.ended and not t.reason for t in tasks)
 
 
 def test_a_task_waits_for_what_it_needs_and_is_not_started_if_that_failed(tmp_path):
     mark = tmp_path / "mark"
     first = task(tmp_path, "a", f"import time; time.sleep(.3); open({str(mark)!r}, 'w')")
-    second = task(tmp_path, "b", f"import os; os.remove({str(mark)!r})", needs=frozenset({"a"}))
-    assert [run([second, first])[name].reason for name in ("a", "b")] == ["", ""]
+    second = task(tmp_path, "b", f"import os; os.remove({str(mark)!r})", needs=[first])
+    assert run(second, first) == second.reason == "" and not mark.exists()
     failing = task(tmp_path, "a", f"open({str(mark)!r}, 'w'); raise SystemExit('error: no luck')")
-    assert run([failing, second])["b"].reason == "run a: no luck" and mark.exists()
+    second = task(tmp_path, "b", f"import os; os.remove({str(mark)!r})", needs=[failing])
+    assert run(failing, second) == "run a: no luck" and mark.exists() and not second.seconds
 
 
 def test_the_reason_is_the_last_error_of_all_that_was_said(tmp_path):
     code = "import sys; print('ok'); print('ValueError: a\\nb', file=sys.stderr); sys.exit(3)"
-    assert run([task(tmp_path, "a", code)])["a"].reason == "ValueError: a"
+    assert run(task(tmp_path, "a", code)) == "ValueError: a"
     assert (tmp_path / "logs/a.log").read_text() == "ok\nValueError: a\nb\n"
-    assert run([task(tmp_path, "a", "raise SystemExit(4)")])["a"].reason == "ended with exit code 4"
+    assert run(task(tmp_path, "a", "raise SystemExit(4)")) == "ended with exit code 4"
 
 
 @pytest.mark.parametrize(
@@ -60,13 +63,13 @@ def test_the_reason_is_the_last_error_of_all_that_was_said(tmp_path):
 )
 def test_a_task_that_a_signal_ended_says_what_to_do(tmp_path, name, advice):
     code = f"import os, signal; print('Error: x', flush=True); os.kill(os.getpid(), signal.{name})"
-    reason = run([task(tmp_path, "a", code)])["a"].reason
+    reason = run(task(tmp_path, "a", code))
     assert reason.startswith(f"ended by {name}: ") and advice in reason and "\n" not in reason
 
 
 def test_the_log_of_a_crash_says_where_it_happened(tmp_path):
     code = "def unlucky():\n    import os\n    os.kill(os.getpid(), 11)\n\nunlucky()"
-    run([task(tmp_path, "a", code)])
+    run(task(tmp_path, "a", code))
     assert "in unlucky" in (tmp_path / "logs/a.log").read_text()
 
 
@@ -83,17 +86,15 @@ def test_a_hangup_that_nohup_lets_pass_is_let_pass():
 def test_progress_lines_are_heard_and_kept_out_of_the_log(tmp_path):
     shares = []
     code = "import time; print('progress 0.25', flush=True); time.sleep(.6)"
-    run(
-        [task(tmp_path, "a", code)],
-        watch=lambda running, ended: shares.extend(child.share for child in running.values()),
-    )
+    telling = task(tmp_path, "a", code)
+    run(telling, watch=lambda: shares.append(telling.share))
     assert 0.25 in shares and (tmp_path / "logs/a.log").read_text() == ""
 
 
 def test_a_log_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "logs").write_text("a file")
     with pytest.raises(UserError, match=r"Cannot write .*a\.log .*then rerun\."):
-        run([task(tmp_path, "a")])
+        run(task(tmp_path, "a"))
 
 
 def test_children_end_when_the_parent_is_killed(tmp_path):
@@ -105,7 +106,7 @@ def test_children_end_when_the_parent_is_killed(tmp_path):
     parent = (
         "import sys; from pathlib import Path; from lib.batch import pool;"
         f"t = pool.Task('a', 'task', [sys.executable, '-c', {child!r}], Path({str(mark)!r} + 'l'),"
-        "1.0); pool.run([t], 1, lambda *_: None)"
+        "1.0); pool.run([t], 1, lambda: None)"
     )
     process = subprocess.Popen([sys.executable, "-c", parent], cwd=paths.ROOT)
     deadline = time.monotonic() + 60
@@ -119,22 +120,20 @@ def test_children_end_when_the_parent_is_killed(tmp_path):
     assert not psutil.pid_exists(pid)
 
 
-class Running:
-    def __init__(self, share, seconds):
-        self.share, self.seconds = share, seconds
-
-
 def test_the_time_left_follows_what_is_measured(tmp_path):
     tasks = [task(tmp_path, name, guess=1000.0) for name in "abcd"]
     meter = display.Meter(tasks, slots=2)
-    assert meter.left({}, {}) == 2000
-    ended = {"a": pool.Outcome(2000.0), "b": pool.Outcome(2000.0)}
-    assert meter.left({}, ended) == pytest.approx(2000, rel=0.01)  # twice the guess, two at a time
-    running = {"c": Running(0.5, 1000.0), "d": Running(1.0, 2000.0)}
-    assert meter.left(running, ended) == pytest.approx(1000, rel=0.01)
-    assert meter.left({}, dict.fromkeys("abcd", pool.Outcome(2000.0))) == 0
+    assert meter.left() == 2000
+    for ended in tasks[:2]:
+        ended.seconds, ended.share = 2000.0, 1.0
+    assert meter.left() == pytest.approx(2000, rel=0.01)  # twice the guess, two at a time
+    tasks[2].seconds, tasks[2].share = 1000.0, 0.5
+    tasks[3].seconds, tasks[3].share = 2000.0, 1.0
+    assert meter.left() == pytest.approx(1000, rel=0.01)
+    tasks[2].share = 1.0
+    assert meter.left() == 0
 
 
 def test_the_longest_task_bounds_the_time_left(tmp_path):
     tasks = [task(tmp_path, "a", guess=100.0), task(tmp_path, "b", guess=1.0)]
-    assert display.Meter(tasks, slots=8).left({}, {}) == 100
+    assert display.Meter(tasks, slots=8).left() == 100

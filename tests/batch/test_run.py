@@ -6,8 +6,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -17,7 +15,7 @@ import psutil
 import pytest
 
 from lib import paths, records, scoring
-from lib.batch import notebooks, plan
+from lib.batch import plan
 from lib.studies import ARTIFACTS
 
 
@@ -29,10 +27,6 @@ def networks(*names):
 def alive(suite):
     found = psutil.process_iter(["environ"])
     return [p for p in found if (p.info["environ"] or {}).get("FAKE") == str(suite.faults)]
-
-
-def stages():
-    return list(Path(tempfile.gettempdir()).glob(f"{notebooks.PREFIX}*"))
 
 
 @pytest.fixture(autouse=True)
@@ -138,7 +132,7 @@ def test_a_removed_evaluation_is_made_again_without_training(suite):
     ],
 )
 def test_a_failing_notebook_is_isolated_until_it_is_mended_and_good_results_stay(
-    suite, capsys, fault, said
+    suite, capsys, scratch, fault, said
 ):
     chosen = ("tiny/two", "tiny/none")
     suite(*chosen)
@@ -152,7 +146,7 @@ def test_a_failing_notebook_is_isolated_until_it_is_mended_and_good_results_stay
     kept = [name for name in good if name.startswith("ci/tiny/none/")]
     assert kept and all(now[name] == good[name] for name in kept)
     assert json.loads(now["ci/tiny/none/failure.json"])["reason"] == said
-    assert "ci/tiny/none/none.failed.ipynb" in now and not stages()
+    assert "ci/tiny/none/none.failed.ipynb" in now and not list(scratch.iterdir())
     assert f"failed: {said}" in now["ci/summary.csv"].decode().replace('"', "")
     suite.fault()
     assert suite(*chosen) == 0 and suite.calls == ["tiny/none "]
@@ -193,45 +187,19 @@ def test_a_signal_stops_everything_and_the_next_run_continues(
     suite, capsys, scratch, number, status
 ):
     suite.fault(tiny__none="hang")
-    seen = []
 
     def interrupt():
         while not list(scratch.glob("*/nb-*")):  # what a kernel would need
             time.sleep(0.05)
-        seen.extend(stages())
         os.kill(os.getpid(), number)
 
     threading.Thread(target=interrupt, daemon=True).start()
     assert suite("tiny/none") == status
     message = capsys.readouterr().err.splitlines()[-1]
     assert "run the same command again to continue" in message
-    assert seen and not list(scratch.iterdir())
-    assert not alive(suite)
+    assert not list(scratch.iterdir()) and not alive(suite)
     suite.fault()
     assert suite("tiny/none") == 0
-
-
-LIVES = """
-from lib.batch import notebooks
-with notebooks.staging() as folder:
-    print(folder, flush=True)
-    input()
-"""
-
-
-def test_a_batch_removes_what_a_killed_one_left_and_nothing_of_one_that_lives(suite, scratch):
-    env = os.environ | {"SUITE_RESULTS": str(suite.results), "TMPDIR": str(scratch)}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    call = [sys.executable, "-c", LIVES]
-    batches = [subprocess.Popen(call, cwd=paths.ROOT, env=env, **pipes) for _ in range(2)]
-    folders = [Path(batch.stdout.readline().strip()) for batch in batches]
-    (scratch / f"{notebooks.PREFIX}left").mkdir()  # by a batch that died before it had a lock
-    batches[0].kill()
-    batches[0].wait()
-    with notebooks.staging() as own:
-        assert set(stages()) == {folders[1], own}
-    batches[1].communicate("\n", timeout=30)
-    assert not list(scratch.iterdir())
 
 
 def test_of_what_is_only_recorded_nothing_counts_as_trained_or_stale_here(suite, capsys):
