@@ -65,7 +65,6 @@ def parser() -> Parser:
     text = "Train and evaluate the networks of artifacts, or one recipe, here."
     p = command("train", text, studies, fields)
     p.add_argument("what", help="an artifact, a paper, a recipe.json or the key of a run")
-    p.add_argument("--protocols", type=Path, help="a JSON list of evaluations (for a recipe)")
     p.add_argument("--fresh", action="store_true", help="train even what is finished")
     command("status", "Show the runs of the store: finished, unfinished, damaged, stale.")
     p = command("verify", "Train and score the beginning of runs again: do they come out alike?")

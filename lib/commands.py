@@ -33,7 +33,7 @@ def run(words: argparse.Namespace) -> int:
     if words.artifacts[:1] and words.artifacts[0] in ("lib", *COMMANDS):
         said = " ".join(word for word in words.artifacts if word != "lib")
         raise UserError(f"That is not for the batch but: ./run_all.sh --python -m lib {said}")
-    options = batch.Options(
+    asked = batch.Batch(
         names=tuple(match([words.why] if words.why else words.artifacts)),
         preset=words.preset,
         seeds=seeds_of(words.seeds),
@@ -43,8 +43,8 @@ def run(words: argparse.Namespace) -> int:
         records=words.from_records,
         timeout=words.timeout,
     )
-    asked = preview.why if words.why else preview.dry if words.dry_run else batch.execute
-    return asked(batch.Batch(options))
+    show = preview.why if words.why else preview.dry if words.dry_run else batch.execute
+    return show(asked)
 
 
 def train(words: argparse.Namespace) -> int:
@@ -53,8 +53,7 @@ def train(words: argparse.Namespace) -> int:
         torch.set_num_threads(int(threads))
     what = words.what
     if what.endswith(".json") or shelf.KEY.fullmatch(what) or Path(what).is_file():
-        recipe = shelf.recipe_of(what)
-        protocols = shelf.protocols_of(words.protocols) if words.protocols else ()
+        recipe, protocols = shelf.job_of(what)
         jobs = [(recipe, protocols, recipe.method.kind)]
     else:
         chosen = (words.preset, seeds_of(words.seeds), overrides_of(words.set))

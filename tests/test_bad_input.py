@@ -111,9 +111,8 @@ CALLS = [  # words of the command line, what the sentence says
     ("train unknown.json", "Unknown field of train 'epoch'; did you mean 'epochs'"),
     ("train lacking.json", "recipe lacks the field 'method'"),
     ("train method.json", "Unknown method 'smrat'; did you mean 'smart'"),
-    ("train good.json --protocols broken.json", "broken.json .it is not JSON"),
-    ("train good.json --protocols attack.json", "Unknown attack 'pdg'; did you mean 'pgd'"),
-    ("train good.json --protocols lam.json", "lam is 1.5 but must be between 0 and 1"),
+    ("train attack.json", "Unknown attack 'pdg'; did you mean 'pgd'"),
+    ("train lam.json", "lam is 1.5 but must be between 0 and 1"),
     ("cost --method smarty --backbone resnet34", "Unknown method 'smarty'; .*'smart'"),
     ("cost --method smart --backbone resnet43", "Unknown backbone 'resnet43'; .*'resnet34'"),
     ("cost --method smart --backbone resnet34 --size 4", "size is 4 but must be between"),
@@ -141,8 +140,8 @@ def test_a_wrong_call_is_one_sentence_and_changes_nothing(call, expected, result
         "unknown": json.dumps(tree | {"train": {"epoch": 3}}),
         "lacking": json.dumps(lacking(tree, "method")),
         "method": json.dumps(tree | {"method": {"kind": "smrat"}}),
-        "attack": json.dumps([{"attack": "pdg"}]),
-        "lam": json.dumps([{"lam": 1.5}]),
+        "attack": json.dumps({"recipe": tree, "protocols": [{"attack": "pdg"}]}),
+        "lam": json.dumps({"recipe": tree, "protocols": [{"lam": 1.5}]}),
     }
     for name, content in contents.items():
         Path(f"{name}.json").write_text(content)

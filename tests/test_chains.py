@@ -184,7 +184,7 @@ def test_a_child_is_superseded_when_its_start_was_trained_to_other_weights(train
     store.write_json(runs.folder(DENSE) / "recipe.json", DENSE.to_dict())
     store.seal(runs.folder(DENSE), list(store.read_json(runs.folder(DENSE) / store.MANIFEST)))
     for recipe in (PRUNED, TUNED):
-        assert "started from other weights" in plan.state(recipe)[0]
+        assert "started from other weights" in plan.look(recipe)[0]
     assert runs.load(TUNED) is None and "set aside" in caplog.text
     before = digest(DENSE)
     assert runs.fit(TUNED).info["start"] == digest(PRUNED)
@@ -237,7 +237,7 @@ def test_the_plan_holds_ancestors_once_and_only_as_far_as_they_are_wanted(monkey
     (study,) = made.studies.values()
     assert [n.recipe.key for n in made.of(study)] == [j.recipe.key for j in jobs]
     assert made.with_starts(study)[0].recipe == PRUNED
-    batch = run.Batch(run.Options(("tiny/chain",), "ci"))
+    batch = run.Batch(("tiny/chain",), "ci")
     assert preview.dry(batch) == 0
     assert re.search(r"tiny/chain +4 +4 +3 +execute", capsys.readouterr().out)
     tasks = run._jobs(batch)

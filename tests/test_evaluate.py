@@ -11,7 +11,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lib import data, evaluate, measure, paths, progress, runs, scoring, store
-from lib.batch.plan import evaluated
 from lib.data import Images
 from lib.errors import UserError
 from lib.intervals import wilson
@@ -141,7 +140,7 @@ def test_a_record_of_another_run_is_not_believed(monkeypatch, records):
     evaluate.evaluate(other, protocol)
     (run.folder / name).write_bytes((other.folder / name).read_bytes())
     monkeypatch.setenv("SUITE_FROM_RECORDS", records)
-    assert not evaluated(run, protocol, bool(records))
+    assert not evaluate.find(run, protocol, any_code=bool(records))
     assert evaluate.evaluate(run, protocol)["bits"] == good["bits"]
 
 
@@ -151,7 +150,7 @@ def test_a_record_of_other_weights_of_the_same_recipe_is_not_believed():
     path = run.folder / "weights.safetensors"
     save_file({n: torch.zeros_like(t) for n, t in load_file(path).items()}, path)
     store.seal(run.folder, list(store.read_json(run.folder / store.MANIFEST)))
-    assert not evaluated(run, protocol, records=True)
+    assert not evaluate.find(run, protocol, any_code=True)
     labels = data.load("digits", "test", limit=40).labels  # all logits are zero: class 0
     assert evaluate.evaluate(run, protocol)["correct"] == int((labels == 0).sum())
 
@@ -179,10 +178,10 @@ def test_images_that_changed_in_their_folder_are_measured_anew(results, monkeypa
     run = runs.fit(Recipe(folder, Model("resnet20", width=4), Plain(), Train(epochs=1, batch=4)))
     monkeypatch.setattr(runs.Run, "model", lambda self, which="last": Brightness())
     assert evaluate.evaluate(run, Protocol())["correct"] == 40
-    assert evaluated(run, Protocol())
+    assert evaluate.find(run, Protocol())
     for old, new in (("a", "c"), ("b", "a"), ("c", "b")):
         (home / "val" / old).rename(home / "val" / new)
-    assert not evaluated(run, Protocol()) and not evaluated(run, Protocol(), records=True)
+    assert not evaluate.find(run, Protocol()) and not evaluate.find(run, Protocol(), any_code=True)
     assert evaluate.evaluate(run, Protocol())["correct"] == 0
 
 
@@ -213,7 +212,7 @@ def test_a_record_that_is_not_whole_is_measured_anew(harm):
     (path,) = (run.folder / "evaluations").glob("*.json")
     harm(path)
     damaged = store.read_signed(path) is None
-    assert not evaluated(run, protocol) and not evaluated(run, protocol, True)
+    assert not evaluate.find(run, protocol) and not evaluate.find(run, protocol, any_code=True)
     assert path.exists()  # planning changes nothing
     assert evaluate.evaluate(run, protocol)["bits"] == record["bits"]
     assert len(list(path.parent.glob("*.damaged-1"))) == damaged
@@ -407,7 +406,7 @@ def stopped(small_batches):
 
 def test_a_stopped_evaluation_is_no_record_and_loses_no_batch_that_was_done(stopped):
     run, whole = stopped
-    assert not evaluated(run, NOISY)
+    assert not evaluate.find(run, NOISY)
     assert store.read_signed(partial_file(run, NOISY))["n"] == 10
     record, measured = batches(run, NOISY)
     assert measured == 2 and record["bits"] == whole["bits"]

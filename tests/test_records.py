@@ -106,11 +106,11 @@ def test_what_is_not_finished_cannot_be_recorded():
 def test_a_record_counts_where_records_are_asked_for(monkeypatch):
     home = recorded(CLEAN)
     assert runs.load(RECIPE) is None
-    assert plan.state(RECIPE) == (plan.RECORD, False)
-    assert plan.state(RECIPE, records=True) == (plan.FINISHED, False)
+    assert plan.look(RECIPE)[0] == plan.RECORD
+    assert plan.look(RECIPE, records=True)[0] == plan.FINISHED
     run = runs.load(RECIPE, records=True)
-    assert run.folder == home and plan.evaluated(run, CLEAN)
-    assert not plan.evaluated(run, ATTACKED)
+    assert run.folder == home and evaluate.find(run, CLEAN)
+    assert not evaluate.find(run, ATTACKED)
     monkeypatch.setenv("SUITE_FROM_RECORDS", "1")
     assert runs.fit(RECIPE) == run
     assert evaluate.evaluate(run, CLEAN)["n"] == 40
@@ -123,7 +123,7 @@ def test_a_record_with_weights_is_a_finished_run_that_is_measured_elsewhere(monk
     before = files(home)
     monkeypatch.setattr(runs.training, "train", None)
     run = runs.fit(RECIPE)
-    assert run.folder == home and plan.state(RECIPE) == (plan.FINISHED, False)
+    assert run.folder == home and plan.look(RECIPE)[0] == plan.FINISHED
     measured = []
     original = evaluate.correct
     monkeypatch.setattr(evaluate, "correct", lambda *a: measured.append(1) or original(*a))
@@ -134,7 +134,7 @@ def test_a_record_with_weights_is_a_finished_run_that_is_measured_elsewhere(monk
     assert len(measured) == 1 and files(home) == before
     own = files(paths.runs())
     assert [n for n in own if ".lock" not in n] == [f"{RECIPE.key}/evaluations/{ATTACKED.key}.json"]
-    assert plan.evaluated(run, ATTACKED)
+    assert evaluate.find(run, ATTACKED)
     (held,) = status.held()  # a folder with no more than evaluations is what its record is
     assert (held.state, held.what.split()[0]) == (plan.FINISHED, "smart")
     records.keep(RECIPE)
@@ -148,7 +148,7 @@ def test_an_own_run_comes_first_and_is_not_mixed_up_with_the_record():
     assert run.folder == runs.folder(RECIPE) == runs.load(RECIPE).folder
     assert evaluate.find(run, CLEAN)  # the same weights, to the last bit
     changed(run.folder)
-    assert not plan.evaluated(run, CLEAN, records=True)
+    assert not evaluate.find(run, CLEAN, any_code=True)
     logits = run.model()(evaluate.data.load("digits", "test", limit=40).float(), lam=0.0)
     labels = evaluate.data.load("digits", "test", limit=40).labels
     assert evaluate.evaluate(run, CLEAN)["correct"] == int((logits.argmax(1) == labels).sum())
@@ -165,12 +165,12 @@ def test_a_damaged_own_run_is_set_aside_for_the_record_and_a_damaged_record_stay
     home = recorded(weights=True)
     own = runs.fit(RECIPE, fresh=True).folder
     (own / "history.csv").write_text("epoch\n")
-    assert plan.state(RECIPE) == (plan.FINISHED, False)
+    assert plan.look(RECIPE)[0] == plan.FINISHED
     assert runs.load(RECIPE).folder == home
     assert "set aside" in caplog.text and own.with_name(f"{own.name}.damaged-1").is_dir()
     (home / "history.csv").write_text("epoch\n")
     before = files(home)
-    assert plan.state(RECIPE) == ("damaged: history.csv differs from its recorded hash", False)
+    assert plan.look(RECIPE)[0] == "damaged: history.csv differs from its recorded hash"
     assert runs.load(RECIPE) is None and files(home) == before
     assert runs.fit(RECIPE).folder == own and files(home) == before
 
@@ -178,7 +178,7 @@ def test_a_damaged_own_run_is_set_aside_for_the_record_and_a_damaged_record_stay
 def test_an_unfinished_training_shows_beside_a_record():
     recorded()
     store.write_text(runs.folder(RECIPE) / "resume.pt", "state")
-    assert plan.state(RECIPE) == (plan.UNFINISHED, False)
+    assert plan.look(RECIPE)[0] == plan.UNFINISHED
 
 
 def test_a_record_is_verified_beside_the_own_runs_and_then_recorded(monkeypatch):

@@ -53,7 +53,7 @@ class Need:
     def outdated(self) -> int:
         """Return how many evaluations are lacking of which there is a record by other code."""
         run = runs.find(self.recipe)
-        return sum(evaluated(run, p, records=True) for p in self.lacking) if run else 0
+        return sum(bool(evaluate.find(run, p, any_code=True)) for p in self.lacking) if run else 0
 
     @property
     def wants_start(self) -> bool:
@@ -130,7 +130,7 @@ def _look_at(need: Need, records: bool, fresh: bool) -> None:
     need.lacking = tuple(
         p
         for p in need.protocols.values()
-        if run is None or not need.trained or not evaluated(run, p, records)
+        if run is None or not need.trained or not evaluate.find(run, p, any_code=records)
     )
 
 
@@ -146,14 +146,3 @@ def look(recipe: Recipe, records: bool = False) -> tuple[str, runs.Run | None]:
     run = runs.Run(recipe, homes[0])
     wrong = runs.damage(run)
     return (f"damaged: {wrong}", None) if wrong else (RECORD, run)
-
-
-def state(recipe: Recipe, records: bool = False) -> tuple[str, bool]:
-    """Return what is there of a recipe, and whether other code than today's made it."""
-    word, run = look(recipe, records)
-    return word, run is not None and not runs.is_current(run)
-
-
-def evaluated(run: runs.Run, protocol: Protocol, records: bool = False) -> bool:
-    """Return whether a whole record of an evaluation is there; without records, of today's code."""
-    return evaluate.find(run, protocol, any_code=records) is not None

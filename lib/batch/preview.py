@@ -31,7 +31,7 @@ def dry(batch: Batch) -> int:
 
 def _work(batch: Batch, needs: Iterable[plan.Need]) -> tuple[int, int]:
     """Return how many networks there are to train and how many evaluations to make."""
-    needs = [] if batch.options.records else list(needs)
+    needs = [] if batch.records else list(needs)
     return sum(not need.trained for need in needs), sum(len(need.lacking) for need in needs)
 
 
@@ -42,7 +42,7 @@ def _extent(batch: Batch) -> str:
     links = ((*need.recipe.ancestors, need.recipe) for need in needs)
     chains = [sum(alone.get(link.key, 0.0) for link in chain) for chain in links]
     times = [*alone.values()]
-    times += [notebooks.guess(batch.plan.studies[name], batch.options.timeout) for name in due]
+    times += [notebooks.guess(batch.plan.studies[name], batch.timeout) for name in due]
     sizes = [effort.memory(need.recipe) for need in needs] + [effort.NOTEBOOK] * len(due)
     memory = sum(sorted(sizes)[-slots:]) / 1e9
     disk = (sum(effort.disk(n.recipe) for n in needs if not n.trained) + 1e6 * len(due)) / 1e9
@@ -56,13 +56,12 @@ def _extent(batch: Batch) -> str:
 
 def why(batch: Batch) -> int:
     """Print for each artifact what is missing, stale or changed, and what would be done."""
-    options = batch.options
     for name, study in batch.plan.studies.items():
         needs = batch.plan.with_starts(study)
         print(f"{name}, preset {study.results}, seeds {', '.join(map(str, study.seeds))}")
-        reasons = ["--fresh was asked for"] if options.fresh else []
+        reasons = ["--fresh was asked for"] if batch.fresh else []
         reasons += inputs.changes(study, batch.plan)
-        if needs and not options.fresh and all(need.state in plan.NOT_HERE for need in needs):
+        if needs and not batch.fresh and all(need.state in plan.NOT_HERE for need in needs):
             kept = sum(need.state == plan.RECORD for need in needs)
             redraw = f"; of {kept} there are records, which --from-records redraws" if kept else ""
             print(f"  none of its {len(needs)} networks has been trained here{redraw}")
@@ -80,7 +79,7 @@ def why(batch: Batch) -> int:
         parts = [f"train {training} networks"] if training else []
         parts += [f"make {lacking} evaluations"] if lacking else []
         parts += ["execute the notebook"] if reasons or parts else []
-        if (training or lacking) and options.records:
+        if (training or lacking) and batch.records:
             parts = ["it is skipped, as --from-records neither trains nor evaluates"]
         print(f"  so: {', '.join(parts) or 'nothing to do, everything is current'}")
     return 0

@@ -21,9 +21,9 @@ from lib.recipe import Recipe
 GPU_JOBS = 4  # networks that share one GPU
 
 
-@dataclass(frozen=True)
-class Options:
-    """What was asked for on the command line."""
+@dataclass
+class Batch:
+    """What was asked for on the command line, what is there of it, and what is left to do."""
 
     names: tuple[str, ...]
     preset: str = "quick"
@@ -40,15 +40,8 @@ class Options:
         check_range("--timeout", self.timeout, 1)
         if self.fresh and self.records:
             raise UserError("--fresh trains anew and --from-records never trains; choose one.")
-
-
-class Batch:
-    """What was asked for, what is there of it, and what is left to do."""
-
-    def __init__(self, options: Options) -> None:
-        self.options = options
-        chosen = (options.names, options.preset, options.seeds, options.overrides)
-        self.plan = plan.make(*chosen, records=options.records, fresh=options.fresh)
+        chosen = (self.names, self.preset, self.seeds, self.overrides)
+        self.plan = plan.make(*chosen, records=self.records, fresh=self.fresh)
 
     @cached_property
     def outdated(self) -> list[str]:
@@ -56,7 +49,7 @@ class Batch:
         return [
             name
             for name, study in self.plan.studies.items()
-            if self.options.fresh
+            if self.fresh
             or any(not need.done for need in self.plan.of(study))
             or any(inputs.changes(study, self.plan))
         ]
@@ -64,7 +57,7 @@ class Batch:
     @cached_property
     def skipped(self) -> dict[str, str]:
         """Return why outdated artifacts cannot be redrawn, those without a complete record."""
-        names = self.outdated if self.options.records else []
+        names = self.outdated if self.records else []
         found = {name: reason for name in names if (reason := self._lacks(name))}
         if found and len(found) == len(self.plan.studies):
             raise UserError(
@@ -81,14 +74,14 @@ class Batch:
     @property
     def undone(self) -> list[plan.Need]:
         """Return the networks to train or evaluate; from records that are none."""
-        return [] if self.options.records else [n for n in self.plan.needs.values() if not n.done]
+        return [] if self.records else [n for n in self.plan.needs.values() if not n.done]
 
     @cached_property
     def slots(self) -> int:
         """Return how many jobs run at a time: as asked, else one for each core, a few on a GPU."""
         affine = hasattr(os, "sched_getaffinity")
         cores = (len(os.sched_getaffinity(0)) if affine else os.cpu_count()) or 1
-        jobs = self.options.jobs
+        jobs = self.jobs
         if jobs is None:
             return min(cores, GPU_JOBS) if device.device().type == "cuda" else cores
         if jobs > cores:
@@ -131,14 +124,14 @@ def execute(batch: Batch) -> int:
             parts = [f"{training} networks to train"] if training else []
             parts += [f"{len(jobs) - training} to evaluate"] if len(jobs) > training else []
             parts += [f"{len(due)} of {len(made.studies)} notebooks to execute"]
-            what = f"Preset {batch.options.preset}: {', '.join(parts)}"
+            what = f"Preset {batch.preset}: {', '.join(parts)}"
             sys.stderr.write(f"{what}, {batch.slots} at a time.\n")
         meter = display.Meter(tasks, batch.slots)
         with closing(meter.bar):
             pool.run(tasks, batch.slots, meter)
     _summarise(batch, tasks)
     failed = any(task.reason for task in tasks)
-    if os.environ.get("SUITE_RECORD") and not failed and not batch.options.records:
+    if os.environ.get("SUITE_RECORD") and not failed and not batch.records:
         for need in made.needs.values():
             records.keep(need.recipe)
     return int(failed)
@@ -147,7 +140,7 @@ def execute(batch: Batch) -> int:
 def _stage() -> tempfile.TemporaryDirectory[str]:
     """Return a folder for what notebooks make, under a name short enough for sockets in it."""
     with written(Path(tempfile.gettempdir())):
-        return tempfile.TemporaryDirectory(prefix="suite-", ignore_cleanup_errors=True)
+        return tempfile.TemporaryDirectory(prefix="batch-", ignore_cleanup_errors=True)
 
 
 def _is_here(dataset: str) -> bool:
@@ -183,12 +176,10 @@ def _jobs(batch: Batch) -> dict[str, pool.Task]:
         return starts, -guesses[need.recipe.key]
 
     for need in sorted(batch.undone, key=order):
-        key, folder = need.recipe.key, paths.runs() / ".jobs" / need.recipe.key
-        store.write_json(folder / "recipe.json", need.recipe.to_dict())
-        store.write_json(folder / "protocols.json", [p.to_dict() for p in need.lacking])
-        words = ["lib", "train", str(folder / "recipe.json")]
-        words += ["--protocols", str(folder / "protocols.json")]
-        words += ["--fresh"] if batch.options.fresh else []
+        key = need.recipe.key
+        asked = {"recipe": need.recipe.to_dict(), "protocols": [p.to_dict() for p in need.lacking]}
+        store.write_json(job := paths.runs() / ".jobs" / f"{key}.json", asked)
+        words = ["lib", "train", str(job), *(["--fresh"] if batch.fresh else [])]
         log = paths.runs() / ".logs" / f"{key}.log"
         starts = [tasks[start.key] for start in need.recipe.ancestors if start.key in tasks]
         tasks[key] = pool.Task(
@@ -206,10 +197,10 @@ def _executions(batch: Batch, jobs: Mapping[str, pool.Task], stage: Path) -> Ite
             "notebook",
             command=(),
             log=paths.runs() / ".logs" / f"{name.replace('/', '.')}.log",
-            guess=notebooks.guess(study, batch.options.timeout),
+            guess=notebooks.guess(study, batch.timeout),
             needs=[jobs[key] for key in study.recipes if key in jobs],
-            limit=batch.options.timeout,
-            env={"SUITE_FROM_RECORDS": "1"} if batch.options.records else {},
+            limit=batch.timeout,
+            env={"SUITE_FROM_RECORDS": "1"} if batch.records else {},
             study=study,
             plan=batch.plan,
             home=stage,

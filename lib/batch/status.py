@@ -103,27 +103,21 @@ def known() -> dict[str, Recipe]:
 
 def recipe_of(word: str) -> Recipe:
     """Return the recipe of a file, of the key of a run in the store or of one still to be made."""
+    return job_of(word)[0]
+
+
+def job_of(word: str) -> tuple[Recipe, tuple[Protocol, ...]]:
+    """Return what `recipe_of` returns, and what the file of a batch wants measured on it."""
     path = Path(word)
     if KEY.fullmatch(word) and not path.exists():
         path = next(iter(store.homes(word)), paths.runs() / word) / "recipe.json"
         if not path.is_file() and word in (asked := known()):
-            return asked[word]
+            return asked[word], ()
     try:
-        return Recipe.from_dict(store.parse(path))
+        content = store.parse(path)
     except ValueError as error:
         raise UserError(
             f"Cannot read the recipe {path} ({error}); copy the recipe.json of a run."
         ) from error
-
-
-def protocols_of(path: Path) -> tuple[Protocol, ...]:
-    """Return the protocols of a file that holds them as a list."""
-    try:
-        rows = store.parse(path, list)
-    except ValueError as error:
-        raise UserError(
-            f"Cannot read the protocols {path} ({error}); write a list of them."
-        ) from error
-    if not all(isinstance(row, dict) for row in rows):
-        raise UserError(f"{path} must hold a list of protocols, each a table of fields.")
-    return tuple(replace_fields(Protocol(), row) for row in rows)
+    protocols = (replace_fields(Protocol(), row) for row in content.pop("protocols", ()))
+    return Recipe.from_dict(content.get("recipe", content)), tuple(protocols)

@@ -38,8 +38,9 @@ def behave(word: str, so_far: str = "") -> None:
             time.sleep(1000)
 
 
-def train(recipe: Path, protocols: Path) -> None:
-    made = Recipe.from_dict(json.loads(recipe.read_text()))
+def train(job: Path) -> None:
+    asked = json.loads(job.read_text())
+    made = Recipe.from_dict(asked["recipe"])
     print("progress 0.5", flush=True)
     behave(made.key)
     home = paths.runs() / made.key
@@ -47,7 +48,7 @@ def train(recipe: Path, protocols: Path) -> None:
     store.write_text(home / "weights.safetensors", "weights")
     store.write_json(home / "run.json", {"code": "0", "seconds": 1.0, "device": "fake"})
     store.seal(home, ["recipe.json", "weights.safetensors", "run.json"])
-    evaluate(home, json.loads(protocols.read_text()))
+    evaluate(home, asked["protocols"])
 
 
 def evaluate(home: Path, protocols: list[dict]) -> None:
@@ -80,6 +81,6 @@ def execute(source: Path, output: Path, parameters: str) -> None:
 
 
 if sys.argv[1] == "lib":
-    train(Path(sys.argv[3]), Path(sys.argv[5]))
+    train(Path(sys.argv[3]))
 else:
     execute(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from lib import paths, runs
+from lib import evaluate, paths, runs
 from lib.__main__ import main
 from lib.batch import plan, status, worker
 from lib.errors import UserError
@@ -32,15 +32,14 @@ def test_a_job_tells_one_rising_share_of_all_its_work(shelf, monkeypatch, capsys
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("progress")]
     shares = [float(line.split()[1]) for line in lines]
     assert shares == sorted(shares) and shares[0] > 0 and shares[-1] == 1
-    assert plan.state(RECIPE) == (plan.FINISHED, False)
-    assert all(plan.evaluated(run, p) for p in PROTOCOLS)
+    assert plan.look(RECIPE)[0] == plan.FINISHED
+    assert all(evaluate.find(run, p) for p in PROTOCOLS)
 
 
 def test_the_train_command_takes_a_recipe_a_key_and_an_artifact(shelf, tmp_path, capsys):
-    (tmp_path / "r.json").write_text(json.dumps(RECIPE.to_dict()))
-    (tmp_path / "p.json").write_text(json.dumps([p.to_dict() for p in PROTOCOLS]))
-    words = ["train", str(tmp_path / "r.json"), "--protocols", str(tmp_path / "p.json")]
-    assert main(words) == 0
+    job = {"recipe": RECIPE.to_dict(), "protocols": [p.to_dict() for p in PROTOCOLS]}
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    assert main(["train", str(tmp_path / "job.json")]) == 0
     assert RECIPE.key in capsys.readouterr().out
     assert len(list((shelf / RECIPE.key / "evaluations").iterdir())) == 2
     weights = (shelf / RECIPE.key / "weights.safetensors").stat().st_mtime_ns
@@ -49,31 +48,32 @@ def test_the_train_command_takes_a_recipe_a_key_and_an_artifact(shelf, tmp_path,
 
 
 def test_the_state_of_a_run_names_what_is_wrong(shelf):
-    assert plan.state(RECIPE) == (plan.MISSING, False)
+    assert plan.look(RECIPE)[0] == plan.MISSING
     home = runs.fit(RECIPE).folder
     (home / "run.json").write_text("{}")
-    assert plan.state(RECIPE)[0].startswith("damaged: run.json differs")
+    assert plan.look(RECIPE)[0].startswith("damaged: run.json differs")
     assert home.is_dir()  # looking sets nothing aside
     (home / "manifest.json").unlink()
     (home / "resume.pt").write_bytes(b"x")
-    assert plan.state(RECIPE) == (plan.UNFINISHED, False)
+    assert plan.look(RECIPE)[0] == plan.UNFINISHED
 
 
 def test_weights_matter_unless_records_are_asked_for_and_other_code_is_stale(shelf, monkeypatch):
     home = runs.fit(RECIPE).folder
     with monkeypatch.context() as patch:
         patch.setattr(runs, "code_fingerprint", lambda *_: "other")
-        assert plan.state(RECIPE) == (plan.FINISHED, True)
+        state, run = plan.look(RECIPE)
+        assert state == plan.FINISHED and not runs.is_current(run)
     (home / "weights.safetensors").unlink()
-    assert plan.state(RECIPE)[0] == plan.RECORD
-    assert plan.state(RECIPE, records=True)[0] == plan.FINISHED
+    assert plan.look(RECIPE)[0] == plan.RECORD
+    assert plan.look(RECIPE, records=True)[0] == plan.FINISHED
 
 
 def test_a_damaged_evaluation_does_not_count(shelf):
     run = worker.work(RECIPE, PROTOCOLS[:1], "plain")
     path = next((run.folder / "evaluations").iterdir())
     path.write_text(path.read_text().replace('"n": 20', '"n": 21'))
-    assert not plan.evaluated(run, PROTOCOLS[0])
+    assert not evaluate.find(run, PROTOCOLS[0])
 
 
 def test_status_lists_finished_unfinished_and_damaged_runs(shelf, capsys):
