@@ -260,26 +260,6 @@ def test_data_that_are_missing_offline_are_one_sentence(results, capsys, monkeyp
     assert files(results) == before
 
 
-def test_a_missing_or_broken_notebook_is_refused_before_anything_runs(
-    results, capsys, monkeypatch, tmp_path
-):
-    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
-    words = ["run", "smart/fig5_fgsm", "--preset", "ci"]
-    before = files(results)
-    refused(words, capsys, "There is no notebook .*fig5_fgsm.ipynb")
-    path = paths.notebook("smart/fig5_fgsm")
-    path.parent.mkdir(parents=True)
-    path.write_text("{}")
-    refused(words, capsys, "is not a notebook")
-    cell = {"cell_type": "code", "source": "PRESET = 'x'", "metadata": {"tags": ["parameters"]}}
-    cell |= {"outputs": [], "execution_count": None, "id": "a"}
-    notebook = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-    notebook["metadata"] = {"kernelspec": {"name": "python3", "language": "python"}}
-    path.write_text(json.dumps(notebook))
-    refused(words, capsys, "has no parameter SEEDS")
-    assert files(results) == before
-
-
 def test_an_unknown_region_of_the_readme_is_refused(results, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     text = "<!-- generated: artefacts -->\n<!-- end -->\n"

@@ -17,6 +17,7 @@ import pytest
 from lib import paths, records, scoring
 from lib.batch import plan
 from lib.studies import ARTIFACTS
+from tests.batch.conftest import notebook
 
 
 def networks(*names):
@@ -334,13 +335,24 @@ def test_why_explains_what_is_missing_then_current_then_changed(suite, capsys):
 
 
 @pytest.mark.parametrize(
-    "content", ['{"cells": [{"source": [3]}]}', '{"cells": [{"metadata": []}]}', "[]", "\0"]
+    ("content", "said"),
+    [
+        (None, "There is no notebook"),
+        *((text, "is not a notebook; restore it") for text in ("[]", "\0", "{}")),
+        ('{"cells": [{"source": [3]}]}', "is not a notebook; restore it"),
+        ('{"cells": [{"metadata": []}]}', "is not a notebook; restore it"),
+        (notebook("1").replace("SEEDS: list", "SEED: list"), "has no parameter SEEDS"),
+        (notebook("1").replace('"parameters"', '"Parameters"'), "has no parameter PRESET"),
+    ],
 )
-def test_a_notebook_of_another_shape_is_one_sentence(suite, capsys, content):
-    (suite.notebooks / "tiny/two.ipynb").write_text(content)
-    assert suite("tiny/two") == 2
+def test_a_notebook_that_cannot_be_executed_is_refused_before_anything_runs(
+    suite, capsys, content, said
+):
+    path = suite.notebooks / "tiny/two.ipynb"
+    path.unlink() if content is None else path.write_text(content)
+    assert suite() == 2 and suite.calls == []
     shown = capsys.readouterr().err
-    assert "is not a notebook; restore it" in shown and shown.count("\n") == 1
+    assert said in shown and shown.count("\n") == 1
 
 
 def test_why_names_evaluations_that_other_code_made(suite, capsys, monkeypatch):

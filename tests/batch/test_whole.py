@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from lib import paths, records
-from lib.batch import execute, notebooks, plan, pool
+from lib.batch import execute, plan, pool
 from lib.batch.child import LEASH
 from lib.errors import UserError
 
@@ -109,17 +109,6 @@ def test_an_execution_that_is_stopped_leaves_neither_kernel_nor_temporary_files(
     assert process.wait(timeout=30) == 128 + signal.SIGTERM
     assert not list(temporary.iterdir())
     assert not psutil.pid_exists(int(mark.read_text()))
-
-
-def test_a_notebook_that_ignores_a_parameter_is_refused(real):
-    path = real.notebooks / "tiny/two.ipynb"
-    notebooks.check(path)
-    path.write_text(path.read_text().replace("SEEDS: list = [0]", "SEED: int = 0"))
-    with pytest.raises(UserError, match="has no parameter SEEDS"):
-        notebooks.check(path)
-    path.write_text(path.read_text().replace('"parameters"', '"Parameters"'))
-    with pytest.raises(UserError, match="has no parameter PRESET"):
-        notebooks.check(path)
 
 
 def test_a_notebook_that_stops_in_the_middle_is_no_success(real):
