@@ -157,17 +157,9 @@ def estimate(
     edge: Look = {"markeredgecolor": "white", "markeredgewidth": 0.5}
     if fill:
         edge = {"markerfacecolor": fill, "markeredgecolor": face.colour, "markeredgewidth": 1.0}
-    axes.errorbar(
-        x,
-        y.value,
-        yerr=[[y.value - y.low], [y.high - y.value]],
-        color=face.colour,
-        marker=face.marker,
-        elinewidth=0.8,
-        zorder=3,
-        transform=shifted(axes, shift),
-        **edge,
-    )
+    edge |= {"color": face.colour, "marker": face.marker, "elinewidth": 0.8, "zorder": 3}
+    bar = [[y.value - y.low], [y.high - y.value]]
+    axes.errorbar(x, y.value, yerr=bar, transform=shifted(axes, shift), **edge)
     axes.update_datalim([(x, y.low), (x, y.high)])  # moved artists do not count by themselves
     axes.autoscale_view()
     if len(rows) > 1:
@@ -190,35 +182,18 @@ def extension(axes: Axes, start: float, end: float, y: float, face: Face) -> Non
 
 def hollow(axes: Axes, x: Any, y: Any, marker: str, line: str = "none", size: float = 5.5) -> None:
     """Draw a paper's numbers: grey and hollow, in the marker of the series."""
-    axes.plot(
-        x,
-        y,
-        linestyle=line,
-        linewidth=0.7,
-        color=PAPER,
-        marker=marker,
-        markerfacecolor="none",
-        markeredgecolor=PAPER,
-        markersize=size,
-        zorder=2,
-    )
+    look: Look = {"color": PAPER, "linestyle": line, "linewidth": 0.7, "zorder": 2}
+    axes.plot(x, y, marker=marker, markersize=size, mfc="none", mec=PAPER, **look)
 
 
 def handles(series: Mapping[str, Face], line: bool = False) -> list[Line2D]:
     """Return legend entries for series."""
-    return [
-        Line2D(
-            [],
-            [],
-            color=face.colour,
-            marker=face.marker,
-            linestyle=face.line if line else "none",
-            markeredgecolor="white",
-            markeredgewidth=0.5,
-            label=label.replace("λ_th", r"λ$_\mathrm{th}$"),
-        )
-        for label, face in series.items()
-    ]
+    found = []
+    for label, face in series.items():
+        look: Look = {"color": face.colour, "marker": face.marker, "mec": "white", "mew": 0.5}
+        look |= {"linestyle": face.line if line else "none"}
+        found.append(Line2D([], [], label=label.replace("λ_th", r"λ$_\mathrm{th}$"), **look))
+    return found
 
 
 def extension_handle(label: str) -> Line2D:
