@@ -15,7 +15,6 @@ from lib import data
 from lib.batch.status import known
 from lib.models import Conditional
 from lib.models.layers import Shortcut
-from lib.presets import PRESETS
 from lib.runs import build
 
 FORMATS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -45,17 +44,16 @@ def layers() -> Iterator[Case]:
 def networks() -> Iterator[Case]:
     """Yield the networks that presets train, with images; of those of equal shapes the first."""
     seen = set()
-    for preset in PRESETS:
-        for recipe in known(preset).values():
-            spec = data.spec(recipe.data.dataset)
-            model, side = recipe.model, min(spec.size, SIDE)
-            slims = recipe.method.widths
-            name = f"{model.backbone}-{model.width} {slims} {spec.channels}x{side}x{side}"
-            if name not in seen:
-                seen.add(name)
-                images = torch.rand(8 if model.width else 2, spec.channels, side, side)
-                network = build(recipe.override({"model.dropout": 0.0}))
-                yield f"{recipe.method.kind} {name}", network, images
+    for recipe in known().values():
+        spec = data.spec(recipe.data.dataset)
+        model, side = recipe.model, min(spec.size, SIDE)
+        slims = recipe.method.widths
+        name = f"{model.backbone}-{model.width} {slims} {spec.channels}x{side}x{side}"
+        if name not in seen:
+            seen.add(name)
+            images = torch.rand(8 if model.width else 2, spec.channels, side, side)
+            network = build(recipe.override({"model.dropout": 0.0}))
+            yield f"{recipe.method.kind} {name}", network, images
 
 
 def results(layer: nn.Module, x: Tensor, noise: Tensor | None) -> dict[str, Tensor]:
