@@ -188,21 +188,29 @@ def difference(a: pd.DataFrame, b: pd.DataFrame, spread: Spread | None = None) -
     """Return accuracy a minus accuracy b in points with its interval.
 
     Images are compared one by one where both accuracies are of the same ones. Where both are of the
-    same networks, only the spread of their change counts. Without a spread that of the rows
-    themselves is taken, for which they must be of several seeds.
+    same networks, only the spread of their change counts; where that is not known, the spreads of
+    both accuracies, which is wider. Without a spread that of the rows themselves is taken, for
+    which they must be of several seeds.
     """
     one, other = _seeds(a), _seeds(b)
     gap = float(one["value"].mean() - other["value"].mean())
-    if "run" in a and a["run"].notna().all() and set(a["run"]) == set(b["run"]):
-        seeds, df, known = _change(a, b, spread)
-    else:
-        parts = [_level(rows, spread) for rows in (a, b)]
-        seeds, known = sum(part[0] for part in parts), all(part[2] for part in parts)
-        df = _together((part[0], part[1]) for part in parts)
+    same = "run" in a and a["run"].notna().all() and set(a["run"]) == set(b["run"])
+    seeds, df, known = (same and _change(a, b, spread)) or _apart(a, b, spread)
     return _estimate(gap, _image_variance(a, b), seeds, df, known)
 
 
-def _level(rows: pd.DataFrame, spread: Spread | None) -> tuple[float, float, bool]:
+Seeds = tuple[float, float, bool]
+
+
+def _apart(a: pd.DataFrame, b: pd.DataFrame, spread: Spread | None) -> Seeds:
+    """Return what `_level` does, for the difference of two accuracies."""
+    parts = [_level(rows, spread) for rows in (a, b)]
+    variances = [variance for variance, _, _ in parts]
+    df = _together((variance, df) for variance, df, _ in parts)
+    return sum(variances), df, all(known for _, _, known in parts)
+
+
+def _level(rows: pd.DataFrame, spread: Spread | None) -> Seeds:
     """Return the variance that seeds give a mean accuracy, its df, and whether it is known."""
     if found := spread and spread.level(rows):
         return found[0] / len(rows), found[1], True
@@ -211,14 +219,14 @@ def _level(rows: pd.DataFrame, spread: Spread | None) -> tuple[float, float, boo
     return 0.0, math.inf, False
 
 
-def _change(a: pd.DataFrame, b: pd.DataFrame, spread: Spread | None) -> tuple[float, float, bool]:
-    """Return what `_level` does, for the change of the same networks."""
+def _change(a: pd.DataFrame, b: pd.DataFrame, spread: Spread | None) -> Seeds | None:
+    """Return what `_level` does, for the change of the same networks, None if it is not known."""
     if found := spread and spread.change(a, b):
         return found[0] / len(a), found[1], True
     if len(a) > 1:
         gaps = _seeds(a)["value"] - _seeds(b)["value"]
         return float(gaps.var()) / len(gaps), len(gaps) - 1, True
-    return 0.0, math.inf, False
+    return None
 
 
 def _image_variance(a: pd.DataFrame, b: pd.DataFrame) -> float:

@@ -151,6 +151,10 @@ def test_one_network_twice_is_widened_only_by_the_spread_of_its_changes():
     known = difference(a, b, spread_of(9.0, 20, "+ +"))
     half = stats.t.ppf(0.975, 22) * math.sqrt((20 * 9 + 2 * 4) / 22 / 3)
     assert known.high - known.value == pytest.approx(half, rel=1e-3)
+    single = [part[part["seed"] == 0] for part in (a, b)]
+    bound = difference(*single, spread_of(0.04, 12))  # of accuracies only
+    apart = difference(*(part.drop(columns="run") for part in single), spread_of(0.04, 12))
+    assert bound == apart and bound.known
 
 
 def test_pooling_counts_a_network_once_at_each_end_and_its_changes_apart():
