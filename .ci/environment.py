@@ -4,8 +4,6 @@ Run as a script by any Python from 3.11 on, before anything is installed: standa
 packaging, which reads pins and markers, is itself pinned: without it nothing can match the lock.
 """
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import os

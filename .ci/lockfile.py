@@ -1,7 +1,5 @@
 """Do pyproject.toml, the lock and the conda file agree? `python .ci/lockfile.py drift|write`."""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Iterator

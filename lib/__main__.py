@@ -1,7 +1,5 @@
 """The command line: `python -m lib COMMAND`; `--help` on each."""
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

@@ -1,7 +1,5 @@
 """The inside of networks as rows of metrics.csv: what is left, noise scales, costs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

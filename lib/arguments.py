@@ -1,7 +1,5 @@
 """The words of the command line: every command and option, checked as far as words tell."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import re

@@ -1,7 +1,5 @@
 """What each command does; `lib.arguments` says which words they take."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -6,8 +6,6 @@ must hold (`params_union`) and what one path reads (`params_per_path`). The last
 papers' convention: zeros by mask, the second batch norm and the noise scales alpha are left out.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from collections import Counter

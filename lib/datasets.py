@@ -1,7 +1,5 @@
 """What every data set is: classes, sizes, splits and its usual augmentation (no torch here)."""
 
-from __future__ import annotations
-
 import os
 import re
 from dataclasses import dataclass

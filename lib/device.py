@@ -1,7 +1,5 @@
 """Which device computes, in which precision, and what else a record must say about it."""
 
-from __future__ import annotations
-
 import os
 import platform
 import resource

@@ -1,7 +1,5 @@
 """The one exception that is meant for the person at the keyboard, and help with misspelt names."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches

@@ -6,8 +6,6 @@ all of the interval lies elsewhere, and else 'not judged', with the reason and w
 The claims of one artifact share the risk of a wrong verdict, 5 % in all (Holm 1979).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

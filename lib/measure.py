@@ -1,7 +1,5 @@
 """The rows of metrics.csv: everything a study measures, trained and evaluated where missing."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -4,8 +4,6 @@ A new method is its class here and in METHODS, its objective (`lib.trainers.obje
 no present one serves, its layers (`lib.models.variants`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """The network that a training begins with: fresh, with another's weights, or made of another."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What every notebook shows alike: source, the claims before and after, checks that must hold."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A piece of a recipe: a frozen dataclass that checks its fields and becomes plain containers."""
 
-from __future__ import annotations
-
 import types
 import typing
 from dataclasses import MISSING, dataclass, fields

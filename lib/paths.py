@@ -1,7 +1,5 @@
 """Where things are; nothing else builds a path."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

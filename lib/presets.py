@@ -1,7 +1,5 @@
 """Data sets, sizes, epochs and attack strength of the four presets; nothing else knows them."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """Progress of long work: a bar for people, plain lines for a parent process, else silence."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """How one number is measured: which trade-off, which attack, on which images."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

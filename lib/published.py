@@ -1,7 +1,5 @@
 """The numbers that the papers print, transcribed in data/reference."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from lib import paths

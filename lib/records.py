@@ -1,7 +1,5 @@
 """What the repository keeps of finished runs, in results/records: all that counts but weights."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from lib import evaluate, paths, runs, store

@@ -6,8 +6,6 @@ unfinished and is carried on. results/records/<key>/ is what the repository keep
 files, mostly without weights; only `lib.records` writes there.
 """
 
-from __future__ import annotations
-
 import logging
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ The attack always differentiates exactly the function that is scored: the same l
 and noise policy. Nothing of the network is changed.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from functools import cache

@@ -4,8 +4,6 @@ Of a part of lib, as `fingerprint` takes it of all that a notebook may reach, or
 as `used` takes it of a run or an evaluation: some functions and classes, and what they refer to.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import io

@@ -3,8 +3,6 @@
 data/spread.csv holds it for the recorded results of each preset; `python -m lib spread` remakes it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations

@@ -1,7 +1,5 @@
 """Whole writes, hashes and the one-writer rule: what keeps files on disk trustworthy."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

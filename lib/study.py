@@ -1,7 +1,5 @@
 """A study: the recipes and protocols that one figure or table needs, and where its results go."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib

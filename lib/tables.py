@@ -1,7 +1,5 @@
 """Tables of a study: what was trained, how it was attacked, the paper's numbers, ours, verdicts."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence

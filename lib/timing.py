@@ -5,8 +5,6 @@ slows all of them; ratios are paired by round. Absolute seconds and intervals al
 machine and this run only.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping

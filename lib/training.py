@@ -3,8 +3,6 @@
 resume.pt (plain containers and tensors) holds the state of an unfinished training.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import logging

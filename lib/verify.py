@@ -8,8 +8,6 @@ the first batch of images is scored again: batches draw independently. What come
 in verified.json beside the run, with the code that showed it; the records stay as they are.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterator
 from contextlib import contextmanager

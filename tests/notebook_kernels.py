@@ -3,8 +3,6 @@
 nbval itself waits for the whole time limit of the cell. Loaded with `-p tests.notebook_kernels`.
 """
 
-from __future__ import annotations
-
 import signal
 import time
 from queue import Empty

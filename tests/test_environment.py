@@ -1,7 +1,5 @@
 """The files that describe the environment agree, and disagreements are found and named."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """README shows code that runs, links that lead somewhere and regions that can be filled."""
 
-from __future__ import annotations
-
 import re
 import runpy
 from pathlib import Path

@@ -1,7 +1,5 @@
 """run_all.sh against stub interpreters and a stub uv, in a temporary copy: no network, no torch."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

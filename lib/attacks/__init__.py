@@ -1,7 +1,5 @@
 """Attacks on any callable that maps images in [0, 1] to logits."""
 
-from __future__ import annotations
-
 from lib.attacks.autoattack import autoattack
 from lib.attacks.loss import input_gradient
 from lib.attacks.norms import NORMS

@@ -3,8 +3,6 @@
 Also what every attack refuses about images, labels and logits.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -6,8 +6,6 @@ result satisfies both: x itself is in [0, 1], so clamping moves no coordinate fa
 For Linf this is the exact projection onto the intersection; for L2 and L1 it is a point of it.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """FGSM (Goodfellow et al. 2015) and projected gradient ascent (Madry et al. 2018)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """What a process started by the batch does about signals and about the death of its parent."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """What a batch shows: tables, durations, and one progress bar with the time left."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections import Counter

@@ -1,7 +1,5 @@
 """How much work a job is, and how large: for the order of jobs, the time left and a dry run."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from functools import cache
 

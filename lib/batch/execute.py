@@ -4,8 +4,6 @@ The exit code alone tells whether it succeeded: papermill leaves a notebook whos
 'completed' when its kernel was killed.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

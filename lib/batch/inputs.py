@@ -4,8 +4,6 @@ inputs.json beside the results holds a hash of every input and of every file mad
 notebook whose inputs and results have not changed is not executed again.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import json

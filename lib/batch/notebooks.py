@@ -4,8 +4,6 @@ The stage is a results folder of the notebook's own, whose runs are the shared s
 that fails, hangs or is killed leaves the results of the last good execution as they were.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 from collections.abc import Mapping

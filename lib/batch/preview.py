@@ -1,7 +1,5 @@
 """What a batch would do and why, without doing anything: --dry-run and --why."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from lib.batch import display, effort, inputs, notebooks, plan

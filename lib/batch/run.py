@@ -1,7 +1,5 @@
 """The batch command: train what is missing, execute notebooks, write the report."""
 
-from __future__ import annotations
-
 import os
 import sys
 import tempfile

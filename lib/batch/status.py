@@ -1,7 +1,5 @@
 """What the job store holds: finished, unfinished, damaged and stale runs, with their sizes."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What one job does: train a network and measure it, with one share of progress for everything."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from lib import evaluate, progress, runs

@@ -1,7 +1,5 @@
 """Batches with augmentation, computed on the device for a whole batch at once."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """JPEG, PNG and the like to uint8 arrays, with a progress bar."""
 
-from __future__ import annotations
-
 import io
 import os
 import re

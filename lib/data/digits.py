@@ -1,7 +1,5 @@
 """The 8x8 digits that ship with scikit-learn: real images that need no download."""
 
-from __future__ import annotations
-
 from functools import cache
 
 import numpy as np

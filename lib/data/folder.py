@@ -1,7 +1,5 @@
 """ImageNet, or any folder with one folder of images per class."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG

@@ -1,7 +1,5 @@
 """Named splits as tensors: the door to the data sets."""
 
-from __future__ import annotations
-
 import hashlib
 from functools import cache
 from pathlib import Path

@@ -1,7 +1,5 @@
 """CIFAR-10, CIFAR-100, SVHN and STL10 through torchvision's checksummed readers."""
 
-from __future__ import annotations
-
 import contextlib
 import sys
 from functools import partial

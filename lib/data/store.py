@@ -1,7 +1,5 @@
 """Decoded images kept as .npy files beside their SHA-256, so that each set is decoded only once."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress

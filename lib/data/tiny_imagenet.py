@@ -4,8 +4,6 @@ Nothing is ever extracted, so that no name in an archive can reach the file syst
 with the published hash is opened at all.
 """
 
-from __future__ import annotations
-
 import re
 import zipfile
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """What channel pruning saves on ordinary hardware: networks without their dead channels."""
 
-from __future__ import annotations
-
 import copy
 from typing import TypeGuard
 

@@ -4,8 +4,6 @@ All conditional layers of a network share one Condition. The outermost forward s
 call and clears it afterwards, so nothing of one call is left for the next.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

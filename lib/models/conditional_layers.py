@@ -1,7 +1,5 @@
 """Layers whose weights and statistics follow the condition of a call (PNI, OAT, FLOAT, SMART)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Codes of lambda that OAT's FiLM layers read."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """One network at one lambda: as a function of images, as weights, as a plain network."""
 
-from __future__ import annotations
-
 import copy
 import functools
 from collections.abc import Callable, Iterator

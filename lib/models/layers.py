@@ -1,7 +1,5 @@
 """What backbones are built of: the plain factories, and what residual networks share."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any

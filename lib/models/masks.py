@@ -1,7 +1,5 @@
 """Random path masks of SMART: which weights the clean and the adversarial path use."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """ResNets for small images: 3x3 stem of stride 1, no max-pooling, projection shortcuts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch.nn.functional as F

@@ -4,8 +4,6 @@ A slim factor s keeps the leading share s of the channels. Convolutions, classif
 narrow sub-network are slices of the full weights; only batch norms are its own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

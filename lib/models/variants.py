@@ -1,7 +1,5 @@
 """Where methods meet backbones: which layers a method asks the backbone to be built from."""
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """Wide ResNets: pre-activation blocks, three stages, optional dropout."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """Values of layers, from input to output."""
 
-from __future__ import annotations
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D

@@ -1,7 +1,5 @@
 """One look for all figures: size, colours, markers, the legend outside and the grey stamp."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections import Counter

@@ -1,7 +1,5 @@
 """Robust against clean accuracy over lambda, as seven figures of the papers show it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

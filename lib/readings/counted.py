@@ -1,7 +1,5 @@
 """Figures that follow from counting networks: storage, operations, additions of noise."""
 
-from __future__ import annotations
-
 from lib import published
 from lib.readings.ledger import count
 from lib.readings.reading import Numbers

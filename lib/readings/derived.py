@@ -1,7 +1,5 @@
 """Figures that follow from a model of time or from other published numbers."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from lib import published

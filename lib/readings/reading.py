@@ -1,7 +1,5 @@
 """A recomputed figure, and how a printed one is looked up."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any

@@ -4,8 +4,6 @@ The same files give the same report, byte for byte. Everything is linked relativ
 results can be opened offline and moved. Beside the folders lies a page over all of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Nothing in these files is trusted. What differs from what a batch noted is not s
 damaged costs its artifact a note.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

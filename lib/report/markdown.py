@@ -1,7 +1,5 @@
 """The pages of the report as Markdown, in which text from results is never markup but code."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """What the run.json of an artifact tells a reader: conditions, warnings, provenance."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

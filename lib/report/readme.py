@@ -3,8 +3,6 @@
 `<!-- generated: REGION WORD... -->` opens one: the words say which artifacts it shows.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from pathlib import Path

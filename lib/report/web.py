@@ -1,7 +1,5 @@
 """The report as a web page: its Markdown, turned to HTML, with verdicts in colour."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

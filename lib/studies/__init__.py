@@ -1,7 +1,5 @@
 """For every artifact, the recipes it needs; importable without torch or Jupyter."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from fnmatch import fnmatch
 

@@ -1,7 +1,5 @@
 """The audit: published counts recomputed, and SMART's observations under two training loops."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from lib.errors import UserError

@@ -1,7 +1,5 @@
 """FLOAT (Kundu et al. 2022): the networks behind each figure and table."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

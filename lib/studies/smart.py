@@ -1,7 +1,5 @@
 """SMART (ICASSP 2023): the networks behind each figure and table."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -4,8 +4,6 @@ Order of images, augmentation, attack starts, lambda draws and weight noise of a
 (seed, epoch) alone, so a run resumed after any epoch continues bit for bit.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterator

@@ -6,8 +6,6 @@ attacks the network in evaluation mode and leaves it in training mode; the attac
 cross-entropy, or the loss (logits, labels) -> (B,) it is given.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What the training loop asks of everything that prunes while it trains."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

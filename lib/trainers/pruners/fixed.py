@@ -1,7 +1,5 @@
 """Fine-tuning of a pruned network: what an earlier training has pruned stays zero."""
 
-from __future__ import annotations
-
 import torch
 
 from lib.trainers.pruners.base import Batch, Masks

@@ -5,8 +5,6 @@ the momentum is largest after every epoch. The number of active weights over the
 stays within its budget (FLOAT Eq. 5) after every rewiring.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

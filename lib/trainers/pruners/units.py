@@ -1,7 +1,5 @@
 """What is pruned in a layer, single weights or whole channels, and how a budget is shared out."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any
