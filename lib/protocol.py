@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lib.errors import UserError, check_radius, check_range, choose
 from lib.part import Part
 from lib.recipe import EPS_DEFAULT
+from lib.step import default_step
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,11 @@ class Protocol(Part):
 
     @property
     def default_step(self) -> float:
-        """Return the papers' step of a seven-step attack, min(1.25 eps, eps + 4/255) / 7.
+        """Return the default step of an attack; in Linf that of seven steps, however many it takes.
 
-        It holds for any number of steps (FLOAT section 4.5); 2.5 eps / steps in L2 and L1, where
-        the papers have none.
+        FLOAT section 4.5 changes the number of steps alone.
         """
-        if self.norm == "linf":
-            return min(1.25 * self.eps, self.eps + 4 / 255) / 7
-        return 2.5 * self.eps / self.steps
+        return default_step(self.eps, 7 if self.norm == "linf" else self.steps, self.norm)
 
     @property
     def used_step(self) -> float:

@@ -65,8 +65,7 @@ class Model(Part):
 class Attack(Part):
     """The training attack: PGD inside an eps ball of pixels in [0, 1].
 
-    step = 0 stands for the papers' min(1.25 eps, eps + 4/255) / steps in Linf, and for
-    2.5 eps / steps in L2 and L1.
+    step = 0 stands for `lib.step.default_step`, 1.25 eps / steps in Linf.
     """
 
     eps: float = EPS_DEFAULT

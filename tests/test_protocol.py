@@ -27,6 +27,9 @@ def test_steps_that_are_not_given_follow_the_papers_or_the_radius():
     assert Protocol(attack="pgd", steps=20).used_step == pytest.approx(10 / 255 / 7)
     assert Protocol(attack="pgd", norm="l2", eps=0.5, steps=10).used_step == pytest.approx(0.125)
     assert Protocol(attack="pgd", step=0.01).used_step == 0.01
+    assert Protocol(attack="pgd", eps=0.25).used_step == pytest.approx(1.25 * 0.25 / 7)
+    printed = [(e, min(1.25 * e, e + 4 / 255) / 7) for e in (1 / 255, 8 / 255, 16 / 255)]
+    assert all(Protocol(eps=e).used_step == pytest.approx(step) for e, step in printed)
     with pytest.raises(UserError, match="FGSM is an attack in linf"):
         Protocol(attack="fgsm", norm="l2")
 

@@ -6,6 +6,7 @@ from torch import Tensor
 from lib.attacks.loss import Classifier, Loss, Worst, check_attack, cross_entropy, input_gradient
 from lib.attacks.norms import NORMS
 from lib.errors import UserError, check_range
+from lib.step import default_step
 
 
 def fgsm(
@@ -48,9 +49,8 @@ def pgd(
     f maps images (N, C, H, W) to logits and is called in the mode it is in; nothing of it is
     changed; loss maps logits (N, K) and y to a value for each image (N,). The result is the last
     iterate (FLOAT Eq. 2); of several restarts each image keeps one that f gets wrong, and among
-    those the one of highest loss. step=None is the papers' step, min(1.25 eps, eps + 4/255) /
-    steps, for Linf and 2.5 eps / steps for L2 and L1, whose radii have no such scale. top is the
-    fraction of coordinates that an L1 step moves.
+    those the one of highest loss. step=None is `lib.step.default_step`. top is the fraction of
+    coordinates that an L1 step moves.
     """
     counts = {"steps": (steps, 0), "restarts": (restarts, 1), "eot": (eot, 1)}
     check_attack(x, y, eps, norm, **counts)
@@ -84,10 +84,3 @@ def pgd(
         for _ in range(restarts - 1):
             worst.offer(climb())
         return worst.images
-
-
-def default_step(eps: float, steps: int, norm: str = "linf") -> float:
-    """Return the step that step=None stands for."""
-    if norm == "linf":
-        return min(1.25 * eps, eps + 4 / 255) / max(steps, 1)
-    return 2.5 * eps / max(steps, 1)

@@ -6,6 +6,7 @@ from typing import Any
 from lib.methods import Float, FloatSlim, Method, Oat, OatSlim, PgdAt, Pni, Smart
 from lib.presets import BRIEF, MAIN, Setting
 from lib.recipe import Momentum
+from lib.step import default_step
 from lib.studies.smart import ENDS, FGSM, LAMBDAS, PGD7, PGD20
 from lib.study import Builder, plan
 
@@ -154,7 +155,7 @@ def fig10_other_attacks(b: Builder) -> None:
     for setting, seed in b.settings():
         eps = b.recipe(setting, seed, Float()).attack.eps
         slow = PGD20 | {"images": b.preset.slow_images or b.preset.images}
-        gentle = slow | {"step": min(1.25 * eps, eps + 4 / 255) / 20}
+        gentle = slow | {"step": default_step(eps, 20)}
         others: list[Mapping[str, Any]] = [slow, gentle, FGSM]
         oat = b.recipe(setting, seed, Oat())
         b.add("OAT", oat, LAMBDAS, others)
