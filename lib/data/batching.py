@@ -18,6 +18,7 @@ def batches(
     *,
     seed: int,
     epoch: int,
+    first: int = 0,
     pad: int = 0,
     flip: bool = False,
     pad_mode: str = "zero",
@@ -27,7 +28,7 @@ def batches(
     With pad each image is a random crop of itself with a border of pad pixels, with flip it is
     mirrored with probability 1/2. Order, crop and mirroring are drawn for every image of the epoch
     from (seed, epoch) alone, so that they do not depend on batch size, order, workers or device.
-    What does not fill a batch is left out.
+    What does not fill a batch is left out, and so are the batches before the first that is wanted.
     """
     check_range("batch", batch, 1)
     check_range("pad", pad, 0, images.images.shape[-1] - 1)
@@ -47,7 +48,7 @@ def batches(
             x = crop_and_flip(x, corner[chosen], mirror[chosen] & flip, pad, pad_mode)
         return to_float(x), images.labels[chosen]
 
-    return (one(start) for start in range(0, len(images) - batch + 1, batch))
+    return (one(start) for start in range(first * batch, len(images) - batch + 1, batch))
 
 
 def in_order(images: Images, batch: int) -> Iterator[tuple[Tensor, Tensor]]:

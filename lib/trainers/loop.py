@@ -1,7 +1,7 @@
-"""The one training loop: SGD over batches of an objective, resumable at every epoch.
+"""The one training loop: SGD over batches of an objective, resumable after every step.
 
-Order of images, augmentation, attack starts, lambda draws and weight noise of an epoch depend on
-(seed, epoch) alone, so a run resumed after any epoch continues bit for bit.
+Order of images and augmentation depend on (seed, epoch) alone, attack starts, lambda draws and
+weight noise on (seed, epoch, step): a run that is resumed after any step continues bit for bit.
 """
 
 import math
@@ -75,6 +75,11 @@ class Trainer:
         )
         self.objective = objective(recipe.method)
         self.history: list[Row] = []
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        self.step, self.spent = 0, 0.0  # steps and seconds behind the epoch that is under way
+        self.total = torch.zeros((), device=self.device)  # of their losses
 
     @property
     def epochs_done(self) -> int:
@@ -94,29 +99,27 @@ class Trainer:
         """Return how many steps an epoch has."""
         return max(1, len(self.images) // self.batch)
 
-    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        how: dict[str, Any] = {"seed": self.recipe.seed, "epoch": epoch}
+    def _batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        how: dict[str, Any] = {"seed": self.recipe.seed, "epoch": epoch, "first": first}
         if self.recipe.data.augment:
             how |= {"pad": self.spec.pad, "flip": self.spec.flip}
             how |= {"pad_mode": self.recipe.data.padding}
         return data.batches(self.images, self.batch, **how)
 
-    def steps(self, epoch: int) -> Iterator[Tensor]:
-        """Take the steps of an epoch one by one, yielding the loss of each.
+    def steps(self, epoch: int, first: int = 0) -> Iterator[Tensor]:
+        """Take the steps of an epoch one by one from the first on, yielding the loss of each.
 
         Seeds torch's global generator; `epoch` keeps it and the history in order.
         """
         recipe = self.recipe
-        base = (recipe.seed * 1_000_003 + epoch) * 3 + 1
-        torch.manual_seed(base)  # weight noise and dropout
-        starts = torch.Generator(self.device).manual_seed(base + 1)
-        context = Context(
-            attack=partial(self._attack, starts),
-            generator=torch.Generator().manual_seed(base + 2),
-            epoch=epoch,
-        )
+        starts, choices = torch.Generator(self.device), torch.Generator()
+        context = Context(attack=partial(self._attack, starts), generator=choices, epoch=epoch)
         self.model.train()
-        for i, (x, y) in enumerate(self._batches(epoch)):
+        for i, (x, y) in enumerate(self._batches(epoch, first), first):
+            seed = 3 * (recipe.seed * 1_000_000_007 + epoch * self.steps_per_epoch + i)
+            torch.manual_seed(seed)  # weight noise and dropout
+            starts.manual_seed(seed + 1)
+            choices.manual_seed(seed + 2)
             for group in self.optimiser.param_groups:
                 group["lr"] = learning_rate(recipe.train, epoch + i / self.steps_per_epoch)
             with autocast(self.precision):
@@ -129,19 +132,24 @@ class Trainer:
             yield loss.detach()
 
     def epoch(self, on_step: Callable[[float], None] = lambda done: None) -> Row:
-        """Train one epoch and return its row of the history; on_step gets the share done."""
+        """Train what is left of an epoch and return its row of the history.
+
+        on_step gets the share done after every step, when `state` may be taken.
+        """
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             return self._epoch(on_step)
 
     def _epoch(self, on_step: Callable[[float], None]) -> Row:
-        start, epoch = time.perf_counter(), self.epochs_done
-        total, steps = torch.zeros((), device=self.device), self.steps_per_epoch
-        for i, loss in enumerate(self.steps(epoch)):
-            total += loss
-            on_step((i + 1) / steps)
+        start, epoch = time.perf_counter() - self.spent, self.epochs_done
+        steps = self.steps_per_epoch
+        for loss in self.steps(epoch, self.step):
+            self.total += loss
+            self.step += 1
+            self.spent = time.perf_counter() - start
+            on_step(self.step / steps)
         self.pruner.after_epoch(epoch, self._momentum)
-        mean = float(total) / steps
+        mean = float(self.total) / steps
         if not math.isfinite(mean):
             raise UserError(
                 f"Training diverged in epoch {epoch + 1} (loss {mean}); lower train.lr and rerun."
@@ -154,6 +162,7 @@ class Trainer:
             **self.pruner.row(),
         }
         self.history.append(row)
+        self._begin_epoch()
         return row
 
     def _momentum(self, parameter: Tensor) -> Tensor:
@@ -167,6 +176,9 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "history": self.history,
             "pruner": self.pruner.state(),
+            "step": self.step,
+            "spent": self.spent,
+            "total": self.total,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -174,4 +186,6 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.history = list(state["history"])
+        self.step, self.spent = state["step"], state["spent"]
+        self.total = state["total"].clone()
         self.pruner.restore(state["pruner"])

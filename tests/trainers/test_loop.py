@@ -1,5 +1,6 @@
 """The loop: what an epoch depends on, what it leaves alone, what it refuses."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -51,10 +52,12 @@ SPARSE = [
 def test_a_restored_trainer_continues_bit_for_bit_and_within_its_budget(method, sparsity):
     r = replace(recipe(method), sparsity=sparsity)
     straight, first, second = trainer(r), trainer(r), trainer(r)
+    states = []
     first.epoch()
-    state = first.state()
+    first.epoch(lambda share: states.append(copy.deepcopy(first.state())))
     torch.manual_seed(12345)  # the global generator must not matter
-    second.restore(state)
+    second.restore(states[0])
+    assert (second.epochs_done, second.step) == (1, 1)  # of two steps
     for t, epochs in ((straight, 3), (second, 2)):
         assert_within_budget(t)
         for _ in range(epochs):
