@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -21,6 +22,26 @@ def conv(*shape: Any, stage: int, site: str = "branch", **options: Any) -> nn.Co
 def norm(channels: int, *, site: str = "branch", **options: Any) -> nn.BatchNorm2d:
     """A batch norm; site is "stem", "branch", "shortcut" or "final"."""
     return nn.BatchNorm2d(channels, **options)
+
+
+class Normalised(nn.Module):
+    """Mixin before a backbone: images in [0, 1] less the mean, over the standard deviation.
+
+    Both are of each channel or of all of them, (C,) or (1,).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, *args: Any, mean: Sequence[float], std: Sequence[float], **options: Any
+    ) -> None:
+        super().__init__(*args, **options)
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward((x - self.mean) / self.std)
 
 
 class Shortcut(nn.Sequential):

@@ -1,6 +1,8 @@
-"""ResNets for small images: 3x3 stem of stride 1, no max-pooling, projection shortcuts."""
+"""ResNets for small images: 3x3 stem of stride 1, no max-pooling; shortcuts are projections."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,7 +18,13 @@ class BasicBlock(nn.Module):
     LINKS = (("conv1", "bn1", "conv2"),)
 
     def __init__(
-        self, inputs: int, channels: int, stride: int, conv: ConvFactory, norm: NormFactory
+        self,
+        inputs: int,
+        channels: int,
+        stride: int,
+        conv: ConvFactory,
+        norm: NormFactory,
+        shortcut: Callable[..., Callable[[Tensor], Tensor] | None] = shortcut,
     ) -> None:
         super().__init__()
         self.conv1 = conv(inputs, channels, 3, stride=stride, padding=1)
@@ -62,6 +70,8 @@ class Bottleneck(nn.Module):
 class ResNet(Staged):
     """A stem of w channels, stages of w, 2w, 4w ... times the block's expansion."""
 
+    BLOCK: ClassVar[dict[str, Any]] = {}  # what every block takes beside its shape
+
     def __init__(
         self,
         block: type[BasicBlock] | type[Bottleneck],
@@ -77,8 +87,41 @@ class ResNet(Staged):
         super().__init__()
         self.conv1 = conv(in_channels, width, 3, padding=1, stage=0, site="stem")
         self.bn1 = norm(width, site="stem")
-        self.fc = linear(self.add_stages(block, blocks, width, width, conv, norm=norm), num_classes)
+        outputs = self.add_stages(block, blocks, width, width, conv, norm=norm, **self.BLOCK)
+        self.fc = linear(outputs, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         return self.classify(self.through_stages(x))
+
+
+def grown(stride: int, inputs: int, outputs: int, x: Tensor) -> Tensor:
+    """Every stride-th pixel, with channels of zeros behind its own; in a narrower sub-network
+    they grow by the same factor.
+    """
+    added = x.shape[1] * (outputs - inputs) // inputs
+    return F.pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, 0, added))
+
+
+def without_parameters(
+    inputs: int, outputs: int, stride: int, conv: ConvFactory, norm: NormFactory
+) -> Callable[[Tensor], Tensor] | None:
+    """The shortcut of a block whose shapes change, None where the identity will do."""
+    same = stride == 1 and inputs == outputs
+    return None if same else partial(grown, stride, inputs, outputs)
+
+
+class CifarResNet(ResNet):
+    """The narrow ResNets of He et al. (2016, section 4.2): no parameters in shortcuts, and weights
+    that begin normal with variance 2 / (k^2 outputs), of the classifier 2 / inputs, its bias at 0.
+    """
+
+    BLOCK: ClassVar[dict[str, Any]] = {"shortcut": without_parameters}
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.kaiming_normal_(self.fc.weight)
+        nn.init.zeros_(self.fc.bias)

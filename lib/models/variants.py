@@ -1,6 +1,7 @@
 """Where methods meet backbones: which layers a method asks the backbone to be built from."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,8 @@ from lib.models import layers, masks
 from lib.models.conditional import Conditional
 from lib.models.conditional_layers import BatchNorm2d, Condition, Conv2d, Linear
 from lib.models.encoding import Encoder
-from lib.models.resnet import BasicBlock, Bottleneck, ResNet
+from lib.models.layers import Normalised
+from lib.models.resnet import BasicBlock, Bottleneck, CifarResNet, ResNet
 from lib.models.slimmable import SlimmableBatchNorm2d, SlimmableConv2d, SlimmableLinear
 from lib.models.wide_resnet import WideResNet
 
@@ -31,7 +33,7 @@ class Backbone:
 
 BACKBONES = {
     "resnet18": Backbone(ResNet, (BasicBlock, (2, 2, 2, 2)), 64, 4),
-    "resnet20": Backbone(ResNet, (BasicBlock, (3, 3, 3)), 16, 3),
+    "resnet20": Backbone(CifarResNet, (BasicBlock, (3, 3, 3)), 16, 3),
     "resnet34": Backbone(ResNet, (BasicBlock, (3, 4, 6, 3)), 64, 4),
     "resnet50": Backbone(ResNet, (Bottleneck, (3, 4, 6, 3)), 64, 4),
     "wrn16_8": Backbone(WideResNet, (16, 8), 16, 3, True),
@@ -49,6 +51,7 @@ def create(
     *,
     prunable: bool = False,
     dropout: float = 0.0,
+    normalise: tuple[Sequence[float], Sequence[float]] | None = None,
     **options: Any,
 ) -> nn.Module:
     """Return a freshly initialised network for images of 8x8 and larger, in [0, 1].
@@ -56,11 +59,12 @@ def create(
     `lib.methods` has the options of each method, BACKBONES the default widths. Networks that take
     no lam consist of torch's own layers; the others are Conditional. The slims of float_slim and
     oat_slim are the shares of the channels, 1 among them, that a call may ask for; each must leave
-    every layer a whole number of channels. prunable adds a mask to every convolution.
+    every layer a whole number of channels. prunable adds a mask to every convolution, normalise, a
+    mean and a standard deviation of each channel or of all, that step before the first layer.
     """
     kind: Any = METHODS[choose("method", method, METHODS)]
     for name in options:
-        choose(f"option of {method}", name, [*kind.arch(), "prunable", "dropout"])
+        choose(f"option of {method}", name, [*kind.arch(), "prunable", "dropout", "normalise"])
     wanted = kind(**{**kind.loose, **options})
     plan = BACKBONES[choose("backbone", backbone, BACKBONES)]
     arguments: dict[str, Any] = {
@@ -73,12 +77,15 @@ def create(
     elif dropout:
         raise UserError(f"dropout is for wide ResNets only; leave it at 0 for {backbone}.")
     build, made = plan.build, Layers(wanted, plan.stages, prunable)
+    if normalise:
+        build = mixed(Normalised, build)
+        arguments |= dict(zip(("mean", "std"), normalise, strict=True))
     if wanted.conditional:
         encoder = None
         if wanted.film:  # before the layers, whose random numbers follow
             encoder = Encoder(wanted)
             made.code_dim = encoder.code_dim
-        build = conditional_class(build)
+        build = mixed(Conditional, build)
         arguments |= {"condition": made.condition, "method": wanted, "encoder": encoder}
     factories = {"conv": made.conv, "norm": made.norm, "linear": made.linear}
     model = build(*plan.arguments, **arguments, **factories)
@@ -150,9 +157,9 @@ class Layers:
 
 
 @functools.cache
-def conditional_class(backbone: type) -> type:
-    """The backbone's class with calls that take lam."""
-    return type(f"Conditional{backbone.__name__}", (Conditional, backbone), {})
+def mixed(mixin: type, backbone: type) -> type:
+    """The backbone's class with calls that take lam, or with normalised images."""
+    return type(f"{mixin.__name__}{backbone.__name__}", (mixin, backbone), {})
 
 
 def draw_masks(model: nn.Module, method: Any) -> None:

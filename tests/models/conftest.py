@@ -25,8 +25,12 @@ def stir(model: nn.Module, seed: int = 3) -> nn.Module:
 
 
 def make(method: str, backbone: str = "resnet20", **options) -> nn.Module:
-    options = {"width": WIDTH, **SMALL.get(method, {}), **options}
-    return stir(create(method, backbone, **options)).eval()
+    """A network whose weights begin as torch's layers do, whatever its backbone: never large."""
+    model = create(method, backbone, **{"width": WIDTH, **SMALL.get(method, {}), **options})
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.reset_parameters()
+    return stir(model).eval()
 
 
 def plain_state(model: nn.Module, path: str) -> dict[str, torch.Tensor]:

@@ -82,7 +82,7 @@ def test_a_network_without_any_weight_keeps_one_channel_a_layer(plain, images, b
 
 
 def test_parameters_and_operations_fall_by_what_was_counted_by_hand(plain):
-    model = plain("resnet20", width=8)  # stages of 8, 16 and 32 channels
+    model = plain("resnet18", width=8)  # stages of 8, 16, 32 and 64 channels
     before = cost(model, size=32)
     kill(model, "layer1.0.conv2", 0, 3, 7)  # and the 3 filters of conv1 that feed it
     kill(model, "layer1.1.conv1", 1, 2, 4, 5)  # reads the residual stream

@@ -43,11 +43,47 @@ def test_wide_resnets_have_the_published_sizes(backbone, plain, oat):
 
 
 @pytest.mark.parametrize(
-    ("backbone", "expected"), [("resnet18", 11.174), ("resnet50", 23.521), ("resnet20", 0.2722)]
+    ("backbone", "expected"), [("resnet18", 11.174), ("resnet50", 23.521), ("resnet20", 0.2697)]
 )
 def test_resnets_have_their_well_known_sizes(backbone, expected):
     with torch.device("meta"):
         assert million(create("plain", backbone)) == pytest.approx(expected, rel=0.011)
+
+
+def test_pni_has_twenty_noisy_layers_and_the_parameters_of_its_code():
+    model = create("pni", "resnet20", normalise=((0.5,), (0.25,)))
+    assert len(model.noisy) == 20 and sum(p.numel() for p in model.parameters()) == 269_742
+
+
+def test_resnet20_begins_as_its_authors_had_it_and_has_shortcuts_of_zeros():
+    model = create("float_slim", "resnet20", slims=(0.5, 1.0))
+    for layer in (model.conv1, model.layer2[0].conv1, model.layer3[2].conv2):
+        outputs, _, height, width = layer.weight.shape
+        assert float(layer.weight.detach().std()) == pytest.approx(
+            (2 / (height * width * outputs)) ** 0.5, rel=0.15
+        )
+    assert float(model.fc.weight.detach().std()) == pytest.approx((2 / 64) ** 0.5, rel=0.15)
+    assert (model.fc.bias == 0).all()
+    for channels in (16, 8):  # 8 at half the width
+        x = torch.rand(2, channels, 9, 9)
+        pooled = nn.functional.avg_pool2d(x, 1, 2)
+        expected = torch.cat([pooled, torch.zeros_like(pooled)], 1)
+        assert torch.equal(model.layer2[0].downsample(x), expected)
+    assert model.layer1[0].downsample is None
+
+
+@pytest.mark.parametrize("method", ["plain", "pni"])
+def test_normalised_networks_take_images_as_they_are(method):
+    mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
+    bare = create(method, "resnet20", width=4).eval()
+    model = create(method, "resnet20", width=4, normalise=(mean, std)).eval()
+    missing, unexpected = model.load_state_dict(bare.state_dict(), strict=False)
+    assert (missing, unexpected) == (["mean", "std"], [])
+    x = torch.rand(4, 3, 8, 8)
+    moved = torch.stack([(x[:, c] - mean[c]) / std[c] for c in range(3)], 1)
+    call = {"noise": model.draw_noise()} if method == "pni" else {}
+    torch.testing.assert_close(model(x, **call), bare(moved, **call))
+    torch.testing.assert_close(freeze(model, **call)(x), model(x, **call))
 
 
 def test_the_same_seed_gives_the_same_weights_with_and_without_noise_and_masks():
