@@ -16,7 +16,8 @@ class Spec:
     """One data set; images is how many there are in train, val and test (0: counted on loading).
 
     pad and flip are the augmentation of the training split: a crop of the padded image and a
-    horizontal mirror image.
+    horizontal mirror image. mean and std are of each channel, or one for all, in [0, 1]: what PNI
+    normalises images by.
     """
 
     name: str
@@ -27,6 +28,8 @@ class Spec:
     pad: int = 0
     flip: bool = False
     folder: Path | None = None
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.5,)
 
     def check_limit(self, split: str, limit: int, available: int = 0) -> None:
         """Refuse a subset larger than the split, of which this many images are available."""
@@ -40,14 +43,23 @@ class Spec:
 
 
 _AUGMENTED: dict[str, Any] = {"pad": 4, "flip": True}
+
+
+def _of_255(**values: tuple[float, ...]) -> dict[str, Any]:
+    return {name: tuple(value / 255 for value in of) for name, of in values.items()}
+
+
+# As in the PNI code, which has 0.5 for SVHN and MNIST
+_CIFAR10 = _of_255(mean=(125.3, 123.0, 113.9), std=(63.0, 62.1, 66.7))
+_CIFAR100 = _of_255(mean=(129.3, 124.1, 112.4), std=(68.2, 65.4, 70.4))
 _SPECS = {
     one.name: one
     for one in (
         # Alpaydin and Kaynak 1998 (UCI), ships with scikit-learn; a fixed stratified split
         Spec("digits", 10, 1, 8, (1_097, 100, 600)),
         # Krizhevsky 2009; val is the last 5,000 training images, as in the OAT code
-        Spec("cifar10", 10, 3, 32, (45_000, 5_000, 10_000), **_AUGMENTED),
-        Spec("cifar100", 100, 3, 32, (45_000, 5_000, 10_000), **_AUGMENTED),
+        Spec("cifar10", 10, 3, 32, (45_000, 5_000, 10_000), **_AUGMENTED, **_CIFAR10),
+        Spec("cifar100", 100, 3, 32, (45_000, 5_000, 10_000), **_AUGMENTED, **_CIFAR100),
         # Netzer et al. 2011; val is the last 5,000 training images, 'extra' is unused, as there
         Spec("svhn", 10, 3, 32, (68_257, 5_000, 26_032)),
         # Coates et al. 2011; val is the last 500 labelled images, the papers select on test

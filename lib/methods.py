@@ -41,6 +41,7 @@ class Method(Part):
     dual_bn = False  # a batch norm for each path
     film = False  # modulation by a code of lam
     masked = False  # path masks
+    normalised = False  # images by mean and standard deviation, inside the network
     alpha_decay = True  # weight decay also on the scales of the noise
 
     @property
@@ -136,13 +137,18 @@ class PgdAt(Method):
 
 @dataclass(frozen=True)
 class Pni(Method):
-    """Parametric noise injection (He et al. 2019): weight noise everywhere, one batch norm."""
+    """Parametric noise injection (He et al. 2019): weight noise everywhere, one batch norm.
+
+    As the released code has it: images are normalised, the first epochs are clean alone, and the
+    attack, after the clean pass, leads away from the label that this pass predicts. Here the last
+    epoch counts, there the one of best accuracy on the clean test images.
+    """
 
     kind, label, colour, marker = "pni", "PNI", "#E69F00", "v"
     conditional = True
     training = ("alpha_decay", "clean_epochs")
     clean_lam = 1.0  # always noisy
-    noise = True
+    noise = normalised = True
     shares = 1.0, 1.0
 
     alpha: float = 0.25
@@ -199,7 +205,7 @@ class Float(Method):
 
     loop 'alg1' is the paper's: the first half of a batch clean, the second adversarial.
     'released' sends all images clean through the clean weights as well, the second half of them
-    through the adversarial batch norm.
+    through the adversarial batch norm. Pruned weights have no noise; in the released code they do.
     """
 
     kind, label, colour, marker = "float", "FLOAT", "#0072B2", "s"

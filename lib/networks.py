@@ -103,6 +103,7 @@ def fresh(recipe: Recipe) -> nn.Module:
             width=recipe.model.width or None,
             prunable=recipe.sparsity is not None,
             dropout=recipe.model.dropout,
+            normalise=(spec.mean, spec.std) if recipe.method.normalised else None,
             **recipe.method.options(),
         )
     return _placed(model)

@@ -9,7 +9,7 @@ from lib import artifacts, claims, paths, rows, studies
 from lib.errors import UserError
 from lib.methods import Smart
 from lib.presets import PRESETS
-from lib.studies import smart
+from lib.studies import float_, smart
 
 
 @pytest.mark.parametrize("name", studies.ARTIFACTS)
@@ -135,3 +135,13 @@ def test_patterns_select_papers_names_and_globs():
 def test_planning_judging_and_plotting_need_no_torch(module):
     code = f"import {module}, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, check=False).returncode == 0
+
+
+def test_pni_trains_by_the_numbers_of_its_code_and_keeps_their_ratio_elsewhere():
+    (one, *_), (small, *_) = (float_.fig4_noise_rescaling(p).jobs for p in ("paper", "quick"))
+    for recipe in (one.recipe, small.recipe):
+        assert (recipe.train.weight_decay, recipe.train.nesterov) == (3e-4, True)
+    assert (one.recipe.attack.eps, one.recipe.attack.step) == (0.031, 0.01)
+    ratio = small.recipe.attack.eps / small.recipe.attack.step
+    assert ratio == pytest.approx(3.1, rel=2e-3)
+    assert {p.eps for p in one.protocols if p.attack != "none"} == {0.031}

@@ -1,11 +1,12 @@
 """FLOAT (Kundu et al. 2022): the networks behind each figure and table."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lib.methods import Float, FloatSlim, Method, Oat, OatSlim, PgdAt, Pni, Smart
 from lib.presets import BRIEF, MAIN, Setting
-from lib.recipe import Momentum
+from lib.recipe import EPS_DEFAULT, Attack, Momentum
 from lib.step import default_step
 from lib.studies.smart import ENDS, FGSM, LAMBDAS, PGD7, PGD20
 from lib.study import Builder, plan
@@ -44,6 +45,17 @@ def oat_label(lambdas: Sequence[float]) -> str:
     return "OAT {" + ", ".join(f"{lam:g}" for lam in lambdas) + "}"
 
 
+def released(setting: Setting) -> Setting:
+    """Return a setting with what PNI's code trains by: its decay, momentum, radius and step.
+
+    Those two are printed for a radius of 8/255 and keep their ratio to another.
+    """
+    train = dataclasses.replace(setting.train, weight_decay=3e-4, nesterov=True)
+    scale = setting.attack.eps / EPS_DEFAULT
+    attack = Attack(eps=round(0.031 * scale, 4), step=round(0.01 * scale, 4))
+    return dataclasses.replace(setting, train=train, attack=attack)
+
+
 def irregular(setting: Setting) -> Momentum:
     """Return the density of FLOATS-i: Table 1's on ResNet, Figure 5's on wide ResNets."""
     return Momentum(IRREGULAR if setting.role == MAIN else GLOBAL)
@@ -79,7 +91,7 @@ def fig4_noise_rescaling(b: Builder) -> None:
         clean = min(5, setting.train.epochs // 32)  # 5 of PNI's 160 epochs, as many in proportion
         for granularity, label in GRANULARITIES.items():
             method = Pni(granularity=granularity, clean_epochs=clean)
-            recipe = b.recipe(setting, seed, method, backbone="resnet20")
+            recipe = b.recipe(released(setting), seed, method, backbone="resnet20")
             b.add(label, recipe, RESCALES, [PGD7, FGSM])
 
 

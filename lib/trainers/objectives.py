@@ -58,13 +58,15 @@ def pgd_at(method: PgdAt, model: Network, x: Tensor, y: Tensor, context: Context
 def pni(method: Pni, model: Network, x: Tensor, y: Tensor, context: Context) -> Tensor:
     """Return half clean and half adversarial cross-entropy, both through noisy weights.
 
-    The first epochs are clean alone, as in the released code.
+    The first epochs are clean alone; later ones attack what the clean pass takes the images for.
     """
     noisy = partial(model, lam=1.0)
+    logits = noisy(x)
+    clean = cross_entropy(logits, y)
     if context.epoch < method.clean_epochs:
-        return cross_entropy(noisy(x), y)
-    adversarial = context.attack(noisy, x, y)
-    return 0.5 * cross_entropy(noisy(x), y) + 0.5 * cross_entropy(noisy(adversarial), y)
+        return clean
+    adversarial = context.attack(noisy, x, logits.argmax(1))
+    return 0.5 * clean + 0.5 * cross_entropy(noisy(adversarial), y)
 
 
 def sample_lambdas(lambdas: tuple[float, ...], batch: int, generator: torch.Generator) -> Tensor:
@@ -100,17 +102,18 @@ def two_paths(method: Float, model: Network, x: Tensor, y: Tensor, context: Cont
     """Return half clean and half adversarial cross-entropy of FLOAT and SMART (Algorithm 1).
 
     'alg1': the first half of the batch is clean, the second adversarial. 'released': every image
-    also passes clean through the clean weights, the second half by the adversarial batch norm.
+    passes clean through the clean weights, the second half by the adversarial batch norm, and the
+    adversarial half counts half as much.
     """
     half = len(x) // 2
     noisy = partial(model, lam=1.0)
-    adversarial = context.attack(noisy, x[half:], y[half:])
     if method.loop == "alg1":
-        clean = cross_entropy(model(x[:half], lam=0.0), y[:half])
-        return 0.5 * clean + 0.5 * cross_entropy(noisy(adversarial), y[half:])
-    clean = cross_entropy(model(x, lam=0.0, split=half), y, "sum")
-    robust = cross_entropy(noisy(adversarial), y[half:], "sum")
-    return 0.5 * (clean + robust) / len(x)
+        clean, weight = cross_entropy(model(x[:half], lam=0.0), y[:half]), 0.5
+    else:
+        clean = cross_entropy(model(x, lam=0.0, split=half), y)
+        weight = 0.5 * (len(x) - half) / len(x)
+    adversarial = context.attack(noisy, x[half:], y[half:])
+    return 0.5 * clean + weight * cross_entropy(noisy(adversarial), y[half:])
 
 
 # By kind of method; SMART is FLOAT with path masks

@@ -82,6 +82,27 @@ def test_pni_passes_both_halves_of_the_loss_with_noise_after_its_clean_epochs(
     torch.testing.assert_close(loss, clean if clean_epochs else 0.5 * clean + 0.5 * robust)
 
 
+def test_pni_attacks_the_labels_that_its_clean_pass_predicts(model, images, labels):
+    def attack(f, x, y):
+        assert len(model.calls) == 1 and torch.equal(y, model(images, 1.0).argmax(1))
+        return x * 0.5
+
+    loss = objective(Pni(clean_epochs=0))(model, images, labels, Context(attack, CONTEXT.generator))
+    assert not torch.equal(model(images, 1.0).argmax(1), labels) and loss.requires_grad
+
+
+@pytest.mark.parametrize("method", [Float(), Float(loop="released"), Oat(), Pni(clean_epochs=0)])
+def test_the_clean_pass_comes_before_the_attack(model, images, labels, method):
+    """In training mode it moves the statistics of batch norms, which the attack uses."""
+
+    def attack(f, x, y):
+        model.calls.append("attack")
+        return x
+
+    objective(method)(model, images, labels, Context(attack, CONTEXT.generator))
+    assert [call == "attack" for call in model.calls] == [False, True, False]
+
+
 @pytest.mark.parametrize("method", [Float(), Smart()])
 def test_algorithm_one_splits_the_batch_between_the_paths(model, images, labels, method):
     loss = objective(method)(model, images, labels, CONTEXT)
