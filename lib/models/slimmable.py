@@ -83,7 +83,8 @@ class SlimmableFiLM(FiLM):
 
     The second linear layer's rows are all scales, then all shifts. Each of the two groups is
     sliced by itself, so that a channel has the same row for its scale, and the same one for its
-    shift, at every width. The code of lambda keeps its dimension D.
+    shift, at every width (in the released code a narrow width takes its shifts from rows that are
+    scales at the full one). The code of lambda keeps its dimension D.
     """
 
     def __init__(self, code_dim: int, channels: int, *, condition: Condition) -> None:
