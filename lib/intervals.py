@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,8 @@ EXACT = 1e-9
 class Estimate:
     """A number with its 95 % interval, low <= value <= high.
 
-    images and seeds are the two parts of its squared standard error, df its degrees of freedom.
+    images and seeds are the two parts of its squared standard error, df its degrees of freedom, of
+    which there are total where they come from a spread that several networks share.
     Where the spread of seeds is not known, the interval is one of images alone.
     """
 
@@ -40,6 +41,7 @@ class Estimate:
     images: float = math.nan
     seeds: float = 0.0
     df: float = math.inf
+    total: float = math.inf
     known: bool = True
 
     @property
@@ -56,14 +58,8 @@ class Estimate:
 
     def __sub__(self, other: Estimate) -> Estimate:
         """Return how far it is above an independent one."""
-        df = _together([(self.seeds, self.df), (other.seeds, other.df)])
-        return _estimate(
-            self.value - other.value,
-            self.images + other.images,
-            self.seeds + other.seeds,
-            df,
-            self.known and other.known,
-        )
+        seeds = _together(Seeds(one.seeds, one.df, one.total, one.known) for one in (self, other))
+        return _estimate(self.value - other.value, self.images + other.images, seeds)
 
     def minus(self, constant: float) -> Estimate:
         """Return how far it is above a constant."""
@@ -91,17 +87,33 @@ def quantile(df: float) -> float:
     return float(stdtrit(df, LEVEL)) if math.isfinite(df) else Z95
 
 
-def _estimate(value: float, images: float, seeds: float, df: float, known: bool) -> Estimate:
-    half = quantile(df) * math.sqrt(images + seeds)
+class Seeds(NamedTuple):
+    """The variance that seeds give an accuracy or a difference, as an Estimate has it."""
+
+    variance: float
+    df: float
+    total: float = math.inf
+    known: bool = True
+
+
+def _estimate(value: float, images: float, seeds: Seeds) -> Estimate:
+    half = quantile(seeds.df) * math.sqrt(images + seeds.variance)
     low, high = max(-100.0, value - half), min(100.0, value + half)
-    return Estimate(value, low, high, images, seeds, df, known)
+    return Estimate(value, low, high, images, *seeds)
 
 
-def _together(parts: Iterable[tuple[float, float]]) -> float:
-    """Return the degrees of freedom of a sum of variances (Welch and Satterthwaite)."""
-    parts = [(variance, df) for variance, df in parts if variance > 0]
-    weight = sum(variance**2 / df for variance, df in parts)
-    return sum(variance for variance, _ in parts) ** 2 / weight if weight else math.inf
+def _together(parts: Iterable[Seeds]) -> Seeds:
+    """Return the sum of variances, with the df of Welch and Satterthwaite.
+
+    Those that share a spread have no more than its total.
+    """
+    parts = list(parts)
+    counted = [one for one in parts if one.variance > 0]
+    variance = sum(one.variance for one in counted)
+    weight = sum(one.variance**2 / one.df for one in counted)
+    total = max((one.total for one in counted), default=math.inf)
+    df = min(variance**2 / weight, total) if weight else math.inf
+    return Seeds(variance, df, total, all(one.known for one in parts))
 
 
 def wilson(successes: float, n: int, z: float = Z95) -> tuple[float, float]:
@@ -171,16 +183,14 @@ def accuracy(rows: pd.DataFrame, spread: Spread | None = None) -> Estimate:
     mean, n = float(by_seed["value"].mean()), int(by_seed["n"].min())
     low, high = wilson(min(mean / 100, 1.0), n)
     p = shrunk(mean, n)
-    images, (seeds, df, known) = 1e4 * p * (1 - p) / n, _level(rows, spread)
-    half = quantile(df) * math.sqrt(seeds)
+    images, seeds = 1e4 * p * (1 - p) / n, _level(rows, spread)
+    half = quantile(seeds.df) * math.sqrt(seeds.variance)
     return Estimate(
         mean,
         max(0.0, mean - math.hypot(mean - low, half)),
         min(100.0, mean + math.hypot(high - mean, half)),
         images,
-        seeds,
-        df,
-        known,
+        *seeds,
     )
 
 
@@ -195,37 +205,26 @@ def difference(a: pd.DataFrame, b: pd.DataFrame, spread: Spread | None = None) -
     one, other = _seeds(a), _seeds(b)
     gap = float(one["value"].mean() - other["value"].mean())
     same = "run" in a and a["run"].notna().all() and set(a["run"]) == set(b["run"])
-    seeds, df, known = (same and _change(a, b, spread)) or _apart(a, b, spread)
-    return _estimate(gap, _image_variance(a, b), seeds, df, known)
-
-
-Seeds = tuple[float, float, bool]
-
-
-def _apart(a: pd.DataFrame, b: pd.DataFrame, spread: Spread | None) -> Seeds:
-    """Return what `_level` does, for the difference of two accuracies."""
-    parts = [_level(rows, spread) for rows in (a, b)]
-    variances = [variance for variance, _, _ in parts]
-    df = _together((variance, df) for variance, df, _ in parts)
-    return sum(variances), df, all(known for _, _, known in parts)
+    seeds = (same and _change(a, b, spread)) or _together(_level(r, spread) for r in (a, b))
+    return _estimate(gap, _image_variance(a, b), seeds)
 
 
 def _level(rows: pd.DataFrame, spread: Spread | None) -> Seeds:
-    """Return the variance that seeds give a mean accuracy, its df, and whether it is known."""
+    """Return the variance that seeds give a mean accuracy."""
     if found := spread and spread.level(rows):
-        return found[0] / len(rows), found[1], True
+        return Seeds(found[0] / len(rows), *found[1:])
     if len(rows) > 1:
-        return float(rows["value"].var()) / len(rows), len(rows) - 1, True
-    return 0.0, math.inf, False
+        return Seeds(float(rows["value"].var()) / len(rows), len(rows) - 1)
+    return Seeds(0.0, math.inf, known=False)
 
 
 def _change(a: pd.DataFrame, b: pd.DataFrame, spread: Spread | None) -> Seeds | None:
-    """Return what `_level` does, for the change of the same networks, None if it is not known."""
+    """Return the variance of the change of the same networks, None if it is not known."""
     if found := spread and spread.change(a, b):
-        return found[0] / len(a), found[1], True
+        return Seeds(found[0] / len(a), *found[1:])
     if len(a) > 1:
         gaps = _seeds(a)["value"] - _seeds(b)["value"]
-        return float(gaps.var()) / len(gaps), len(gaps) - 1, True
+        return Seeds(float(gaps.var()) / len(gaps), len(gaps) - 1)
     return None
 
 

@@ -17,7 +17,8 @@ from lib import paths
 
 FILE = paths.ROOT / "data/spread.csv"
 KNOWN = ["dataset", "metric", "ends"]  # what a spread is known for
-TABLE = [*KNOWN, "variance", "df", "networks"]
+TABLE = [*KNOWN, "variance", "df", "total"]
+Known = tuple[float, float, float]
 FLOOR = 0.01  # of the mean: three seeds that happen to agree say nothing of so little
 
 
@@ -25,43 +26,49 @@ FLOOR = 0.01  # of the mean: three seeds that happen to agree say nothing of so 
 class Spread:
     """What is known of the variance between seeds: a network's own, moderated by all others'.
 
-    table has the columns dataset, metric, ends, variance, df, networks. ends is '0' or '+' for
+    table has the columns dataset, metric, ends, variance, df, total. ends is '0' or '+' for
     accuracies at lam = 0 and above it, whose variance is one of their logits; '0 +', '+ +' or '0 0'
     for the change of one network from a trade-off or width to another, in squared points. df tells
     how alike networks are: so many degrees of freedom the variance counts beside a network's own
-    (Smyth 2004, as for gene expression: few repeats of many things).
+    (Smyth 2004, as for gene expression: few repeats of many things). total is what all networks
+    were trained for together; as a network's own seeds are among them, nothing counts more.
     """
 
     table: pd.DataFrame
 
-    def level(self, rows: pd.DataFrame) -> tuple[float, float] | None:
-        """Return the variance in squared points of one training's accuracy, and its df."""
+    def level(self, rows: pd.DataFrame) -> Known | None:
+        """Return the variance in squared points of one training's accuracy, its df and total."""
         p = shrunk(rows["value"].mean(), rows["n"].min())
         found = self._moderated(rows, end(rows), _logits(rows))
-        return found and (found[0] * (100 * p * (1 - p)) ** 2, found[1])
+        return found and (found[0] * (100 * p * (1 - p)) ** 2, *found[1:])
 
-    def change(self, a: pd.DataFrame, b: pd.DataFrame) -> tuple[float, float] | None:
-        """Return the variance in squared points of one network's change from a to b, and its df."""
-        ends = " ".join(sorted((end(a), end(b)), reverse=True))
+    def change(self, a: pd.DataFrame, b: pd.DataFrame) -> Known | None:
+        """Return the variance in squared points of one network's change from a to b, and so on.
+
+        Another way to read a network may use the other batch norms: it counts as the other end.
+        """
+        other = "method" in a and a["method"].iloc[0] != b["method"].iloc[0]
+        ends = "0 +" if other else " ".join(sorted((end(a), end(b)), reverse=True))
+        b = b.set_index("run").loc[a["run"]]
         return self._moderated(a, ends, a["value"].to_numpy() - b["value"].to_numpy())
 
-    def _moderated(self, rows: pd.DataFrame, ends: str, values: Any) -> tuple[float, float] | None:
+    def _moderated(self, rows: pd.DataFrame, ends: str, values: Any) -> Known | None:
         if not {"dataset", "metric"} <= set(rows):
             return None
         prior = self._best.get((rows["dataset"].iloc[0], rows["metric"].iloc[0], ends))
         if prior is None:
             return None
-        variance, df = prior
+        variance, df, total = prior
         own, more = (float(np.var(values, ddof=1)), len(values) - 1) if len(values) > 1 else (0, 0)
-        return (df * variance + more * own) / (df + more), df + more
+        return (df * variance + more * own) / (df + more), min(df + more, total), total
 
     @cached_property
-    def _best(self) -> dict[tuple[str, str, str], tuple[float, float]]:
-        """Return variance and df by what they are known for, of the most networks."""
-        rows = self.table.sort_values("networks")[[*KNOWN, "variance", "df"]]
+    def _best(self) -> dict[tuple[str, str, str], Known]:
+        """Return variance, df and total by what they are known for, of the largest total."""
+        rows = self.table.sort_values("total")[TABLE]
         return {
-            (dataset, metric, ends): (float(variance), float(df))
-            for dataset, metric, ends, variance, df in rows.itertuples(index=False)
+            (dataset, metric, ends): (float(variance), float(df), float(total))
+            for dataset, metric, ends, variance, df, total in rows.itertuples(index=False)
         }
 
 
@@ -82,7 +89,7 @@ def _logits(rows: pd.DataFrame) -> Any:
 def known(preset: str, metrics: pd.DataFrame) -> Spread:
     """Return what is known for a preset: from its recorded results, or from these rows.
 
-    Of the two, `Spread` takes what more networks tell.
+    Of the two, `Spread` takes what more trainings tell.
     """
     recorded = pd.read_csv(FILE) if FILE.is_file() else pd.DataFrame(columns=["preset", *TABLE])
     recorded = recorded[recorded["preset"] == preset].drop(columns="preset")
@@ -117,10 +124,14 @@ def pooled(metrics: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(found, columns=[*KNOWN, "network", "variance", "df"])
     each = table[table["df"] > 0].groupby([*KNOWN, "network"], sort=False).mean().reset_index()
     priors = [
-        (*what, *prior(group["variance"].to_numpy(float), group["df"].to_numpy(float)), len(group))
+        (
+            *what,
+            *prior(group["variance"].to_numpy(float), group["df"].to_numpy(float)),
+            group["df"].sum(),
+        )
         for what, group in each.groupby(KNOWN, sort=False)
     ]
-    return pd.DataFrame(priors, columns=TABLE).astype({"variance": float, "df": float})
+    return pd.DataFrame(priors, columns=TABLE).astype(dict.fromkeys(TABLE[3:], float))
 
 
 def _variance(values: Any) -> dict[str, float]:

@@ -29,8 +29,8 @@ def scored(*hits, run="one", **columns):
     )
 
 
-def spread_of(variance, df, ends="+", networks=6):
-    return Spread(pd.DataFrame([("d", "robust_acc", ends, variance, df, networks)], columns=TABLE))
+def spread_of(variance, df, ends="+", total=50.0):
+    return Spread(pd.DataFrame([("d", "robust_acc", ends, variance, df, total)], columns=TABLE))
 
 
 # Newcombe 1998a, table I, method 3
@@ -137,7 +137,7 @@ def test_a_known_spread_counts_for_a_single_seed_and_moderates_that_of_several()
     df = sum(parts) ** 2 / sum(part**2 / 12 for part in parts)
     half = stats.t.ppf(0.975, df) * math.sqrt(sum(parts))
     assert found.known and found.high - found.value == pytest.approx(half, rel=1e-3)
-    variance, df = spread.level(rows([70.0] * 3, 10**9))
+    variance, df, _ = spread.level(rows([70.0] * 3, 10**9))
     assert variance == pytest.approx(12 / 14 * parts[0], rel=1e-3) and df == 14
     assert not difference(rows([70.0], 100), rows([60.0], 100)).known
 
@@ -165,7 +165,7 @@ def test_pooling_counts_a_network_once_at_each_end_and_its_changes_apart():
     table = pooled(pd.concat([half, whole, clean])).set_index("ends")
     logits = [np.var(special.logit(shrunk(part["value"], 1000)), ddof=1) for part in (half, whole)]
     assert table.loc["+", "variance"] == pytest.approx(np.mean(logits))
-    assert table.loc["+", "df"] == table.loc["0", "df"] == table.loc["0 +", "df"] == 2
+    assert (table[["df", "total"]] == 2).all(axis=None)
     assert table.loc["+ +", "variance"] == pytest.approx(np.var([10, 14, 6], ddof=1))
     assert pooled(half[half["seed"] == 0]).empty
 
@@ -179,9 +179,33 @@ def test_how_alike_networks_are_is_found_from_their_variances(alike, low, high):
     assert low < found < high and variance == pytest.approx(0.3, rel=0.1)
 
 
-def test_of_two_spreads_that_of_more_networks_is_taken():
-    both = pd.concat([spread_of(1.0, 30, networks=3).table, spread_of(4.0, 3, networks=9).table])
-    assert Spread(both).level(rows([50.0], 10**9)) == (pytest.approx(4 * 25.0**2), 3.0)
+def test_of_two_spreads_that_of_more_trainings_is_taken():
+    both = pd.concat([spread_of(1.0, 6, total=6).table, spread_of(4.0, 3, total=18).table])
+    assert Spread(both).level(rows([50.0], 10**9)) == (pytest.approx(4 * 25.0**2), 3.0, 18.0)
+
+
+def test_seeds_count_once_though_they_are_in_the_spread_that_moderates_them():
+    names = {"backbone": "b", "attack": "pgd7"}
+    a, b = (
+        rows(values, 10**9, run=[f"{method} {i}" for i in range(3)], method=method, **names)
+        for method, values in (("a", [50.1, 50.3, 50.5]), ("b", [49.4, 49.5, 49.7]))
+    )
+    half = stats.ttest_ind(a["value"], b["value"]).confidence_interval()  # equal variances
+    found = difference(a, b, Spread(pooled(pd.concat([a, b]))))
+    assert (found.low, found.high) == pytest.approx(tuple(half), rel=1e-2) and found.df == 4
+    later = a.assign(value=[49.7, 50.4, 50.0], lam=0.5)[::-1]  # of the same networks
+    half = stats.ttest_rel(a["value"], later.sort_values("seed")["value"]).confidence_interval()
+    found = difference(a, later, Spread(pooled(pd.concat([a, later[::-1]]))))
+    assert (found.low, found.high) == pytest.approx(tuple(half), rel=1e-3) and found.df == 2
+
+
+def test_two_readings_of_one_network_differ_as_its_ends_do():
+    parts = [spread_of(variance, 9, ends).table for variance, ends in ((1.0, "+ +"), (25.0, "0 +"))]
+    one = rows([60.0], 10**9, run=["a"], method="as trained")
+    other = rows([50.0], 10**9, run=["a"], method="with other batch norms")
+    spread = Spread(pd.concat(parts))
+    assert difference(one, other, spread).seeds == pytest.approx(25)
+    assert difference(one, other.assign(method="as trained"), spread).seeds == pytest.approx(1)
 
 
 def test_p_values_are_those_of_the_t_test():

@@ -73,7 +73,7 @@ def known(rng, df):
     if df is None:
         return spread.Spread(pd.DataFrame(columns=spread.TABLE))
     rows = [
-        ("d", "robust_acc", ends, variance * rng.chisquare(df) / df, df, 6)
+        ("d", "robust_acc", ends, variance * rng.chisquare(df) / df, df, df)
         for ends, variance in (("0", LOGITS), ("+", LOGITS), ("0 +", POINTS), ("+ +", POINTS))
     ]
     return spread.Spread(pd.DataFrame(rows, columns=spread.TABLE))
