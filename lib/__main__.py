@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from lib.arguments import parse, parser
-from lib.batch.child import Stopped, follow_parent, stoppable
+from lib.batch.child import follow_parent
 from lib.errors import UserError
+from lib.stopping import Stopped, stoppable
 from lib.studies import ARTIFACTS, match
 
+TIME_IS_UP = os.EX_TEMPFAIL  # the exit status of what is to be run again
 CONTINUE = "What is finished is kept; run the same command again to continue."
 
 
@@ -54,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Stopped as stopped:
         name = signal.Signals(stopped.number).name
         message, status = f"Stopped by {name}. {CONTINUE}", 128 + stopped.number
+        if stopped.number == signal.SIGALRM:
+            message, status = f"The time is up. {CONTINUE}", TIME_IS_UP
     except BrokenPipeError:  # the reader, as in `... | head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

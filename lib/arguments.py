@@ -60,10 +60,12 @@ def parser() -> Parser:
     p.add_argument("--list", action="store_true", help="show the artifacts there are")
     p.add_argument("--dry-run", action="store_true", help="show what would be done")
     p.add_argument("--why", metavar="ARTIFACT", help="show why something would be done")
-    text = "Train and evaluate the networks of artifacts, or one recipe, here."
+    text = "Train and evaluate networks here, one after the other, as far as that is missing."
     p = command("train", text, studies, fields)
-    p.add_argument("what", help="an artifact, a paper, a recipe.json or the key of a run")
+    p.add_argument("artifacts", nargs="+", metavar="WHAT", help="artifacts, globs, recipes or keys")
     p.add_argument("--fresh", action="store_true", help="train even what is finished")
+    text = "stop in time, as in 90s, 9m, 1.5h; with exit status 75 if the same command is to go on"
+    p.add_argument("--within", metavar="TIME", type=seconds_of, help=text)
     command("status", "Show the runs of the store: finished, unfinished, damaged, stale.")
     p = command("verify", "Train and score the beginning of runs again: do they come out alike?")
     p.add_argument("key", nargs="*", help="keys of runs; without any, all stale ones")
@@ -96,6 +98,14 @@ def seeds_of(text: str | None) -> tuple[int, ...]:
         return tuple(int(word) for word in text.strip(",").split(","))
     except ValueError:
         raise UserError(f"--seeds takes whole numbers as in 0,1,2, not '{text}'.") from None
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of '90s', '9m' or '1.5h'."""
+    number, unit = text[:-1], {"s": 1, "m": 60, "h": 3600}.get(text[-1:], 0)
+    if not unit or not re.fullmatch(r"[0-9]{1,9}([.][0-9]+)?", number) or float(number) == 0:
+        raise UserError(f"--within takes a time, as in 90s, 9m or 1.5h, not '{text}'.")
+    return float(number) * unit
 
 
 def overrides_of(words: Sequence[str]) -> dict[str, Any]:
@@ -133,9 +143,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     for word in more:
         if word.startswith("-"):
             choose("option", word.partition("=")[0], top.options(words.command))
-    if more and words.command != "run":
+    if more and words.command not in ("run", "train"):
         top.error(f"unrecognized arguments: {' '.join(more)}")
-    if words.command == "run":
+    if words.command in ("run", "train"):
         words.artifacts += more
         if words.seeds is not None:  # those of '--seeds 0 1 2' stand among the artifacts
             apart = [word for word in words.artifacts if SEEDS.fullmatch(word)]

@@ -1,8 +1,14 @@
-"""What each command does; `lib.arguments` says which words they take."""
+"""What each command does; `lib.arguments` says which words they take.
+
+What a command alone needs it imports itself: networks are trained and measured without packages
+that draw, write reports or know notebooks.
+"""
 
 import argparse
 import json
 import os
+import signal
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -10,24 +16,22 @@ import torch
 
 from lib import cost as counting
 from lib import data as sets
-from lib import paths, progress, runs, store
-from lib import report as reports
+from lib import paths, progress, runs, stopping, store
 from lib import verify as checking
 from lib.arguments import overrides_of, seeds_of
-from lib.batch import display, notebooks, preview, worker
-from lib.batch import run as batch
+from lib.batch import display, effort, plan, worker
 from lib.batch import status as shelf
 from lib.datasets import check_name
 from lib.errors import UserError, check_range, written
-from lib.measure import measure
 from lib.presets import PRESETS, preset
-from lib.report import readme
-from lib.spread import FILE, TABLE, pooled
 from lib.studies import ARTIFACTS, artifact, match
 
 
 def run(words: argparse.Namespace) -> int:
     """Carry out the batch, or show what it would do."""
+    from lib.batch import preview
+    from lib.batch import run as batch
+
     if words.artifacts[:1] and words.artifacts[0] in ("lib", *COMMANDS):
         said = " ".join(word for word in words.artifacts if word != "lib")
         raise UserError(f"That is not for the batch but: ./run_all.sh --python -m lib {said}")
@@ -47,20 +51,51 @@ def run(words: argparse.Namespace) -> int:
 
 def train(words: argparse.Namespace) -> int:
     """Train and evaluate here, one network after the other."""
+    if words.within and words.fresh:
+        raise UserError("--fresh starts anew at each call, so --within needs a call without it.")
+    if words.within:
+        stopping.limit(words.within)
     if threads := os.environ.get("SUITE_THREADS"):  # they decide the last bits of a run
         torch.set_num_threads(int(threads))
-    what = words.what
-    if what.endswith(".json") or shelf.KEY.fullmatch(what) or Path(what).is_file():
-        recipe, protocols = shelf.job_of(what)
-        jobs = [(recipe, protocols, recipe.method.kind)]
-    else:
-        chosen = (words.preset, seeds_of(words.seeds), overrides_of(words.set))
-        studies = [artifact(name)(*chosen) for name in match([what])]
-        jobs = [(job.recipe, job.protocols, job.label) for study in studies for job in study.jobs]
-    for recipe, protocols, label in jobs:
-        made = worker.work(recipe, protocols, f"{label}, seed {recipe.seed}", words.fresh)
-        print(f"{made.key}  {label}, seed {recipe.seed}  {made.folder}")
+    single = [word for word in words.artifacts if shelf.is_job(word)]
+    jobs = [shelf.job_of(word) for word in single]
+    chosen = (words.preset, seeds_of(words.seeds), overrides_of(words.set))
+    if names := [word for word in words.artifacts if word not in single]:
+        jobs += [job for name in match(names) for job in artifact(name)(*chosen).jobs]
+    asked = {job.recipe.key for job in jobs}
+    needs = sorted(plan.needs_of(jobs).values(), key=lambda need: len(need.recipe.ancestors))
+    for index, need in enumerate(needs):
+        recipe, home = need.recipe, runs.folder(need.recipe)
+        before = _files(home)
+        try:
+            label, fresh = f"{need.label}, seed {recipe.seed}", words.fresh and recipe.key in asked
+            made = worker.work(recipe, [*need.protocols.values()], label, fresh)
+        except stopping.Stopped as stopped:
+            moved = _files(home) != before or not all(n.done for n in needs[:index])
+            if stopped.number == signal.SIGALRM and not moved:
+                raise UserError(
+                    f"--within {words.within:g}s is too short for a step of {need.name}; give more."
+                ) from stopped
+            left = [n for n in needs[index:] if not n.done]
+            sys.stderr.write(f"{_left(left, len(needs))}\n")
+            raise
+        print(f"{made.key}  {label}  {made.folder}")
     return 0
+
+
+def _files(home: Path) -> dict[Path, int]:
+    """Return when the files of a run were written."""
+    return {path: path.stat().st_mtime_ns for path in home.rglob("*") if path.is_file()}
+
+
+def _left(needs: list[plan.Need], total: int) -> str:
+    """Return in a sentence what is left to do, the network under way as a whole."""
+    seconds = sum(effort.seconds(n.recipe, not n.trained, n.lacking) for n in needs)
+    training, lacking = sum(not n.trained for n in needs), sum(len(n.lacking) for n in needs)
+    return (
+        f"Left of {total} networks: {training} to train and {lacking} evaluations, at a guess "
+        f"{display.span(seconds)} at most; the next is {needs[0].name}."
+    )
 
 
 def status(words: argparse.Namespace) -> int:
@@ -124,6 +159,9 @@ def data(words: argparse.Namespace) -> int:
 
 def report(words: argparse.Namespace) -> int:
     """Write the reports of the results folders."""
+    from lib import report as reports
+    from lib.report import readme
+
     if words.preset and "-custom-" not in words.preset:
         preset(words.preset)
     home = paths.home("")
@@ -142,6 +180,9 @@ def report(words: argparse.Namespace) -> int:
 
 def spread(words: argparse.Namespace) -> int:
     """Write how far trainings spread over their seeds, from the records of committed results."""
+    from lib.measure import measure
+    from lib.spread import FILE, TABLE, pooled
+
     os.environ["SUITE_FROM_RECORDS"] = "1"
     tables = []
     for name in PRESETS:
@@ -161,7 +202,7 @@ def spread(words: argparse.Namespace) -> int:
 
 def prepare_notebooks(words: argparse.Namespace) -> int:
     """Write copies of all notebooks that run under another preset."""
-    from lib.batch import execute  # not above: networks are trained without Jupyter
+    from lib.batch import execute, notebooks
 
     preset(words.preset)
     check_name(words.folder)

@@ -69,10 +69,18 @@ def describe() -> dict[str, Any]:
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": metadata.version("torchvision"),
+        "torchvision": _torchvision(),
         "numpy": metadata.version("numpy"),
         "platform": f"{platform.system()}-{platform.machine()}",
     }
+
+
+def _torchvision() -> str:
+    """Return its version, '' without it: only some data sets need it."""
+    try:
+        return metadata.version("torchvision")
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _cpu_name() -> str:

@@ -150,7 +150,7 @@ class _Partial:
         self.marks = known | {"device": device.describe()}
         self.started = self.saved = time.perf_counter()
         self.found: list[bool] = []
-        self.earlier = 0.0
+        self.before, self.earlier = 0, 0.0  # images and seconds
         store.set_aside_damaged(self.path)
         past = store.read_signed(self.path)
         if past and self.marks.items() <= past.items():
@@ -158,7 +158,7 @@ class _Partial:
                 found, earlier = unpack(past["bits"], past["n"]), float(past["seconds"])
                 if len(found) > total or not 0 <= earlier < float("inf"):
                     raise ValueError
-                self.found, self.earlier = found, earlier
+                self.found, self.before, self.earlier = found, len(found), earlier
             except (KeyError, TypeError, ValueError):  # signed, but not what `save` writes
                 store.quarantine(self.path)
 
@@ -168,7 +168,7 @@ class _Partial:
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if kind is None:
             self.path.unlink(missing_ok=True)
-        elif self.found:
+        elif len(self.found) > self.before:
             self.save()
 
     def seconds(self) -> float:

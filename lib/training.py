@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from lib import data, device, paths, scoring, store
+from lib import data, device, paths, scoring, stopping, store
 from lib.protocol import Protocol
 from lib.recipe import Recipe
 from lib.trainers import Trainer
@@ -26,7 +26,7 @@ from lib.trainers import Trainer
 log = logging.getLogger("lib")
 
 OnProgress = Callable[[float], None]
-SAVE_EVERY = 15.0  # seconds between resume states; short epochs do not each write one
+SAVE_EVERY = 30.0  # seconds between resume states, each of which takes up to a second or two
 NEXT_BEST = "best.safetensors.next"  # until the run is sealed
 
 
@@ -58,18 +58,48 @@ def train(
     origin = provenance()  # of the code that trains, even if it is committed meanwhile
     resumed = None if fresh else _resume(home, start, identity)
     trainer, seconds = resumed or (start(), 0.0)
-    saved = time.monotonic()
-    best = Best(recipe)
     total = recipe.train.epochs
-    while trainer.epochs_done < total:
-        row = trainer.epoch(lambda share: on_progress((trainer.epochs_done + share) / total))
-        best.look(trainer, row, home)
-        if time.monotonic() - saved > SAVE_EVERY and trainer.epochs_done < total:
-            _save_resume(home, trainer, identity, seconds + time.time() - started)
-            saved = time.monotonic()
-    spent = {"seconds": round(seconds + time.time() - started, 1), "finished": _now()}
-    spent |= {"peak_memory_bytes": device.peak_memory()}
-    _seal(recipe, home, trainer, origin | known | spent)
+
+    def save() -> None:
+        _save_resume(home, trainer, identity, seconds + time.time() - started)
+
+    best, keeper = Best(recipe), Keeper(save)
+
+    def after_step(share: float) -> None:
+        on_progress((trainer.epochs_done + share) / total)
+        keeper.look()
+
+    with stopping.patience():
+        while trainer.epochs_done < total or best.lacks(trainer):
+            if best.lacks(trainer):
+                best.look(trainer, home, keeper.look)
+            else:
+                trainer.epoch(after_step)
+        spent = {"seconds": round(seconds + time.time() - started, 1), "finished": _now()}
+        spent |= {"peak_memory_bytes": device.peak_memory()}
+        _seal(recipe, home, trainer, origin | known | spent)
+
+
+class Keeper:
+    """Saves the state of a training now and then, and stops it before its time is up."""
+
+    def __init__(self, save: Callable[[], None]) -> None:
+        self.save, self.saving, self.slowest = save, 0.0, 0.0
+        self.saved = self.looked = time.monotonic()
+
+    def look(self, *share: float) -> None:
+        """Do what is to be done between two steps, when the state is whole."""
+        now = time.monotonic()
+        self.slowest = max(0.9 * self.slowest, now - self.looked)  # of late
+        due = stopping.due(self.slowest + 2 * self.saving)
+        if due or now - self.saved > SAVE_EVERY:
+            self.save()
+            self.saved = time.monotonic()
+            self.saving = self.saved - now
+        if due:
+            stopping.stop()
+        stopping.hold()
+        self.looked = time.monotonic()
 
 
 class Best:
@@ -80,21 +110,26 @@ class Best:
         if self.every:
             self.images = data.load(recipe.data.dataset, "val", device=device.device())
 
-    def look(self, trainer: Trainer, row: dict[str, Any], home: Path) -> None:
-        """Score the network if it is time; the mean of clean and robust accuracy decides."""
+    def lacks(self, trainer: Trainer) -> bool:
+        """Return whether the last epoch is to be scored and has not been."""
         epoch, total = trainer.epochs_done, self.recipe.train.epochs
-        if not self.every or (epoch % self.every and epoch < total):
-            return
+        wanted = self.every and epoch and (epoch % self.every == 0 or epoch == total)
+        return bool(wanted) and "val_clean" not in trainer.history[-1]
+
+    def look(self, trainer: Trainer, home: Path, on_step: OnProgress) -> None:
+        """Score the network; the mean of clean and robust accuracy decides."""
+        row, found = trainer.history[-1], {}
         attack = {"attack": "pgd", **self.recipe.attack.to_dict()}
         clean = Protocol(lam=self.recipe.method.clean_lam)
         protocols = {"val_clean": clean, "val_robust": Protocol(lam=1.0, **attack)}
         for name, protocol in protocols.items():
-            hits = scoring.correct(trainer.model, self.images, protocol)
-            row[name] = round(float(hits.double().mean()), 6)
-        score = row["val_clean"] + row["val_robust"]
+            hits = scoring.correct(trainer.model, self.images, protocol, on_step)
+            found[name] = round(float(hits.double().mean()), 6)
+        score = sum(found.values())
         past = [r["val_clean"] + r["val_robust"] for r in trainer.history[:-1] if "val_clean" in r]
         if score > max(past, default=-1.0):
             store.write_bytes(home / NEXT_BEST, _packed(trainer.model))
+        row |= found
 
 
 def _packed(model: nn.Module) -> bytes:
@@ -144,7 +179,12 @@ def _resume(
         if [row["epoch"] for row in trainer.history] != [*range(1, trainer.epochs_done + 1)]:
             raise ValueError
         buffers = ((p, s.get("momentum_buffer", p)) for p, s in trainer.optimiser.state.items())
-        if any(p.shape != b.shape for p, b in buffers) or not 0 <= state["seconds"] < math.inf:
+        if (
+            any(p.shape != b.shape for p, b in buffers)
+            or not 0 <= state["seconds"] + state["spent"] < math.inf
+        ):
+            raise ValueError
+        if not 0 <= trainer.step <= trainer.steps_per_epoch or trainer.total.shape:
             raise ValueError
         return trainer, float(state["seconds"])
     except (MemoryError, torch.OutOfMemoryError):

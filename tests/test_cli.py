@@ -11,9 +11,9 @@ from lib import commands, paths, store
 from lib.__main__ import main
 from lib.arguments import overrides_of, parse, seeds_of
 from lib.batch import worker
-from lib.batch.child import Stopped
 from lib.report import readme
 from lib.runs import Run
+from lib.stopping import Stopped
 from lib.studies import ARTIFACTS, artifact
 
 

@@ -5,9 +5,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 LEASH = "SUITE_LEASH"  # set by the parent, which holds our standard input open while it lives
 CRASH = (
@@ -22,35 +19,6 @@ ADVICE = {  # what a person can do about a process that a signal ended
     "SIGBUS": "a file that it had open was cut short or the disk is full; free space, run it again",
     "SIGILL": "a library uses instructions that this processor lacks; install another build of it",
 }
-
-
-class Stopped(BaseException):
-    """The process is asked to stop by the signal of this number."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into exceptions, so that locks and partial files are cleaned up."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: Any) -> None:
-        raise Stopped(number)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def ending(code: int) -> str:

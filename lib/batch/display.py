@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tabulate import tabulate
 from tqdm import tqdm
 
 from lib.batch.pool import Task
@@ -31,6 +30,8 @@ def span(seconds: float) -> str:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return aligned columns under a head; numbers to the right."""
+    from tabulate import tabulate  # not above: networks are trained without it
+
     rows = list(rows)
     columns = zip(*rows, strict=True)
     sides = ["right" if all(map(_is_number, column)) else "left" for column in columns]

@@ -21,8 +21,9 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from lib import paths
-from lib.batch.child import Stopped, ending, follow_parent, stoppable
+from lib.batch.child import ending, follow_parent
 from lib.errors import UserError
+from lib.stopping import Stopped, stoppable
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 START = 180  # seconds; a loaded machine takes its time to start a kernel

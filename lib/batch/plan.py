@@ -12,7 +12,7 @@ from typing import Any
 from lib import evaluate, runs, store, studies
 from lib.protocol import Protocol
 from lib.recipe import Recipe
-from lib.study import Study
+from lib.study import Job, Study
 
 FINISHED = "finished"
 UNFINISHED = "unfinished"
@@ -108,6 +108,11 @@ def make(
     seeds = tuple(seeds)
     chosen = {n: studies.artifact(n)(preset, seeds, dict(overrides)) for n in names}
     jobs = [job for study in chosen.values() for job in study.jobs]
+    return Plan(chosen, needs_of(jobs, records, fresh))
+
+
+def needs_of(jobs: Iterable[Job], records: bool = False, fresh: bool = False) -> dict[str, Need]:
+    """Return by key the networks of jobs, each once, and those that they have to start from."""
     needs: dict[str, Need] = {}
     for job in jobs:
         need = needs.setdefault(job.recipe.key, Need(job.recipe, job.label))
@@ -119,7 +124,7 @@ def make(
             start = Need(child.recipe.start, f"start of {child.label}")
             child = needs.setdefault(start.recipe.key, start)
             _look_at(child, records, fresh)
-    return Plan(chosen, needs)
+    return needs
 
 
 def _look_at(need: Need, records: bool, fresh: bool) -> None:

@@ -18,8 +18,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
 from lib import paths, progress
 from lib.batch.child import LEASH, ending
 from lib.errors import written
@@ -127,6 +125,8 @@ def stop(processes: Sequence[subprocess.Popen[str]], grace: float = GRACE) -> No
 
     The processes themselves are asked and given time; what is left of their families is killed.
     """
+    import psutil  # not above: networks are trained without it
+
     leaders, family = [], set()
     for process in processes:
         with suppress(psutil.NoSuchProcess):

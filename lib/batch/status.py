@@ -12,6 +12,7 @@ from lib.presets import PRESETS
 from lib.protocol import Protocol
 from lib.recipe import Recipe, replace_fields
 from lib.studies import ARTIFACTS
+from lib.study import Job
 
 KEY = re.compile("[0-9a-f]{16}")
 
@@ -99,18 +100,23 @@ def known() -> dict[str, Recipe]:
     return {link.key: link for recipe in recipes for link in (*recipe.ancestors, recipe)}
 
 
+def is_job(word: str) -> bool:
+    """Return whether a word is a key or names a file, not an artifact."""
+    return bool(word.endswith(".json") or KEY.fullmatch(word) or Path(word).is_file())
+
+
 def recipe_of(word: str) -> Recipe:
     """Return the recipe of a file, of the key of a run in the store or of one still to be made."""
-    return job_of(word)[0]
+    return job_of(word).recipe
 
 
-def job_of(word: str) -> tuple[Recipe, tuple[Protocol, ...]]:
-    """Return what `recipe_of` returns, and what the file of a batch wants measured on it."""
+def job_of(word: str) -> Job:
+    """Return what `recipe_of` returns, with what the file of a batch wants measured on it."""
     path = Path(word)
     if KEY.fullmatch(word) and not path.exists():
         path = next(iter(store.homes(word)), paths.runs() / word) / "recipe.json"
         if not path.is_file() and word in (asked := known()):
-            return asked[word], ()
+            return Job(asked[word].method.kind, asked[word])
     try:
         content = store.parse(path)
     except ValueError as error:
@@ -118,4 +124,5 @@ def job_of(word: str) -> tuple[Recipe, tuple[Protocol, ...]]:
             f"Cannot read the recipe {path} ({error}); copy the recipe.json of a run."
         ) from error
     protocols = (replace_fields(Protocol(), row) for row in content.pop("protocols", ()))
-    return Recipe.from_dict(content.get("recipe", content)), tuple(protocols)
+    recipe = Recipe.from_dict(content.get("recipe", content))
+    return Job(recipe.method.kind, recipe, tuple(protocols))

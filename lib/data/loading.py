@@ -1,12 +1,12 @@
 """Named splits as tensors: the door to the data sets."""
 
 import hashlib
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 
 from lib import paths
@@ -130,7 +130,7 @@ def _check(found: Spec, images: np.ndarray, labels: np.ndarray) -> None:
 
 def _check_memory(found: Spec, count: int) -> None:
     """Refuse what no machine like this one can hold, before the system kills the process."""
-    memory = psutil.virtual_memory().total
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     needed = count * found.channels * found.size**2
     if needed > memory:
         raise UserError(

@@ -75,7 +75,7 @@ def test_the_log_of_a_crash_says_where_it_happened(tmp_path):
 
 def test_a_hangup_that_nohup_lets_pass_is_let_pass():
     code = (
-        "import os, signal; from lib.batch.child import stoppable\n"
+        "import os, signal; from lib.stopping import stoppable\n"
         "with stoppable(): os.kill(os.getpid(), signal.SIGHUP)"
     )
     call = ["nohup", sys.executable, "-c", code]
@@ -100,7 +100,7 @@ def test_a_log_that_cannot_be_written_is_one_sentence(tmp_path):
 def test_children_end_when_the_parent_is_killed(tmp_path):
     mark = tmp_path / "pid"
     child = (
-        "from lib.batch.child import follow_parent, stoppable; import time, os; follow_parent();"
+        "from lib.batch.child import follow_parent; import time, os; follow_parent();"
         f"open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(100)"
     )
     parent = (

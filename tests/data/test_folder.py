@@ -3,7 +3,6 @@
 import os
 import struct
 import zlib
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -115,7 +114,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_fragments(tmp_path, monkeypat
 
 def test_more_images_than_memory_are_refused(tmp_path, monkeypatch):
     name = build(tmp_path, count=3)
-    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=10))
+    monkeypatch.setattr("os.sysconf", lambda name: 3)  # of a page, and of pages
     with pytest.raises(UserError, match="use fewer images or a smaller size"):
         load(name, "train")
 
