@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from lib.errors import UserError, check_range, choose
 from lib.spread import Spread, shrunk
@@ -51,9 +51,7 @@ class Estimate:
 
     @property
     def error(self) -> float:
-        """Return the standard error; where only the interval is known, as a normal one has it."""
-        if math.isnan(self.images):
-            return (self.high - self.low) / (2 * Z95)
+        """Return the standard error."""
         return math.sqrt(self.images + self.seeds)
 
     def __sub__(self, other: Estimate) -> Estimate:
@@ -67,24 +65,24 @@ class Estimate:
         return replace(self, value=value, low=low, high=high)
 
     def p_above(self, limit: float) -> float:
-        """Return the p-value of the hypothesis that the truth is not above a limit."""
+        """Return the p-value of the hypothesis that the truth is not above a limit.
+
+        It is 0.025 for a limit at an end of the interval, which may reach further to one side.
+        """
         if math.isinf(limit):
             return float(limit > 0)
-        distance = (self.value - limit) / max(self.error, EXACT)
-        return float(stdtr(self.df, -distance)) if math.isfinite(self.df) else _normal(-distance)
+        half = self.value - self.low if limit < self.value else self.high - self.value
+        distance = (self.value - limit) * quantile(self.df) / max(half, EXACT)
+        return float(stdtr(self.df, -distance) if math.isfinite(self.df) else ndtr(-distance))
 
     def p_below(self, limit: float) -> float:
         """Return the p-value of the hypothesis that the truth is not below a limit."""
         return 1 - self.p_above(limit)
 
 
-def _normal(z: float) -> float:
-    return 0.5 * math.erfc(-z / math.sqrt(2))
-
-
-def quantile(df: float) -> float:
+def quantile(df: float, level: float = LEVEL) -> float:
     """Return how many standard errors an interval reaches to either side."""
-    return float(stdtrit(df, LEVEL)) if math.isfinite(df) else Z95
+    return float(stdtrit(df, level) if math.isfinite(df) else ndtri(level))
 
 
 class Seeds(NamedTuple):

@@ -130,7 +130,7 @@ def ratio_rows(study: Study, times: pd.DataFrame, metric: str, base: str) -> lis
 def estimate(metrics: pd.DataFrame, method: str, metric: str, base: str) -> Estimate:
     """Return the ratio of a method to a base with its interval, from the rows of metrics.csv."""
     (found,) = select(metrics, method=method, metric=metric, detail=base).itertuples()
-    return Estimate(found.value, found.ci_low, found.ci_high)
+    return Estimate(found.value, found.ci_low, found.ci_high, df=found.n - 1)
 
 
 def _seconds(call: Callable[[], object]) -> float:

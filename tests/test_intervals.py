@@ -215,6 +215,9 @@ def test_p_values_are_those_of_the_t_test():
     assert found.p_below(0) == pytest.approx(1 - wanted.pvalue)
     assert found.p_above(found.low) == pytest.approx(0.025, abs=1e-6)
     assert found.p_above(-math.inf) == 0 and found.p_below(math.inf) == 0
+    few = accuracy(rows([1.0], 600))  # whose interval reaches further up than down
+    assert few.p_above(few.low) == pytest.approx(0.025, rel=1e-3)
+    assert few.p_below(few.high) == pytest.approx(0.025, rel=1e-3)
 
 
 def test_a_difference_of_differences_covers_in_a_simulation_of_seeds_and_images():
