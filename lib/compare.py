@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from lib import datasets
 from lib.claims import pairs
 from lib.errors import UserError, choose
 from lib.intervals import Estimate, accuracy, difference, scores
@@ -29,7 +30,8 @@ class Found:
 
     p_for is the p-value of the hypothesis that the claim is wrong, p_against of the one that it is
     right. fixed is the verdict on what has nothing to do with chance. room is how far the estimate
-    is from where the claim would turn, in its own unit; seeds and images are what it rests on.
+    is from where the claim would turn, in its own unit; seeds and images are what it rests on, of
+    the most images that there are (0: not known).
     """
 
     ours: str
@@ -44,6 +46,7 @@ class Found:
     room: float = 0.0
     seeds: int = 1
     images: int = 0
+    most: int = 0
     chances: int = 1  # of a wrong verdict, where one of several cases would do
 
 
@@ -96,7 +99,7 @@ def _worst(found: list[Found]) -> Found:
     """Return the least supported of cases that must all hold."""
     worst = max(found, key=lambda case: (case.p_for, -case.p_against))
     against = min(case.p_against for case in found)
-    chances = 1 if worst.p_for < against else len(found)
+    chances = worst.chances * (1 if worst.p_for < against else len(found))
     return replace(worst, p_against=min(1.0, len(found) * against), chances=chances)
 
 
@@ -104,7 +107,7 @@ def _best(found: list[Found]) -> Found:
     """Return the best supported of cases of which one must hold."""
     best = min(found, key=lambda case: (case.p_for, -case.p_against))
     against = max(case.p_against for case in found)
-    chances = len(found) if best.p_for < against else 1
+    chances = best.chances * (len(found) if best.p_for < against else 1)
     p_for = min(1.0, len(found) * best.p_for)
     return replace(best, p_for=p_for, p_against=against, chances=chances)
 
@@ -130,7 +133,9 @@ def sides(claim: Row, rows: pd.DataFrame, ranges: list[str]) -> Iterator[tuple[S
 def _case(claim: Row, a: Side, b: Side, metric: str, spread: Spread) -> Found:
     """Return what one comparison came to."""
     name, rows = "CA" if metric == "clean_acc" else "RA", a.scores(metric)
-    mean, seeds, images = rows["value"].mean(), len(rows), int(rows["n"].min())
+    mean, dataset = rows["value"].mean(), rows["dataset"].iloc[0]
+    most = datasets.spec(dataset).images[2] if dataset in datasets.names() else 0
+    rests = {"seeds": len(rows), "images": int(rows["n"].min()), "most": most}
     if claim["test"] == "close":
         found = gap(claim, accuracy(rows, spread).minus(claim["value"]))
         shown, where = f"{mean:.1f}", f"{name}, {a}"
@@ -139,7 +144,7 @@ def _case(claim: Row, a: Side, b: Side, metric: str, spread: Spread) -> Found:
         found = gap(claim, difference(rows, other, spread))
         shown = f"{mean:.1f} vs {other['value'].mean():.1f}"
         where = f"{name}, {a}" + (f" and {b}" if str(b) != str(a) else "")
-    return replace(found, ours=shown, case=where, seeds=seeds, images=images)
+    return replace(found, ours=shown, case=where, **rests)
 
 
 Bounds = tuple[float, float, str]
@@ -167,11 +172,13 @@ def gap(claim: Row, found: Estimate) -> Found:
     if claim["test"] == "moves":  # not 0, against within the limits
         p_for = min(found.p_above(0), found.p_below(0))
         p_against = max(found.p_above(low), found.p_below(high))
-        room = abs(found.value)
+        room = max(abs(found.value), high - abs(found.value))
     else:
         p_for = max(found.p_above(low), found.p_below(high))
         p_against = min(found.p_below(low), found.p_above(high))
         room = min(abs(found.value - low), abs(found.value - high))
+    if not found.known:
+        p_for = p_against = 1.0
     return Found(
         found.signed,
         found.signed,
@@ -208,7 +215,7 @@ def ratio(claim: Row, ours: Estimate) -> Found:
     """
     most = claim["test"] == "at most"
     limit = claim["limit"] if most else 1.0
-    log = Estimate(math.log(ours.value), math.log(ours.low), math.log(ours.high))
+    log = Estimate(*(math.log(x) for x in (ours.value, ours.low, ours.high)), df=ours.df)
     above, below = log.p_above(math.log(limit)), log.p_below(math.log(limit))
     tolerance = f"interval {'below' if most else 'above'} {limit:g}"
     weak = not math.isnan(claim["value"]) and ours.high < claim["value"]

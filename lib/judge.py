@@ -11,19 +11,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from scipy.special import ndtri
 
 from lib import claims, compare
 from lib.claims import NOT_JUDGED, NOT_REPRODUCED, PARTLY, REPRODUCED
 from lib.compare import COMPARISONS, OTHERS, WRONG, Found
 from lib.errors import UserError, choose
-from lib.intervals import quantile
+from lib.intervals import Estimate, quantile
 from lib.spread import Spread, known
 from lib.study import Study
 
 Row = Mapping[str, Any]
 MOST_SEEDS = 20
-MOST_IMAGES = 100_000
 
 
 def judge(
@@ -60,33 +58,26 @@ def _found(claim: Row, metrics: pd.DataFrame, spread: Spread, given: Any) -> Fou
 
 def decided(rows: Sequence[Row], found: Sequence[Found], why_not: str = "") -> list[dict[str, Any]]:
     """Return the rows of claims.csv; why_not is why nothing measured is judged, '' if it is."""
-    open_ = [one for one in found if not one.fixed]
-    order = sorted(open_, key=lambda one: min(one.p_for, one.p_against))
-    limits = {id(one): WRONG / (len(order) - place) for place, one in enumerate(order)}
-    stopped, out = False, {}
-    for one in order:  # Holm: the first that fails ends it
-        stopped = stopped or min(one.p_for, one.p_against) > limits[id(one)]
-        out[id(one)] = NOT_JUDGED if stopped else _verdict(one)
+    open_ = [one for one in found if not one.fixed and (not one.estimate or one.estimate.known)]
+    open_.sort(key=lambda one: min(one.p_for, one.p_against), reverse=True)
+    out = {}
+    while open_ and min(open_[-1].p_for, open_[-1].p_against) <= WRONG / len(open_):  # Holm
+        one = open_.pop()
+        out[id(one)] = _verdict(one)
     return [
-        _row(claim, one, out.get(id(one), one.fixed), why_not, len(open_))
+        _row(claim, one, one.fixed or out.get(id(one), NOT_JUDGED), why_not, max(1, len(open_)))
         for claim, one in zip(rows, found, strict=True)
     ]
 
 
 def _verdict(found: Found) -> str:
-    if not _known(found):
-        return NOT_JUDGED
     if found.p_for < found.p_against:
         return PARTLY if found.weak else REPRODUCED
     return NOT_REPRODUCED
 
 
-def _known(found: Found) -> bool:
-    return found.estimate is None or found.estimate.known
-
-
 def _row(claim: Row, found: Found, verdict: str, why_not: str, together: int) -> dict[str, Any]:
-    """Return one row of claims.csv."""
+    """Return one row of claims.csv; so many claims that are still open share the risk."""
     why = claim["why_not"]
     if claim["kind"] == "measured" and not why and why_not:
         verdict, why = NOT_JUDGED, why_not
@@ -94,7 +85,8 @@ def _row(claim: Row, found: Found, verdict: str, why_not: str, together: int) ->
         why = _why(found, together)
     least, needs = ("", "")
     if verdict == NOT_JUDGED and found.estimate and not claim["why_not"]:
-        least, needs = f"{_half(found):.1f}", _needs(found, together)
+        least = f"{_least(found.estimate, found.chances * together):.1f}"
+        needs = _needs(found, found.chances * together)
     return {
         "id": claim["id"],
         "claim": claim["claim"],
@@ -125,10 +117,9 @@ def paper_value(claim: Row) -> str:
     return f"{value:.10g}{unit}"
 
 
-def _half(found: Found) -> float:
+def _least(one: Estimate, chances: int = 1) -> float:
     """Return how far from its limit a difference must be to be judged, in points."""
-    assert found.estimate
-    return quantile(found.estimate.df) * found.estimate.error
+    return quantile(one.df, 1 - WRONG / chances) * one.error
 
 
 def _why(found: Found, together: int) -> str:
@@ -138,7 +129,7 @@ def _why(found: Found, together: int) -> str:
         return found.ours if found.fixed else "the interval leaves it open"
     if not one.known:
         return "one seed: how far trainings differ is not known"
-    if found.room >= _half(found):
+    if found.room >= _least(one):
         return f"too close for one of {found.chances * together} comparisons"
     if found.room < one.error:
         return "equal to the limit within noise"
@@ -146,21 +137,21 @@ def _why(found: Found, together: int) -> str:
     return "too few images" if few else "too few seeds"
 
 
-def _needs(found: Found, together: int) -> str:
+def _needs(found: Found, chances: int) -> str:
     """Return what would settle an open claim if the difference stayed as it is.
 
-    That is more seeds, where they are enough, or more images with as many seeds as anyone trains.
+    That is the fewest seeds with as many images as there are.
     """
     one = found.estimate
-    if one is None or not one.known:
-        return "a second seed" if one else ""
-    errors = -float(ndtri(WRONG / found.chances / together))
-    reach = (found.room / errors) ** 2  # the variance at which it is judged
-    for seeds in range(found.seeds + 1, MOST_SEEDS + 1):
-        if one.images + one.seeds * found.seeds / seeds <= reach:
-            return f"{seeds} seeds"
-    left = reach - one.seeds * found.seeds / MOST_SEEDS
-    images = found.images * one.images / left if left > 0 else math.inf
-    if images > MOST_IMAGES:
-        return "more than anyone trains"
-    return f"{MOST_SEEDS} seeds, {math.ceil(images / 100) * 100:,} images"
+    if one is None or not one.known or not found.images:
+        return "a second seed" if one and not one.known else ""
+    most = max(found.images, found.most)
+    for seeds in range(found.seeds, MOST_SEEDS + 1):
+        errors = quantile(one.df + seeds - found.seeds, 1 - WRONG / chances)
+        left = (found.room / errors) ** 2 - one.seeds * found.seeds / seeds  # of variance
+        if left > 0 and left * most >= one.images * found.images:
+            images = min(most, 100 * math.ceil(one.images * found.images / left / 100))
+            more = [f"{seeds} seeds"] * (seeds > found.seeds)
+            more += [f"{images:,} images"] * (images > found.images)
+            return ", ".join(more)
+    return "more than anyone trains"
