@@ -135,7 +135,7 @@ def _case(claim: Row, a: Side, b: Side, metric: str, spread: Spread) -> Found:
     name, rows = "CA" if metric == "clean_acc" else "RA", a.scores(metric)
     mean, dataset = rows["value"].mean(), rows["dataset"].iloc[0]
     most = datasets.spec(dataset).images[2] if dataset in datasets.names() else 0
-    rests = {"seeds": len(rows), "images": int(rows["n"].min()), "most": most}
+    seeds, images = len(rows), int(rows["n"].min())
     if claim["test"] == "close":
         found = gap(claim, accuracy(rows, spread).minus(claim["value"]))
         shown, where = f"{mean:.1f}", f"{name}, {a}"
@@ -144,7 +144,7 @@ def _case(claim: Row, a: Side, b: Side, metric: str, spread: Spread) -> Found:
         found = gap(claim, difference(rows, other, spread))
         shown = f"{mean:.1f} vs {other['value'].mean():.1f}"
         where = f"{name}, {a}" + (f" and {b}" if str(b) != str(a) else "")
-    return replace(found, ours=shown, case=where, **rests)
+    return replace(found, ours=shown, case=where, seeds=seeds, images=images, most=most)
 
 
 Bounds = tuple[float, float, str]
@@ -215,7 +215,8 @@ def ratio(claim: Row, ours: Estimate) -> Found:
     """
     most = claim["test"] == "at most"
     limit = claim["limit"] if most else 1.0
-    log = Estimate(*(math.log(x) for x in (ours.value, ours.low, ours.high)), df=ours.df)
+    value, low, high = (math.log(x) for x in (ours.value, ours.low, ours.high))
+    log = Estimate(value, low, high, df=ours.df)
     above, below = log.p_above(math.log(limit)), log.p_below(math.log(limit))
     tolerance = f"interval {'below' if most else 'above'} {limit:g}"
     weak = not math.isnan(claim["value"]) and ours.high < claim["value"]
