@@ -9,6 +9,7 @@ from typing import Any
 from lib.errors import UserError, check_range, choose
 
 SPLITS = ("train", "val", "test")
+WHOLE = "all"  # train and val together
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,16 @@ class Spec:
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
 
+    def count(self, split: str) -> int:
+        """Return how many images a split has, 0 where they are counted on loading."""
+        if split == WHOLE:
+            return sum(self.images[:2])
+        return self.images[SPLITS.index(split)]
+
     def check_limit(self, split: str, limit: int, available: int = 0) -> None:
         """Refuse a subset larger than the split, of which this many images are available."""
         check_range("limit", limit, 0)
-        available = available or self.images[SPLITS.index(split)]
+        available = available or self.count(split)
         if available and limit > available:
             raise UserError(
                 f"{limit} images were asked for but {self.name} has {available} in '{split}'; "

@@ -24,7 +24,7 @@ def check(recipe: Recipe, protocols: Iterable[Protocol] = ()) -> None:
     """Refuse what a recipe cannot check itself: names, numbers of images, masks, trade-offs."""
     spec = data.spec(recipe.data.dataset)
     choose("backbone", recipe.model.backbone, BACKBONES)
-    spec.check_limit("train", recipe.data.train_images)
+    spec.check_limit(recipe.data.split, recipe.data.train_images)
     scoring.narrow(recipe.model, recipe.method, recipe.sparsity is not None)
     if recipe.start:
         _check_start(recipe, recipe.start)

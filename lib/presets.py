@@ -1,4 +1,4 @@
-"""Data sets, sizes, epochs and attack strength of the four presets; nothing else knows them."""
+"""Data sets, sizes, epochs and attack strength of the five presets; nothing else knows them."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -77,8 +77,8 @@ class Preset(Part):
 def _on(dataset: str, backbone: str, train: Train, **fields: Any) -> Setting:
     """Return a setting; fields are its own, those of its data and those of its network."""
     own = {f.name: fields.pop(f.name) for f in dataclasses.fields(Setting) if f.name in fields}
-    images = fields.pop("train_images", 0)
-    return Setting(Data(dataset, images), Model(backbone, **fields), train, **own)
+    parts = {name: fields.pop(name) for name in ("train_images", "split") if name in fields}
+    return Setting(Data(dataset, **parts), Model(backbone, **fields), train, **own)
 
 
 _DIGITS = {"attack": Attack(eps=0.25)}
@@ -87,6 +87,9 @@ _SHORT, _BRIEF, _BRIEFER = (Train(epochs=epochs, batch=64) for epochs in (20, 7,
 _FEW = Train(epochs=5, batch=64, schedule="onecycle", lr=0.1)
 _REAL = replace(_FEW, epochs=6, batch=128, lr=0.2)
 _LESS = {"images": 500}
+_CYCLE = replace(_REAL, epochs=30)
+_WHOLE: dict[str, Any] = {"split": "all"}
+_DEEP = _WHOLE | {"dropout": 0.3}
 _LONG, _SVHN, _SMART = Train(), Train(epochs=80, lr=0.01), Train(epochs=80)
 
 PRESETS: dict[str, Preset] = {
@@ -129,6 +132,19 @@ PRESETS: dict[str, Preset] = {
             images=2_000,
             slow_images=500,
             strong=Strong(images=500, eot=3),
+        ),
+        # every image of CIFAR-10, networks of full width, a short schedule: minutes each on a GPU
+        Preset(
+            name="gpu",
+            settings=(
+                _on("cifar10", "resnet34", _CYCLE, **_WHOLE),
+                _on("cifar10", "resnet18", _CYCLE, role=BRIEF, **_WHOLE),
+                _on("cifar10", "wrn16_8", _CYCLE, role="svhn", **_DEEP),
+                _on("cifar10", "wrn40_2", _CYCLE, role="stl10", **_DEEP),
+            ),
+            images=0,
+            strong=Strong(images=1_000),
+            timing_rounds=30,
         ),
         # the papers' data sets, networks and epochs
         Preset(

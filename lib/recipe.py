@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar
 
-from lib.datasets import absolute
+from lib.datasets import WHOLE, absolute
 from lib.errors import UserError, check_radius, check_range, choose
 from lib.methods import METHODS, Method
 from lib.part import Part
@@ -29,19 +29,22 @@ class Data(Part):
 
     augment crops each image out of itself with a border, black (padding 'zero') or mirrored
     ('reflect'), and flips it, as far as that is usual for the data set. The path of an image folder
-    may be relative when a recipe is made and is absolute in it.
+    may be relative when a recipe is made and is absolute in it. split 'all' trains on the images of
+    the validation split, too.
     """
 
     dataset: str
     train_images: int = 0
     augment: bool = True
     padding: str = "zero"
+    split: str = "train"
 
     def check(self) -> None:
         """Refuse a negative number of images; make the path of a folder absolute."""
         object.__setattr__(self, "dataset", absolute(self.dataset))
         check_range("data.train_images", self.train_images, 0)
         choose("padding", self.padding, ("reflect", "zero"))
+        choose("split", self.split, ("train", WHOLE))
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,8 @@ class Recipe(Part):
         """Refuse a batch of which a batch norm would see a single image."""
         method = self.method
         check_range(f"train.batch of {method.kind}", self.train.batch, method.least_batch)
+        if self.data.split == WHOLE and self.train.validate_every:
+            raise UserError("data.split 'all' leaves no images to validate on; use 'train'.")
         needing = "convert" if self.convert else "sparsity 'fixed'"
         if self.start is None and (self.convert or isinstance(self.sparsity, Fixed)):
             raise UserError(f"{needing} works on a trained network; name its recipe in start.")

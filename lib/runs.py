@@ -129,7 +129,7 @@ def damage(run: Run) -> str:
     if not same:
         return "recipe.json is of another recipe"
     wanted = run.recipe.data
-    now = data.folder_fingerprint(wanted.dataset, "train", wanted.train_images)
+    now = data.folder_fingerprint(wanted.dataset, wanted.split, wanted.train_images)
     if now and now != run.info.get("data_fingerprint"):
         return "it was trained on other images than the folder holds now"
     if _superseded(run):

@@ -154,8 +154,8 @@ def _own_randomness() -> AbstractContextManager[None]:
 
 
 def _images(recipe: Recipe) -> data.Images:
-    limit = recipe.data.train_images
-    return data.load(recipe.data.dataset, "train", limit=limit, device=device.device())
+    part = recipe.data
+    return data.load(part.dataset, part.split, part.train_images, device.device())
 
 
 def _trainer(recipe: Recipe, images: data.Images) -> Trainer:

@@ -43,9 +43,8 @@ def train(
     An unfinished training is carried on, unless fresh, if all that marks say of it still holds.
     """
     started = time.time()
-    images = data.load(
-        recipe.data.dataset, "train", limit=recipe.data.train_images, device=device.device()
-    )
+    part = recipe.data
+    images = data.load(part.dataset, part.split, part.train_images, device.device())
     spec = data.spec(recipe.data.dataset)
     precision = device.precision(recipe.train.precision, spec.size)
     _clear(home)

@@ -76,7 +76,8 @@ def verify(run: runs.Run, on_progress: runs.OnProgress = lambda done: None) -> b
     epochs = min(len(history), telling_epochs(recipe))
     precision = device.precision(recipe.train.precision, data.spec(recipe.data.dataset).size)
     losses: list[float] = []
-    with _as_then(run, info, "train", recipe.data.train_images, precision) as images:
+    part = recipe.data
+    with _as_then(run, info, part.split, part.train_images, precision) as images:
         trainer = Trainer(runs.build(recipe), recipe, images, precision)
         while len(losses) < epochs:
             row = trainer.epoch(lambda done: on_progress((len(losses) + done) / epochs))

@@ -92,6 +92,7 @@ def test_key_does_not_depend_on_the_process():
         ("train.milestones", (3, 3), "rising numbers of epochs"),
         ("train.gamma", 1.5, "between 0 and 1"),
         ("data.padding", "reflekt", "did you mean 'reflect'"),
+        ("data.split", "val", "Unknown split 'val'"),
         ("train", 3, "fields of its own"),
         ("train.epochs.x", 3, "goes deeper"),
         ("start.train.epochs", 3, "goes deeper than the field 'start', which holds None"),
@@ -125,6 +126,11 @@ def test_overrides_are_judged_together_in_any_order():
         for path, value in changes.items():
             part, name = path.split(".")
             assert getattr(getattr(made, part), name) == value
+
+
+def test_who_trains_on_all_images_has_none_to_validate_on():
+    with pytest.raises(UserError, match="leaves no images to validate on; use 'train'"):
+        BASE.override({"data.split": "all", "train.validate_every": 1})
 
 
 def test_a_slim_method_needs_the_batch_of_its_base():

@@ -11,10 +11,11 @@ from lib.protocol import Protocol
 from lib.recipe import Recipe
 
 STANDING = {"standard": 0.4, "rand": 0.8}  # share of the images that AutoAttack still finds right
-# Multiply-accumulates a second of one thread, on images below 16 pixels, above, and on a GPU: first
-# guesses, which measured times replace. Nine of ten recorded trainings on servers ran at 1.2 to 6,
-# and at 12 to 70 billion; none has been recorded on a GPU.
-SPEEDS = (3e9, 35e9, 1e12)
+# Multiply-accumulates a second of one thread, on images below 16 pixels and above, and of a GPU:
+# first guesses, which measured times replace. Nine of ten recorded trainings on servers ran at 1.2
+# to 6, and at 12 to 70 billion. None has been recorded on a GPU: that is an H100 or H200 at 4 % of
+# its peak in bf16, about what kernels for images this small reach.
+SPEEDS = {"small": 3e9, "cpu": 35e9, "cuda": 2e13}
 PROCESS = 0.8e9  # bytes of a process that has imported everything
 NOTEBOOK = 2 * PROCESS  # and its kernel
 
@@ -36,13 +37,13 @@ def _counted(recipe: Recipe) -> tuple[int, int, int]:
 def _images(recipe: Recipe, split: str, limit: int) -> int:
     """Return the number of images; folders of images are counted only on loading."""
     spec = data.spec(recipe.data.dataset)
-    return limit or spec.images[data.SPLITS.index(split)] or 100_000
+    return limit or spec.count(split) or 100_000
 
 
 def training(recipe: Recipe) -> float:
     """Return the multiply-accumulates of a training."""
     macs, _, _ = _counted(recipe)
-    images = _images(recipe, "train", recipe.data.train_images) * recipe.train.epochs
+    images = _images(recipe, recipe.data.split, recipe.data.train_images) * recipe.train.epochs
     return float(macs * images * recipe.method.passes(recipe.attack.steps))
 
 
@@ -68,12 +69,12 @@ def evaluation(recipe: Recipe, protocol: Protocol) -> float:
     return float(protocol.slim**2 * macs * images * passes)
 
 
-def seconds(recipe: Recipe, train: bool, protocols: Iterable[Protocol]) -> float:
-    """Return a first guess at the seconds of a job, its start included."""
+def seconds(recipe: Recipe, train: bool, protocols: Iterable[Protocol], place: str = "") -> float:
+    """Return a first guess at the seconds of a job, its start included, here or at a place."""
     macs = sum(evaluation(recipe, p) for p in protocols) + (training(recipe) if train else 0.0)
     small = data.spec(recipe.data.dataset).size < 16
-    speed = SPEEDS[2 if device.device().type == "cuda" else 0 if small else 1]
-    return 5 + macs / speed
+    place = place or device.device().type
+    return 5 + macs / SPEEDS["small" if small and place == "cpu" else place]
 
 
 def memory(recipe: Recipe) -> float:
@@ -84,7 +85,9 @@ def memory(recipe: Recipe) -> float:
     """
     _, parameters, outputs = _counted(recipe)
     spec = data.spec(recipe.data.dataset)
-    images = _images(recipe, "train", recipe.data.train_images) * spec.channels * spec.size**2
+    images = (
+        _images(recipe, recipe.data.split, recipe.data.train_images) * spec.channels * spec.size**2
+    )
     return PROCESS + images + 16.0 * (parameters + recipe.train.batch * outputs)
 
 

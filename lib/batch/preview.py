@@ -1,6 +1,6 @@
 """What a batch would do and why, without doing anything: --dry-run and --why."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from lib.batch import display, effort, inputs, notebooks, plan
 from lib.batch.run import Batch
@@ -24,6 +24,9 @@ def dry(batch: Batch) -> int:
     )
     if jobs:
         print(_extent(batch))
+    wide = [need for need in batch.undone if not (need.trained or need.recipe.model.width)]
+    if wide:
+        print(_on_a_gpu(wide))
     return 0
 
 
@@ -49,6 +52,17 @@ def _extent(batch: Batch) -> str:
         f"About {display.span(longest)} with {slots} at a time, up to "
         f"{memory:.1f} GB of memory and {max(disk, 0.1):.1f} GB of disk: guesses, two or three "
         "times too much or too little."
+    )
+
+
+def _on_a_gpu(needs: Sequence[plan.Need]) -> str:
+    """Return in a sentence how long each of some networks takes on a GPU of a data centre."""
+    train = [effort.seconds(n.recipe, True, (), "cuda") / 60 for n in needs]
+    score = [effort.seconds(n.recipe, False, n.lacking, "cuda") / 60 for n in needs]
+    return (
+        f"On an H100 or H200, at {effort.SPEEDS['cuda']:.0e} multiply-accumulates a second, a "
+        f"network of full width takes {min(train):.0f} to {max(train):.0f} minutes to train and "
+        f"{min(score):.0f} to {max(score):.0f} to evaluate."
     )
 
 

@@ -13,20 +13,20 @@ from lib import paths
 from lib.data import digits, folder, official, tiny_imagenet
 from lib.data.images import Images, fingerprint, subset
 from lib.data.store import Arrays, kept
-from lib.datasets import SPLITS, Spec, spec
+from lib.datasets import SPLITS, WHOLE, Spec, spec
 from lib.errors import UserError, choose
 
 HELD_OUT = 0.05  # of each class, where the numbers of images are not given
 
 
 def load(name: str, split: str, limit: int = 0, device: str | torch.device = "cpu") -> Images:
-    """Return the split 'train', 'val' or 'test' of a data set, or limit of its images.
+    """Return the split 'train', 'val', 'test' or 'all', which is the first two, or limit of it.
 
     A subset is the beginning of one fixed permutation of the split, so that a smaller one is part
     of a larger one. Nothing is downloaded here.
     """
     found = spec(name)
-    choose("split", split, SPLITS)
+    choose("split", split, (*SPLITS, WHOLE))
     found.check_limit(split, limit)
     images, labels, chosen = _read(found, split)
     _check(found, images, labels)
@@ -80,9 +80,11 @@ def _read(
     own = False
     if found.folder:
         own = folder.has_classes(found.folder / "test")
+        if own and split == WHOLE:
+            raise UserError(f"{found.name} keeps val/ apart from train/; train on 'train'.")
         part = split if own else {"test": "val"}.get(split, "train")
     images, labels = _part(found, part, prepare)
-    if own or split == "test":
+    if own or split in ("test", WHOLE):
         return images, labels, slice(None)
     if found.folder or found.name == "tiny_imagenet":
         counts = np.bincount(labels, minlength=found.num_classes)

@@ -19,7 +19,7 @@ from lib.report.markdown import cell, exhibit, line, table
 from lib.studies import ARTIFACTS
 
 REGION = re.compile(r"(<!-- generated: ([\w-]+)(.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
-SHOWN = ("paper", "cifar", "quick")  # the presets whose results are evidence, the best first
+SHOWN = ("paper", "gpu", "cifar", "quick")  # the presets whose results are evidence, the best first
 NOTHING = "There are no results yet; `./run_all.sh` makes them."
 
 Found = dict[str, list[Entry]]

@@ -1,12 +1,15 @@
 """Guesses of how much work a job is."""
 
+import re
+
 import pytest
 
 from lib import paths, store
-from lib.batch import effort
+from lib.batch import effort, plan, preview
 from lib.methods import Float
 from lib.protocol import Protocol
 from lib.recipe import Data, Model, Recipe, Train
+from lib.studies import smart
 
 
 def evaluation(**fields):
@@ -27,6 +30,18 @@ def test_autoattack_costs_what_its_gradients_and_queries_cost():
 
 def test_half_the_width_is_a_quarter_of_the_work():
     assert evaluation(attack="pgd", slim=0.5) == evaluation(attack="pgd") / 4
+
+
+def test_a_data_centre_gpu_needs_minutes_for_a_network_of_full_width():
+    """Counted by hand: ResNet-34 has 1.16 G multiply-accumulates, a step of SMART 10 passes."""
+    jobs = smart.table2_comparison("gpu").jobs
+    needs = {job.label: plan.Need(job.recipe, job.label) for job in jobs}
+    work = 1.16e9 * 50_000 * 30 * 10
+    seconds = effort.seconds(needs["SMART"].recipe, True, (), "cuda")
+    assert seconds == pytest.approx(5 + work / effort.SPEEDS["cuda"], rel=0.01)
+    told = preview._on_a_gpu([needs["SMART"], needs["PGD-AT"]])
+    least, most = map(int, re.search(r"takes (\d+) to (\d+) minutes to train", told).groups())
+    assert (least, most) == (round(seconds / 60), round(1.7 * seconds / 60))
 
 
 def recorded():

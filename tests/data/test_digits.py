@@ -25,6 +25,10 @@ def test_splits_have_the_sizes_of_the_spec_and_together_are_scikit_learns_digits
     assert [len(part) for part in parts] == [1097, 100, 600] == list(spec("digits").images)
     assert parts[0].images.dtype == torch.uint8 and parts[0].images.shape[1:] == (1, 8, 8)
     assert parts[0].labels.dtype == torch.int64
+    both = load("digits", "all")
+    assert rows(both) == rows(parts[0]) + rows(parts[1]) and len(both) == spec("digits").count(
+        "all"
+    )
     original = np.rint(load_digits().images * 255 / 16).astype(np.uint8)
     assert prepare("digits") == dict(zip(SPLITS, (1097, 100, 600), strict=True))
     assert sorted(row for part in parts for row in rows(part)) == sorted(

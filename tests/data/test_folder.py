@@ -45,11 +45,14 @@ def test_val_is_held_out_of_train_and_test_is_the_val_folder(tmp_path):
     assert levels(name, "test") == [*range(100, 120), *range(140, 160)]
     assert load(name, "train").labels.tolist() == [0] * 19 + [1] * 19
     assert prepare(name) == {"train": 38, "val": 2, "test": 40}
+    assert len(load(name, "all")) == 40
 
 
 def test_three_folders_are_the_three_splits(tmp_path):
     name = build(tmp_path, ("train", "val", "test"), count=4)
     assert prepare(name) == {"train": 8, "val": 8, "test": 8}
+    with pytest.raises(UserError, match="keeps val/ apart"):
+        load(name, "all")
     assert levels(name, "val") == [100, 101, 102, 103, 140, 141, 142, 143]
 
 
