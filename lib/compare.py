@@ -89,10 +89,22 @@ def compared(claim: Row, metrics: pd.DataFrame, spread: Spread) -> Found:
                 best = _best(either)
                 found.append(replace(best, case=f"{dataset}, {best.case}"))
     if len(found) == 1:
-        return found[0]
+        return _beside(found[0], claim)
     out = _best(found) if claim["some"] else _worst(found)
     which = "best" if claim["some"] else "worst"
     return replace(out, ours=f"{out.ours} ({which} of {len(found)}: {out.case})")
+
+
+def _beside(found: Found, claim: Row) -> Found:
+    """Return what was found, with whether its interval holds the difference that the paper prints.
+
+    That is said of single comparisons: a paper prints the smallest of several, maybe another.
+    """
+    one, value = found.estimate, claim["value"]
+    if one is None or math.isnan(value) or claim["test"] == "close":
+        return found
+    held = "holds" if one.low <= value <= one.high else "does not hold"
+    return replace(found, tolerance=f"{found.tolerance}; {held} the paper's")
 
 
 def _worst(found: list[Found]) -> Found:

@@ -116,6 +116,13 @@ def test_a_large_gap_that_is_not_there_is_refuted(seeds):
     assert judged([one], EQUAL, seeds, worlds=60)["not reproduced"] >= 0.95
 
 
+@pytest.mark.parametrize(("paper", "held"), [(42.0, "holds"), (90.0, "does not hold")])
+def test_beside_a_verdict_stands_whether_the_interval_holds_the_papers_number(paper, held):
+    rows = world(EQUAL | {("a", 1.0): 92.0}, np.random.default_rng(0))
+    found = compare.compared(claim("size", value=paper, limit=0.25), rows, known(None, None))
+    assert found.tolerance == f"interval above {paper / 4:.1f}; {held} the paper's"
+
+
 def test_a_gap_is_found_where_the_design_can_show_it():
     assert judged([claim("above")], EQUAL | {("a", 1.0): 60.0}, worlds=40)["reproduced"] >= 0.9
 
