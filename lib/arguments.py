@@ -3,7 +3,7 @@
 import argparse
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -43,12 +43,18 @@ def parser() -> Parser:
 
     fields, studies, record = (Parser(add_help=False) for _ in range(3))
     text = "a field of every recipe, as in train.epochs=30; of cost: an option of the method"
-    fields.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help=text)
+    fields.add_argument("--set", action=Fields, default={}, metavar="FIELD=VALUE", help=text)
     studies.add_argument("--preset", default="quick", help=f"{', '.join(PRESETS)}; default: quick")
-    studies.add_argument("--seeds", help="one run for each, as in 0,1,2")
+    studies.add_argument("--seeds", type=seeds_of, help="one run for each, as in 0,1,2")
     text = "write the results that the repository keeps, not those of results/local"
     record.add_argument("--record", action="store_true", help=text)
+    _work(command, studies, fields, record)
+    _tools(command, fields, record)
+    return top
 
+
+def _work(command: Callable[..., Parser], studies: Parser, fields: Parser, record: Parser) -> None:
+    """Add the commands that train and measure, and those for what they have made."""
     text = "Train what is missing, execute notebooks, write the report."
     p = command("run", text, studies, fields, record)
     p.add_argument("artifacts", nargs="*", metavar="ARTIFACT", help="artifacts, papers or globs")
@@ -67,8 +73,16 @@ def parser() -> Parser:
     text = "stop in time, as in 90s, 9m, 1.5h; with exit status 75 if the same command is to go on"
     p.add_argument("--within", metavar="TIME", type=seconds_of, help=text)
     command("status", "Show the runs of the store: finished, unfinished, damaged, stale.")
+    p = command("runs", "Copy finished runs to a folder that travels, or from one.")
+    p.add_argument("action", choices=("export", "import"))
+    p.add_argument("folder", type=Path, metavar="FOLDER")
+    p.add_argument("key", nargs="*", help="keys of runs; without any, all finished ones")
     p = command("verify", "Train and score the beginning of runs again: do they come out alike?")
     p.add_argument("key", nargs="*", help="keys of runs; without any, all stale ones")
+
+
+def _tools(command: Callable[..., Parser], fields: Parser, record: Parser) -> None:
+    """Add the commands that count, fetch and write."""
     p = command("cost", "Count parameters, operations and bytes of a network.", fields)
     p.add_argument("--method", required=True)
     p.add_argument("--backbone", required=True)
@@ -87,13 +101,10 @@ def parser() -> Parser:
     p = command("prepare-notebooks", "Write copies of the notebooks with a preset filled in.")
     p.add_argument("--preset", default="ci")
     p.add_argument("folder", type=Path, metavar="DEST")
-    return top
 
 
-def seeds_of(text: str | None) -> tuple[int, ...]:
-    """Return the seeds of '0,1,2'; 0 if there are none."""
-    if text is None:
-        return (0,)
+def seeds_of(text: str) -> tuple[int, ...]:
+    """Return the seeds of '0,1,2'."""
     try:
         return tuple(int(word) for word in text.strip(",").split(","))
     except ValueError:
@@ -108,22 +119,23 @@ def seconds_of(text: str) -> float:
     return float(number) * unit
 
 
-def overrides_of(words: Sequence[str]) -> dict[str, Any]:
-    """Return the fields of '--set a.b=value'; a value is JSON, a quotient as 8/255, or text."""
-    found: dict[str, Any] = {}
-    for word in words:
-        name, equals, text = word.partition("=")
+class Fields(argparse.Action):
+    """Collects the fields of '--set a.b=value'; a value is JSON, a quotient as 8/255, or text."""
+
+    def __call__(self, parser: Any, words: Any, given: Any, option: str | None = None) -> None:
+        """Add one field."""
+        name, equals, text = given.partition("=")
         if not equals or not name:
-            raise UserError(f"--set takes FIELD=VALUE, as in train.epochs=30, not '{word}'.")
-        if name in found:
+            raise UserError(f"--set takes FIELD=VALUE, as in train.epochs=30, not '{given}'.")
+        if name in words.set:
             raise UserError(f"--set gives {name} twice; give it once.")
         try:
-            found[name] = json.loads(text)
+            value = json.loads(text)
         except ValueError:
-            found[name] = _quotient(text)
+            value = _quotient(text)
         if name == "data.dataset":  # children run in other folders
-            found[name] = absolute(str(found[name]))
-    return found
+            value = absolute(str(value))
+        words.set = words.set | {name: value}
 
 
 def _quotient(text: str) -> float | str:
@@ -147,8 +159,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         top.error(f"unrecognized arguments: {' '.join(more)}")
     if words.command in ("run", "train"):
         words.artifacts += more
-        if words.seeds is not None:  # those of '--seeds 0 1 2' stand among the artifacts
+        if words.seeds:  # those of '--seeds 0 1 2' stand among the artifacts
             apart = [word for word in words.artifacts if SEEDS.fullmatch(word)]
             words.artifacts = [word for word in words.artifacts if word not in apart]
-            words.seeds = ",".join(word.strip(",") for word in (words.seeds, *apart))
+            words.seeds += tuple(seed for word in apart for seed in seeds_of(word))
+        words.seeds = words.seeds or (0,)
     return words

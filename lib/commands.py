@@ -16,9 +16,8 @@ import torch
 
 from lib import cost as counting
 from lib import data as sets
-from lib import paths, progress, runs, stopping, store
+from lib import paths, progress, records, runs, stopping, store
 from lib import verify as checking
-from lib.arguments import overrides_of, seeds_of
 from lib.batch import display, effort, plan, worker
 from lib.batch import status as shelf
 from lib.datasets import check_name
@@ -38,8 +37,8 @@ def run(words: argparse.Namespace) -> int:
     asked = batch.Batch(
         names=tuple(match([words.why] if words.why else words.artifacts)),
         preset=words.preset,
-        seeds=seeds_of(words.seeds),
-        overrides=overrides_of(words.set),
+        seeds=words.seeds,
+        overrides=words.set,
         jobs=words.jobs,
         fresh=words.fresh,
         records=words.from_records,
@@ -59,7 +58,7 @@ def train(words: argparse.Namespace) -> int:
         torch.set_num_threads(int(threads))
     single = [word for word in words.artifacts if shelf.is_job(word)]
     jobs = [shelf.job_of(word) for word in single]
-    chosen = (words.preset, seeds_of(words.seeds), overrides_of(words.set))
+    chosen = (words.preset, words.seeds, words.set)
     if names := [word for word in words.artifacts if word not in single]:
         jobs += [job for name in match(names) for job in artifact(name)(*chosen).jobs]
     asked = {job.recipe.key for job in jobs}
@@ -108,6 +107,26 @@ def status(words: argparse.Namespace) -> int:
     return int(any(run.damaged for run in found))
 
 
+def carry(words: argparse.Namespace) -> int:
+    """Copy finished runs to or from a folder; 1 if one of them was refused."""
+    source, target = paths.runs(), words.folder
+    if words.action == "import":
+        source, target = target, source
+    if not source.is_dir():
+        raise UserError(f"There are no runs in {source}; name the folder of an export.")
+    check_name(words.folder)
+    names = words.key or sorted(p.name for p in source.iterdir() if p.suffix != ".lock")
+    homes = [source / name for name in names]
+    if words.action == "export":
+        found = [(name, store.homes(name)) for name in names if shelf.KEY.fullmatch(name)]
+        homes = [next(iter(of), source / n) for n, of in found if of or words.key]
+    refused = 0
+    for there, line in records.carry(homes, target):
+        refused += not there
+        print(line)
+    return int(refused > 0)
+
+
 def verify(words: argparse.Namespace) -> int:
     """Train and score the beginning of runs again, stale or named; 1 if one is not the same."""
     differing, refused = 0, []
@@ -139,7 +158,7 @@ def cost(words: argparse.Namespace) -> int:
         words.width or None,
         words.num_classes,
         words.size,
-        overrides_of(words.set),
+        words.set,
         words.in_channels,
     )
     rows = [(name, f"{value:,}") for name, value in found.items()]
@@ -218,4 +237,4 @@ def prepare_notebooks(words: argparse.Namespace) -> int:
 COMMANDS = {
     f.__name__.replace("_", "-"): f
     for f in (run, train, status, verify, cost, data, report, spread, prepare_notebooks)
-}
+} | {"runs": carry}

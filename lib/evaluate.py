@@ -81,14 +81,14 @@ def find(run: Run, protocol: Protocol, any_code: bool = False) -> Record | None:
 
 def kept(run: Run, name: str) -> Iterator[Record]:
     """Yield the whole records of a name that were measured on a run's weights, by any code."""
-    for path in store.evaluations(run.key, name):
+    for path in run.places(f"evaluations/{name}.json"):
         if (record := store.read_signed(path)) and _whole(run, name, record):
             yield record
 
 
 def held(run: Run) -> dict[str, Record]:
     """Return by name every whole record that was measured on a run's weights, by any code."""
-    homes = store.places(run.key, "evaluations")
+    homes = run.places("evaluations")
     names = sorted({path.stem for home in homes for path in home.glob("*.json")})
     return {name: record for name in names if (record := next(kept(run, name), None))}
 

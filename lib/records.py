@@ -1,10 +1,33 @@
-"""What the repository keeps of finished runs, in results/records: all that counts but weights."""
+"""Finished runs on other shelves: what the repository keeps of them, and copies for elsewhere.
 
+results/records holds all that counts but weights; a folder that travels holds the weights, too.
+"""
+
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lib import evaluate, paths, runs, store
 from lib.errors import UserError
 from lib.recipe import Recipe
+
+
+def _files(run: runs.Run, weights: bool, any_code: bool) -> dict[str, bytes]:
+    """Return the content of a run's files by name; the manifest is the last."""
+    listed = store.read_json(run.folder / store.MANIFEST)
+    heavy = [name for name in store.WEIGHTS.values() if not weights or not run.has_weights]
+    files = {n: (run.folder / n).read_bytes() for n in listed if n not in heavy}
+    for name, record in evaluate.held(run).items():
+        if any_code or evaluate.is_current(run, record):
+            files[f"evaluations/{name}.json"] = store.encode(store.signed(record))
+    proofs = (store.read_signed(path) for path in run.places(store.VERIFIED))
+    if shown := next(filter(None, proofs), None):
+        files[store.VERIFIED] = store.encode(store.signed(shown))
+    return files | {store.MANIFEST: store.encode(listed)}
+
+
+def _write(home: Path, files: dict[str, bytes]) -> None:
+    for name, raw in files.items():
+        store.write_bytes(home / name, raw)
 
 
 def keep(recipe: Recipe) -> Path:
@@ -18,15 +41,8 @@ def keep(recipe: Recipe) -> Path:
     if run is None:
         raise UserError(f"Run {recipe.key} is not finished; there is nothing to record.")
     target = paths.records() / run.key
+    files = _files(run, weights=False, any_code=store.redrawing())
     listed = store.read_json(run.folder / store.MANIFEST)
-    light = [name for name in listed if name not in store.WEIGHTS.values()]
-    files = {name: (run.folder / name).read_bytes() for name in light}
-    for name, record in evaluate.held(run).items():
-        if store.redrawing() or evaluate.is_current(run, record):
-            files[f"evaluations/{name}.json"] = store.encode(store.signed(record))
-    if shown := store.proofs(run.key):
-        files[store.VERIFIED] = store.encode(store.signed(shown[0]))
-    files[store.MANIFEST] = store.encode(listed)
     try:
         (target / store.MANIFEST).unlink(missing_ok=True)  # unfinished until all files are written
         for path in [p for p in target.rglob("*") if p.is_file()]:
@@ -35,8 +51,74 @@ def keep(recipe: Recipe) -> Path:
                 path.unlink()
     except OSError as error:
         raise UserError(f"Cannot change {target} ({error.strerror}); make it writable.") from error
-    for name, raw in files.items():
-        store.write_bytes(target / name, raw)
+    _write(target, files)
     if recipe.start and runs.find(recipe.start):
         keep(recipe.start)
     return target
+
+
+def carry(homes: Iterable[Path], shelf: Path) -> Iterator[tuple[bool, str]]:
+    """Copy finished runs to a shelf, those that they start from first.
+
+    Yields of each whether it is there now, and a line. Hashes are checked before and after. What
+    is there stays; what it lacks of the same run, as evaluations, is added.
+    """
+    ready: dict[str, runs.Run] = {}
+    for home in homes:
+        try:
+            run = runs.Run(_recipe(home), home)
+        except UserError as error:
+            yield False, f"{home.name}  refused: {error}"
+            continue
+        for start in run.recipe.ancestors:
+            beside = store.homes(start.key) if run.is_ours else [home.with_name(start.key)]
+            found = (runs.Run(start, place) for place in beside if store.is_sealed(place))
+            ready |= {one.key: one for one in found if one.key not in ready}
+        ready[run.key] = run
+    for run in sorted(ready.values(), key=lambda run: len(run.recipe.ancestors)):
+        try:
+            yield True, f"{run.key}  {_add(run, shelf / run.key)}"
+        except UserError as error:
+            yield False, f"{run.key}  refused: {error}"
+
+
+def _recipe(home: Path) -> Recipe:
+    """Return the recipe of a finished run; refuse what is none."""
+    if not store.is_sealed(home):
+        raise UserError("there is no finished run in it.")
+    try:
+        recipe = Recipe.from_dict(store.parse(home / "recipe.json"))
+    except ValueError as error:
+        raise UserError(f"its recipe.json cannot be read ({error}).") from error
+    if recipe.key != home.name:
+        raise UserError(f"its recipe is that of run {recipe.key}.")
+    return recipe
+
+
+def _busy() -> None:
+    raise UserError("another process works on it; do it again later.")
+
+
+def _add(run: runs.Run, home: Path) -> str:
+    """Copy to a folder what it lacks of a run, and return in words what that was."""
+    if wrong := runs.damage(run):
+        raise UserError(f"it is damaged: {wrong}.")
+    with store.one_writer(home, _busy):
+        there = runs.Run(run.recipe, home)
+        if store.is_sealed(home) and runs.damage(there):
+            store.quarantine(home)
+        new = not store.is_sealed(home)
+        if not new and there.marks() != run.marks():
+            raise UserError("another training of it is there, which stays; nothing was added.")
+        files = _files(run, weights=True, any_code=True)
+        held = evaluate.held(there) if not new else {}
+        for name in [*files]:
+            measured = name.removeprefix("evaluations/").removesuffix(".json")
+            if measured in held or (not new and "/" not in name and (home / name).is_file()):
+                del files[name]
+        _write(home, files)
+        if wrong := runs.damage(there):
+            store.quarantine(home)
+            raise UserError(f"its copy is damaged ({wrong}) and set aside; run it again.")
+    count = sum(name.startswith("evaluations/") for name in files)
+    return f"{'added' if new else 'was there'}, with {count} {'' if new else 'new '}evaluations"

@@ -54,6 +54,15 @@ class Run:
         """Return whether the weights are here, or only the record of the run."""
         return (self.folder / store.WEIGHTS["last"]).is_file()
 
+    @property
+    def is_ours(self) -> bool:
+        """Return whether it is in the job store or the records, not in a folder that travels."""
+        return self.folder in store.places(self.key)
+
+    def places(self, name: str) -> list[Path]:
+        """Return where a file of this run may be; job store and records share what they have."""
+        return store.places(self.key, name) if self.is_ours else [self.folder / name]
+
     def marks(self, weights: str = "last") -> dict[str, str]:
         """Return what says of a record which run it belongs to, and which weights of it."""
         digest = store.read_json(self.folder / store.MANIFEST).get(store.WEIGHTS[weights], "")

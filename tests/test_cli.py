@@ -9,7 +9,7 @@ import pytest
 
 from lib import commands, paths, store
 from lib.__main__ import main
-from lib.arguments import overrides_of, parse, seeds_of
+from lib.arguments import parse
 from lib.batch import worker
 from lib.report import readme
 from lib.runs import Run
@@ -49,16 +49,20 @@ def test_artifacts_are_chosen_by_paper_name_or_glob_around_the_options(words, ex
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == expected
 
 
+def fields(*words):
+    return parse(["run", *(f"--set={word}" for word in words)]).set
+
+
 def test_values_are_json_or_text_and_a_folder_is_of_where_the_caller_is(tmp_path, monkeypatch):
     words = ["a.b=3", "a.c=0.5", "a.d=false", "a.e=cifar100", "a.f=[0, 0.2]", "a.g=x=y", "a.h="]
     words += ["a.i=8/255", "a.j=-0.5/2", "a.k=1/0", "a.l=a/2"]
-    assert overrides_of(words) == {
+    assert fields(*words) == {
         **{"a.b": 3, "a.c": 0.5, "a.d": False, "a.e": "cifar100", "a.f": [0, 0.2]},
         **{"a.g": "x=y", "a.h": "", "a.i": 8 / 255, "a.j": -0.25, "a.k": "1/0", "a.l": "a/2"},
     }
-    assert seeds_of("0,1, 2") == (0, 1, 2)
+    assert fields() == {}
     monkeypatch.chdir(tmp_path)
-    found = overrides_of(["data.dataset=imagefolder:my/images@32"])
+    found = fields("data.dataset=imagefolder:my/images@32")
     assert found == {"data.dataset": f"imagefolder:{tmp_path}/my/images@32"}
 
 
@@ -67,9 +71,10 @@ def test_values_are_json_or_text_and_a_folder_is_of_where_the_caller_is(tmp_path
 )
 def test_seeds_may_stand_apart(words):
     found = parse(["run", "smart/fig5_fgsm", *words.split(), "audit", "--preset", "ci"])
-    assert seeds_of(found.seeds) == (0, 1, 2)
+    assert found.seeds == (0, 1, 2)
     assert found.artifacts == ["smart/fig5_fgsm", "audit"]
-    assert parse(["run", "smart", "1"]).artifacts == ["smart", "1"]
+    found = parse(["train", "smart", "1"])
+    assert (found.artifacts, found.seeds) == (["smart", "1"], (0,))
 
 
 def test_a_paper_is_trained_as_all_its_artifacts(monkeypatch, capsys):

@@ -3,6 +3,7 @@
 Own runs are in results/runs, the records of the repository in results/records.
 """
 
+import dataclasses
 import shutil
 
 import pytest
@@ -224,3 +225,97 @@ def test_status_shows_own_runs_and_counts_the_records(capsys):
     shown = capsys.readouterr().out
     assert RECIPE.key not in shown and "\n1 runs, " in shown and "; 1 more are kept" in shown
     assert status.recipe_of(RECIPE.key) == RECIPE
+
+
+def trained(*recipes, protocols=(CLEAN,)):
+    """Train and measure recipes, and return the files of the job store."""
+    for recipe in recipes:
+        for protocol in protocols:
+            evaluate.evaluate(runs.fit(recipe), protocol)
+    return stored()
+
+
+def stored():
+    return {n: raw for n, raw in files(paths.runs()).items() if not n.endswith(".lock")}
+
+
+OTHER = RECIPE.override({"seed": 1})
+CHAINED = dataclasses.replace(OTHER, start=RECIPE)
+
+
+def test_runs_travel_with_their_evaluations_and_with_those_that_they_start_from(
+    tmp_path, monkeypatch, capsys
+):
+    before = trained(CHAINED, OTHER, protocols=(CLEAN, ATTACKED))
+    assert main(["runs", "export", str(tmp_path / "bag"), CHAINED.key]) == 0
+    assert sorted(p.name for p in (tmp_path / "bag").iterdir() if p.is_dir()) == sorted(
+        [RECIPE.key, CHAINED.key]
+    )
+    assert main(["runs", "export", str(tmp_path / "bag")]) == 0
+    assert "was there, with 0 new evaluations" in capsys.readouterr().out
+    monkeypatch.setattr(paths, "RESULTS", tmp_path / "there")
+    for added in ("added, with 2 evaluations", "was there, with 0 new evaluations"):
+        assert main(["runs", "import", str(tmp_path / "bag")]) == 0
+        assert capsys.readouterr().out.count(added) >= 2 and stored() == before
+    monkeypatch.setattr(runs.training, "train", None)
+    assert evaluate.find(runs.fit(CHAINED), ATTACKED)
+
+
+def test_what_is_there_stays_and_gets_the_evaluations_that_it_lacks(tmp_path, monkeypatch):
+    trained(RECIPE, protocols=(CLEAN, ATTACKED))
+    bag = tmp_path / "bag"
+    main(["runs", "export", str(bag)])
+    monkeypatch.setattr(paths, "RESULTS", tmp_path / "there")
+    home = trained(RECIPE)  # to the same weights
+    assert main(["runs", "import", str(bag)]) == 0
+    name = f"{RECIPE.key}/evaluations/{ATTACKED.key}.json"
+    assert stored() == home | {name: (bag / name).read_bytes()}
+
+
+def harmed(name, content):
+    return lambda home: (home / name).write_bytes(content)
+
+
+REFUSED = {
+    "is damaged: weights.safetensors differs": harmed("weights.safetensors", b"\0"),
+    "is damaged: history.csv differs": harmed("history.csv", b"epoch\n"),
+    "no finished run": lambda home: (home / "manifest.json").unlink(),
+    "recipe.json cannot be read": harmed("recipe.json", b"{"),
+    "did you mean 'train'": harmed("recipe.json", b'{"trane": {}}'),
+    "is that of run": lambda home: home.rename(home.with_name("0" * 16)),
+    "another training of it is there": changed,
+}
+
+
+@pytest.mark.parametrize(("said", "harm"), REFUSED.items(), ids=REFUSED)
+def test_what_is_damaged_or_foreign_is_refused_and_all_else_arrives(
+    said, harm, tmp_path, monkeypatch, capsys
+):
+    trained(RECIPE, OTHER)
+    bag = tmp_path / "bag"
+    main(["runs", "export", str(bag)])
+    if harm is not changed:
+        monkeypatch.setattr(paths, "RESULTS", tmp_path / "there")
+    before = stored()
+    harm(bag / RECIPE.key)
+    left = files(bag)
+    capsys.readouterr()
+    assert main(["runs", "import", str(bag)]) == 1
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) == 2 and shown.count("refused: ") == 1 and said in shown
+    assert files(bag) == left and before.items() <= stored().items()
+    assert runs.load(OTHER) and bool(runs.load(RECIPE)) == (harm is changed)
+
+
+def test_a_damaged_run_leaves_no_copy_and_a_damaged_copy_is_made_anew(tmp_path, capsys):
+    before = trained(RECIPE)
+    bag = tmp_path / "bag"
+    main(["runs", "export", str(bag)])
+    harmed("history.csv", b"")(bag / RECIPE.key)
+    assert main(["runs", "export", str(bag), RECIPE.key]) == 0
+    whole = {n: raw for n, raw in files(bag).items() if ".damaged-1" not in n and ".lock" not in n}
+    assert whole == before and (bag / f"{RECIPE.key}.damaged-1").is_dir()
+    harmed("history.csv", b"")(runs.folder(RECIPE))
+    assert main(["runs", "export", str(tmp_path / "new")]) == 1
+    assert "is damaged: history.csv differs" in capsys.readouterr().out
+    assert not files(tmp_path / "new") and main(["runs", "import", str(tmp_path / "none")]) == 2

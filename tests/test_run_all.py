@@ -13,7 +13,7 @@ from pathlib import Path
 import packaging
 import pytest
 
-from lib.arguments import overrides_of, parse, seeds_of
+from lib.arguments import parse
 from lib.presets import preset
 from lib.studies import match
 
@@ -212,7 +212,7 @@ def test_every_example_of_the_help_is_understood():
     assert len(ours) >= 9 and len(lines) == len(ours) + 3
     for example in [one for line in ours for one in line.split(" | ")]:
         words = parse(["run", *shlex.split(example)])
-        overrides_of(words.set), seeds_of(words.seeds), preset(words.preset)
+        preset(words.preset)
         assert match([words.why] if words.why else words.artifacts), example
 
 
