@@ -16,6 +16,7 @@ from lib import data, source
 from lib.attacks import NORMS, autoattack, fgsm, pgd
 from lib.methods import Method
 from lib.models import BACKBONES, Conditional, classifier, create
+from lib.models.standing import Affine, Standing
 from lib.protocol import Protocol
 from lib.recipe import Model, Recipe
 from lib.trainers import under_attack
@@ -43,7 +44,8 @@ def function(model: nn.Module, protocol: Protocol) -> Classifier:
         place = next(model.parameters()).device
         seed = stream("frozen noise", protocol.seed)
         options["noise"] = model.draw_noise(torch.Generator(place).manual_seed(seed))
-    return classifier(model, protocol.lam, slim=protocol.slim, **options)
+    f = classifier(model, protocol.lam, slim=protocol.slim, **options)
+    return Standing(model).still(f) or f
 
 
 def _clean(f: Classifier, x: Tensor, y: Tensor, p: Protocol, seed: int, on_step: OnStep) -> Tensor:
@@ -131,7 +133,7 @@ def network_code(model: Model, method: Method, prunable: bool) -> tuple[Any, ...
     found = narrow(model, method, prunable)
     states = [(name, tuple(t.shape)) for name, t in found.state_dict().items()]
     width = model.width or BACKBONES[model.backbone].width
-    return create, *{type(layer) for layer in found.modules()}, str((width, states))
+    return create, Affine, *{type(layer) for layer in found.modules()}, str((width, states))
 
 
 def code_fingerprint(recipe: Recipe, protocol: Protocol) -> str:

@@ -16,6 +16,7 @@ from lib.errors import UserError
 from lib.intervals import wilson
 from lib.methods import PgdAt, Plain, Smart
 from lib.models import create
+from lib.models.standing import Skeleton, Standing
 from lib.protocol import Protocol
 from lib.recipe import Attack, Data, Model, Recipe, Train
 from lib.rows import COLUMNS, HIDDEN
@@ -81,14 +82,15 @@ def test_evaluation_changes_nothing_and_is_reproducible():
     ("method", "options", "asked"),
     [("float", {}, {"lam": 0.7}), ("float_slim", {"slims": (0.5, 1.0)}, {"lam": 0.7, "slim": 0.5})],
 )
-def test_the_attack_sees_the_scored_trade_off_and_width(method, options, asked):
+def test_the_attack_sees_the_scored_trade_off_and_width(
+    method, options, asked, passes, monkeypatch
+):
     model = create(method, "resnet18", width=4, **options).eval()
-    seen = []
-    hook = lambda _, args, given: seen.append({name: given[name] for name in asked})  # noqa: E731
-    handle = model.register_forward_pre_hook(hook, with_kwargs=True)
+    prepared, at = [], Standing.at
+    monkeypatch.setattr(Standing, "at", lambda s, **call: prepared.append(call) or at(s, **call))
     scoring.correct(model, pictures(4), Protocol(attack="pgd", steps=3, **asked))
-    assert seen == [asked] * 4  # three gradients and the score
-    handle.remove()
+    assert [{name: call[name] for name in asked} for call in prepared] == [asked]
+    assert len(passes) == 4  # three gradients and the score
     logits = model(pictures().images.float() / 255, **asked | {"lam": 0.0})
     hits = scoring.correct(model, pictures(), Protocol(**asked | {"lam": 0.0}))
     assert torch.equal(hits, logits.argmax(1) == pictures().labels)
@@ -314,6 +316,20 @@ def test_draws_of_different_purposes_differ():
 
 
 @pytest.fixture
+def passes(monkeypatch):
+    """What every pass through a standing network is given, with the noise that it draws."""
+    seen, call = [], Skeleton.__call__
+
+    def spy(skeleton, x):
+        logits = call(skeleton, x)
+        seen.append((x.detach().clone(), skeleton.noise.clone()))
+        return logits
+
+    monkeypatch.setattr(Skeleton, "__call__", spy)
+    return seen
+
+
+@pytest.fixture
 def small_batches(monkeypatch):
     """Five images a batch."""
     monkeypatch.setattr(scoring, "BATCH", 5)
@@ -329,35 +345,28 @@ ATTACKS = [
 
 @pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("protocol", ATTACKS)
-def test_an_evaluation_goes_on_at_any_batch_to_the_same_bits(protocol):
+def test_an_evaluation_goes_on_at_any_batch_to_the_same_bits(protocol, passes):
     """The images given to the last pass are compared, which say more than right or wrong."""
     model = create("float", "resnet18", width=4).eval()
-    images, seen = pictures(18), []
-    model.register_forward_pre_hook(lambda _, args: seen.append(args[0].clone()))
-    states = []
+    images, states = pictures(18), []
     whole = scoring.correct(model, images, protocol, on_batch=lambda f: states.append(list(f)))
-    scored = seen[-1]
+    scored = passes[-1][0]
     assert [len(state) for state in states] == [5, 10, 15, 18]
     for state in [states[0], states[2], states[0] + [True]]:  # the last is not whole batches
-        seen.clear()
+        passes.clear()
         assert torch.equal(scoring.correct(model, images, protocol, found=state), whole)
-        assert torch.equal(seen[-1], scored)
-    seen.clear()
+        assert torch.equal(passes[-1][0], scored)
+    passes.clear()
     assert torch.equal(scoring.correct(model, images, protocol, found=states[3]), whole)
-    assert not seen
+    assert not passes
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_batches_of_images_meet_noise_of_their_own():
+def test_batches_of_images_meet_noise_of_their_own(passes):
     model = create("float", "resnet18", width=4).eval()
-    draws = []
-    original = model.draw_noise
-    model.draw_noise = lambda *a: draws.append(original(*a)) or draws[-1]
     scoring.correct(model, pictures(10), Protocol(lam=1.0))
-    assert len(draws) == 2 and not torch.equal(*draws)
-    draws.clear()
-    scoring.correct(model, pictures(10), Protocol(lam=1.0, noise="frozen"))
-    assert len(draws) == 1
+    (_, first), (_, second) = passes
+    assert not torch.equal(first, second)
 
 
 @pytest.mark.usefixtures("small_batches")

@@ -83,6 +83,7 @@ class Conditional(nn.Module):
                 )
             condition.code, zeros = self.encoder.encode_each(lam)
             condition.split = zeros if split is None else split
+            condition.adversarial = condition.split == 0
             return
         check_range("lam", lam, 0.0, 1.0)
         condition.split = split

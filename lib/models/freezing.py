@@ -31,7 +31,9 @@ def check_plain(slim: float) -> None:
 
 
 @contextmanager
-def called(model: nn.Module, lam: float | None, slim: float, **call: Any) -> Iterator[None]:
+def called(
+    model: nn.Module, lam: float | Tensor | None, slim: float, **call: Any
+) -> Iterator[None]:
     """Put the layers of a network in the condition of a call; noise and threshold as there."""
     if not isinstance(model, Conditional):
         check_plain(slim)
@@ -94,16 +96,17 @@ def bake(module: nn.Module) -> None:
 
 
 def plain_weighted(layer: Noisy) -> nn.Module:
-    """The torch layer with the effective weight."""
+    """The torch layer with the effective weight; no random number is drawn for it."""
     weight, bias = layer.effective_weight(), layer.bias
     outputs, inputs = weight.shape[:2]
     plain: nn.Conv2d | nn.Linear
     if isinstance(layer, Conv2d):
         names = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
         geometry: dict[str, Any] = {name: getattr(layer, name) for name in names}
-        plain = nn.Conv2d(inputs * layer.groups, outputs, bias=bias is not None, **geometry)
+        inputs *= layer.groups
+        plain = nn.Conv2d(inputs, outputs, bias=bias is not None, device="meta", **geometry)
     else:
-        plain = nn.Linear(inputs, outputs, bias=bias is not None)
+        plain = nn.Linear(inputs, outputs, bias=bias is not None, device="meta")
     plain.weight = nn.Parameter(weight.clone())
     plain.bias = None if bias is None else nn.Parameter(bias[:outputs].clone())
     return plain.train(layer.training)

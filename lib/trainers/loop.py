@@ -7,7 +7,7 @@ weight noise on (seed, epoch, step): a run that is resumed after any step contin
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from lib.attacks import pgd
 from lib.attacks.loss import Classifier, Loss
 from lib.device import autocast
 from lib.errors import UserError
+from lib.models.standing import Standing
 from lib.recipe import Recipe
 from lib.schedules import learning_rate
 from lib.trainers.objectives import Context, objective
@@ -72,8 +73,10 @@ class Trainer:
             lr=train.lr,
             momentum=train.momentum,
             nesterov=train.nesterov and train.momentum > 0,
+            fused=True,
         )
         self.objective = objective(recipe.method)
+        self.standing = Standing(model)
         self.history: list[Row] = []
         self._begin_epoch()
 
@@ -91,8 +94,9 @@ class Trainer:
     ) -> Tensor:
         a = self.recipe.attack
         how: dict[str, Any] = {"norm": a.norm, "random_start": a.random_start, **loss}
-        with under_attack(self.model):
-            return pgd(f, x, y, a.eps, a.step or None, a.steps, generator=generator, **how)
+        still = self.standing.still(f)
+        with nullcontext() if still else under_attack(self.model):
+            return pgd(still or f, x, y, a.eps, a.step or None, a.steps, generator=generator, **how)
 
     @property
     def steps_per_epoch(self) -> int:

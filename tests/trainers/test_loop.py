@@ -10,6 +10,7 @@ from torchvision.transforms.functional import pad
 from lib import data, runs
 from lib.errors import UserError
 from lib.methods import METHODS, Float, FloatSlim, Oat, PgdAt, Pni, Smart
+from lib.models.standing import Standing
 from lib.recipe import Attack, Data, Model, Momentum, Recipe, Train
 from lib.schedules import learning_rate
 from lib.trainers import Trainer, under_attack
@@ -188,3 +189,20 @@ def test_training_lowers_the_loss():
 def test_oat_trains_without_an_attackable_image():
     t = trainer(recipe(Oat(lambdas=(0.0,))))
     assert t.epoch()["loss"] > 0
+
+
+STANDING = [(METHODS[name](), None) for name in METHODS if name != "plain"] + SPARSE[:2]
+
+
+@pytest.mark.parametrize(("method", "sparsity"), STANDING)
+def test_attacks_on_the_standing_network_train_as_attacks_on_the_network_itself(
+    method, sparsity, monkeypatch
+):
+    """Rounding turns the sign of a few gradients near 0, so a few pixels differ by a step."""
+    r = replace(recipe(method), sparsity=sparsity)
+    losses = []
+    for still in (Standing.still, lambda standing, f: None):
+        monkeypatch.setattr(Standing, "still", still)
+        t = trainer(r)
+        losses.append([t.epoch()["loss"] for _ in range(2)])
+    assert losses[0] == pytest.approx(losses[1], rel=0.01)
