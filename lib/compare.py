@@ -13,14 +13,14 @@ import pandas as pd
 from lib import datasets
 from lib.claims import pairs
 from lib.errors import UserError, choose
-from lib.intervals import Estimate, accuracy, difference, scores
+from lib.intervals import TAIL, Estimate, accuracy, difference, scores
 from lib.readings import Reading
 from lib.spread import Spread
 
 Row = Mapping[str, Any]
 RANGES = ("dataset", "lam", "rise", "fall")  # what a sentence can be about several of
 SCORES = ("clean_acc", "robust_acc")
-WRONG = 0.025  # of a verdict on one claim alone, either way
+WRONG = TAIL  # of a verdict on one claim alone, either way
 PARTLY = "partly"
 
 
@@ -228,7 +228,7 @@ def ratio(claim: Row, ours: Estimate) -> Found:
     most = claim["test"] == "at most"
     limit = claim["limit"] if most else 1.0
     value, low, high = (math.log(x) for x in (ours.value, ours.low, ours.high))
-    log = Estimate(value, low, high, df=ours.df)
+    log = Estimate(value, low, high, images=0.0, seeds=1.0, df=ours.df)
     above, below = log.p_above(math.log(limit)), log.p_below(math.log(limit))
     tolerance = f"interval {'below' if most else 'above'} {limit:g}"
     weak = not math.isnan(claim["value"]) and ours.high < claim["value"]

@@ -1,9 +1,10 @@
 """95 % intervals of accuracies and of their differences, from rows of metrics.csv.
 
 Rows hold percent in `value` and images in `n`, one row for each seed, and in memory also `run`, the
-network, and `bits`, which images were right. Two parts of variance add up. Images: which of them
+network, and `bits`, which images were right. Two intervals add up in squares. Images: which of them
 happened to be in the test set; accuracies on the same images are compared image by image. Seeds:
-how far trainings differ that only the seed tells apart, pooled over the networks of a data set.
+how far trainings differ that only the seed tells apart, pooled over the networks of a data set,
+of so few degrees of freedom that only this part is Student's.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
+from scipy.optimize import brentq
+from scipy.special import ndtri, stdtrit
 
 from lib.errors import UserError, check_range, choose
 from lib.spread import Spread, shrunk
 
 Z95 = 1.96
-LEVEL = 0.975  # of each end of an interval
+TAIL = 0.025  # outside of each end of an interval
+LEAST = 1e-12  # p-value that is told apart
 EXACT = 1e-9
 
 
@@ -30,15 +33,15 @@ EXACT = 1e-9
 class Estimate:
     """A number with its 95 % interval, low <= value <= high.
 
-    images and seeds are the two parts of its squared standard error, df its degrees of freedom, of
-    which there are total where they come from a spread that several networks share.
+    images and seeds are the two parts of its squared standard error; seeds has df degrees of
+    freedom, of which there are total where they come from a spread that several networks share.
     Where the spread of seeds is not known, the interval is one of images alone.
     """
 
     value: float
     low: float
     high: float
-    images: float = math.nan
+    images: float = 1.0
     seeds: float = 0.0
     df: float = math.inf
     total: float = math.inf
@@ -53,6 +56,11 @@ class Estimate:
     def error(self) -> float:
         """Return the standard error."""
         return math.sqrt(self.images + self.seeds)
+
+    def reach(self, tail: float = TAIL) -> float:
+        """Return how far an interval reaches to either side, with so much outside of each end."""
+        parts = ((math.inf, self.images), (self.df, self.seeds))
+        return math.hypot(*(quantile(df, tail) * math.sqrt(part) for df, part in parts))
 
     def __sub__(self, other: Estimate) -> Estimate:
         """Return how far it is above an independent one."""
@@ -72,17 +80,25 @@ class Estimate:
         if math.isinf(limit):
             return float(limit > 0)
         half = self.value - self.low if limit < self.value else self.high - self.value
-        distance = (self.value - limit) * quantile(self.df) / max(half, EXACT)
-        return float(stdtr(self.df, -distance) if math.isfinite(self.df) else ndtr(-distance))
+        halves = abs(self.value - limit) / max(half, EXACT)
+        p = LEAST
+        if self.reach(LEAST) > halves * self.reach():
+            log = brentq(
+                lambda log: self.reach(math.exp(log)) - halves * self.reach(),
+                math.log(LEAST),
+                math.log(0.5),
+            )
+            p = math.exp(log)
+        return p if limit < self.value else 1 - p
 
     def p_below(self, limit: float) -> float:
         """Return the p-value of the hypothesis that the truth is not below a limit."""
         return 1 - self.p_above(limit)
 
 
-def quantile(df: float, level: float = LEVEL) -> float:
+def quantile(df: float, tail: float = TAIL) -> float:
     """Return how many standard errors an interval reaches to either side."""
-    return float(stdtrit(df, level) if math.isfinite(df) else ndtri(level))
+    return -float(stdtrit(df, tail) if math.isfinite(df) else ndtri(tail))
 
 
 class Seeds(NamedTuple):
@@ -95,7 +111,7 @@ class Seeds(NamedTuple):
 
 
 def _estimate(value: float, images: float, seeds: Seeds) -> Estimate:
-    half = quantile(seeds.df) * math.sqrt(images + seeds.variance)
+    half = Estimate(value, value, value, images, *seeds).reach()
     low, high = max(-100.0, value - half), min(100.0, value + half)
     return Estimate(value, low, high, images, *seeds)
 

@@ -16,7 +16,7 @@ from lib import claims, compare
 from lib.claims import NOT_JUDGED, NOT_REPRODUCED, PARTLY, REPRODUCED
 from lib.compare import COMPARISONS, OTHERS, WRONG, Found
 from lib.errors import UserError, choose
-from lib.intervals import Estimate, quantile
+from lib.intervals import quantile
 from lib.spread import Spread, known
 from lib.study import Study
 
@@ -85,7 +85,7 @@ def _row(claim: Row, found: Found, verdict: str, why_not: str, together: int) ->
         why = _why(found, together)
     least, needs = ("", "")
     if verdict == NOT_JUDGED and found.estimate and not claim["why_not"]:
-        least = f"{_least(found.estimate, found.chances * together):.1f}"
+        least = f"{found.estimate.reach(WRONG / found.chances / together):.1f}"
         needs = _needs(found, found.chances * together)
     return {
         "id": claim["id"],
@@ -117,11 +117,6 @@ def paper_value(claim: Row) -> str:
     return f"{value:.10g}{unit}"
 
 
-def _least(one: Estimate, chances: int = 1) -> float:
-    """Return how far from its limit a difference must be to be judged, in points."""
-    return quantile(one.df, 1 - WRONG / chances) * one.error
-
-
 def _why(found: Found, together: int) -> str:
     """Return why a claim is open."""
     one = found.estimate
@@ -129,7 +124,7 @@ def _why(found: Found, together: int) -> str:
         return found.ours if found.fixed else "the interval leaves it open"
     if not one.known:
         return "one seed: how far trainings differ is not known"
-    if found.room >= _least(one):
+    if found.room >= one.reach():
         return f"too close for one of {found.chances * together} comparisons"
     if found.room < one.error:
         return "equal to the limit within noise"
@@ -147,10 +142,11 @@ def _needs(found: Found, chances: int) -> str:
         return "a second seed" if one and not one.known else ""
     most = max(found.images, found.most)
     for seeds in range(found.seeds, MOST_SEEDS + 1):
-        errors = quantile(one.df + seeds - found.seeds, 1 - WRONG / chances)
-        left = (found.room / errors) ** 2 - one.seeds * found.seeds / seeds  # of variance
-        if left > 0 and left * most >= one.images * found.images:
-            images = min(most, 100 * math.ceil(one.images * found.images / left / 100))
+        errors = quantile(one.df + seeds - found.seeds, WRONG / chances)
+        left = found.room**2 - errors**2 * one.seeds * found.seeds / seeds
+        wanted = quantile(math.inf, WRONG / chances) ** 2 * one.images * found.images
+        if left > 0 and left * most >= wanted:
+            images = min(most, 100 * math.ceil(wanted / left / 100))
             more = [f"{seeds} seeds"] * (seeds > found.seeds)
             more += [f"{images:,} images"] * (images > found.images)
             return ", ".join(more)

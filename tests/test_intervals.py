@@ -108,6 +108,14 @@ def test_many_images_leave_the_textbook_t_interval_of_the_seeds():
     assert welch.high - welch.value == pytest.approx(half, rel=1e-3)
 
 
+def test_only_the_part_of_the_seeds_is_students():
+    found = difference(rows([70.0, 72.0, 74.0], 500), rows([60.0, 62.0, 64.0], 500))
+    images = sum(1e4 * p * (1 - p) / 500 for p in (shrunk(72, 500), shrunk(62, 500)))
+    half = math.hypot(1.959964 * math.sqrt(images), 2.776445 * math.sqrt(2 * 4 / 3))
+    assert found.high - found.value == pytest.approx(half)
+    assert (found.p_below(found.high), found.p_above(found.low)) == pytest.approx((0.025, 0.025))
+
+
 def test_images_that_are_compared_one_by_one_count_only_where_they_differ():
     rng = np.random.default_rng(0)
     a = rng.random(400) < 0.6
