@@ -29,10 +29,10 @@ def evaluate(
 ) -> Record:
     """Return the record of one evaluation of a run: the one that is kept, or measured now.
 
-    The record holds the protocol, n, the number of correct images, and per image whether it is
-    correct (`bits`, hexadecimal, first image in the highest bit), and `Run.marks`. What other code
-    measured is measured anew, except where SUITE_FROM_RECORDS asks for records. A long evaluation
-    that was stopped goes on at the batch where it was.
+    The record holds the protocol, n, the number of correct answers, and for each draw of weight
+    noise, mostly the only one, which images were correct (`bits`, as `pack` writes them), and
+    `Run.marks`. What other code measured is measured anew, except where SUITE_FROM_RECORDS asks for
+    records. A long evaluation that was stopped goes on at the batch where it was.
     """
     if record := find(run, protocol):
         return record
@@ -57,7 +57,8 @@ def evaluate(
             model = run.model(protocol.weights)
             hits = correct(model, images, protocol, on_progress, partial.found, partial.keep)
             record = {
-                "n": len(hits),
+                "n": hits.shape[1],
+                "draws": len(hits),
                 "correct": int(hits.sum()),
                 "bits": pack(hits),
                 "seconds": partial.seconds(),
@@ -132,7 +133,7 @@ def _whole(run: Run, name: str, record: Record) -> bool:
     return (
         protocol.key == name
         and run.marks(protocol.weights).items() <= record.items()
-        and (record["n"], record["n"], record.get("correct")) == (total, len(hits), sum(hits))
+        and (record["n"], record.get("correct")) == (total, int(hits.sum()))
         and (not now or record.get("data_fingerprint") == now)
     )
 
@@ -149,16 +150,16 @@ class _Partial:
         self.path = record.with_suffix(".partial.json")
         self.marks = known | {"device": device.describe()}
         self.started = self.saved = time.perf_counter()
-        self.found: list[bool] = []
+        self.found: Tensor | None = None
         self.before, self.earlier = 0, 0.0  # images and seconds
         store.set_aside_damaged(self.path)
         past = store.read_signed(self.path)
         if past and self.marks.items() <= past.items():
             try:
                 found, earlier = unpack(past["bits"], past["n"]), float(past["seconds"])
-                if len(found) > total or not 0 <= earlier < float("inf"):
+                if found.shape[1] > total or not 0 <= earlier < float("inf"):
                     raise ValueError
-                self.found, self.before, self.earlier = found, len(found), earlier
+                self.found, self.before, self.earlier = found, found.shape[1], earlier
             except (KeyError, TypeError, ValueError):  # signed, but not what `save` writes
                 store.quarantine(self.path)
 
@@ -168,31 +169,38 @@ class _Partial:
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if kind is None:
             self.path.unlink(missing_ok=True)
-        elif len(self.found) > self.before:
-            self.save()
+        elif self.found is not None and self.found.shape[1] > self.before:
+            self.save(self.found)
 
     def seconds(self) -> float:
         """Return the seconds spent, those before an interruption included."""
         return round(self.earlier + time.perf_counter() - self.started, 2)
 
-    def keep(self, found: list[bool]) -> None:
+    def keep(self, found: Tensor) -> None:
         """Take over what has been found, and write it at most every few seconds."""
-        self.found = list(found)
+        self.found = found
         if time.perf_counter() - self.saved >= SAVE_EVERY:
-            self.save()
+            self.save(found)
 
-    def save(self) -> None:
+    def save(self, found: Tensor) -> None:
         self.saved = time.perf_counter()
-        bits = {"bits": pack(torch.tensor(self.found)), "n": len(self.found)}
+        bits = {"bits": pack(found), "n": found.shape[1]}
         store.write_signed(self.path, self.marks | bits | {"seconds": self.seconds()})
 
 
 def pack(hits: Tensor) -> str:
-    """Return booleans (N,) as a hexadecimal number whose highest bit is the first image."""
-    text = "".join("1" if hit else "0" for hit in hits.tolist())
-    return f"{int(text, 2):0{(len(text) + 3) // 4}x}"
+    """Return booleans (draws, N) as a hexadecimal number for each draw, separated by spaces.
+
+    The highest bit of N is the first image.
+    """
+    rows = ("".join("1" if hit else "0" for hit in row) for row in hits.tolist())
+    return " ".join(f"{int(text, 2):0{(len(text) + 3) // 4}x}" for text in rows)
 
 
-def unpack(bits: str, n: int) -> list[bool]:
-    """Return the booleans that `pack` was given."""
-    return [digit == "1" for digit in f"{int(bits, 16):0{n}b}"]
+def unpack(bits: str, n: int) -> Tensor:
+    """Return the booleans (draws, n) that `pack` was given."""
+    draws = bits.split() if isinstance(bits, str) else []
+    texts = [f"{int(draw, 16):0{n}b}" for draw in draws]
+    if any(len(text) != n for text in texts) or not texts:
+        raise ValueError
+    return torch.tensor([[digit == "1" for digit in text] for text in texts])

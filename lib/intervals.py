@@ -262,9 +262,10 @@ def _image_variance(a: pd.DataFrame, b: pd.DataFrame) -> float:
 
 
 def _hits(rows: pd.DataFrame) -> Any:
-    """Return for each image in how many of the seeds it was right, as a share, None if unknown."""
+    """Return for each image in how many seeds and draws it was right, a share; None if unknown."""
     if "bits" not in rows or rows["bits"].isna().any() or rows["n"].min() < rows["n"].max():
         return None
     n = int(rows["n"].iloc[0])
-    digits = [f"{int(bits, 16):0{n}b}".encode() for bits in rows["bits"]]
+    draws = [draw for bits in rows["bits"] for draw in bits.split()]
+    digits = [f"{int(draw, 16):0{n}b}".encode() for draw in draws]
     return np.mean([np.frombuffer(text, np.uint8) == ord("1") for text in digits], axis=0)

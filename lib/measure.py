@@ -26,7 +26,8 @@ def accuracy_row(
     study: Study, job: Job, protocol: Protocol, record: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the row of one evaluation: percent with its 95 % Wilson interval."""
-    low, high = wilson(record["correct"] / record["n"], record["n"])
+    right = record["correct"] / (record["n"] * len(record["bits"].split()))
+    low, high = wilson(right, record["n"])
     return row(
         study,
         job.recipe,
@@ -34,7 +35,7 @@ def accuracy_row(
         lam=job.lam(protocol),
         attack=protocol.name,
         metric="clean_acc" if protocol.attack == "none" else "robust_acc",
-        value=100 * record["correct"] / record["n"],
+        value=100 * right,
         ci_low=low,
         ci_high=high,
         n=record["n"],

@@ -118,7 +118,7 @@ PRESETS: dict[str, Preset] = {
                 _on("digits", "wrn40_2", _BRIEFER, width=2, role="stl10", **_DIGITS),
             ),
             images=0,
-            strong=Strong(images=100, steps=20, eot=5, queries=200),
+            strong=Strong(images=100, steps=50, eot=3, queries=500),
             timing_rounds=10,
         ),
         # real 32x32 images, a narrow network, a third of the images and a few epochs

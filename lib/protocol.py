@@ -6,9 +6,12 @@ import math
 from dataclasses import dataclass
 
 from lib.errors import UserError, check_radius, check_range, choose
+from lib.methods import Method
 from lib.part import Part
 from lib.recipe import EPS_DEFAULT
 from lib.step import default_step
+
+DRAWS = 10  # of weight noise
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Protocol(Part):
     def check(self) -> None:
         """Refuse values outside their range."""
         choose("attack", self.attack, ("none", "fgsm", "pgd", "autoattack"))
-        choose("version of AutoAttack", self.version, ("standard", "rand"))
+        choose("version of AutoAttack", self.version, ("standard", "rand", "rand-all"))
         choose("norm", self.norm, ("linf", "l2", "l1"))
         if self.attack == "fgsm" and self.norm != "linf":
             raise UserError("FGSM is an attack in linf; leave the norm, or choose PGD.")
@@ -61,6 +64,15 @@ class Protocol(Part):
         check_range("threshold", self.threshold, 0, 1)
         check_range("slim", self.slim, 1e-6, 1)
         check_range("queries", self.queries, 1)
+
+    def draws(self, method: Method | None) -> int:
+        """Return how often an image is scored: DRAWS times by a network that draws weight noise.
+
+        AutoAttack's program judges each image itself, but for 'rand-all'.
+        """
+        judged = self.attack == "autoattack" and self.version != "rand-all"
+        noisy = method is not None and method.noise and self.lam > 0 and self.noise == "fresh"
+        return DRAWS if noisy and not judged else 1
 
     @property
     def default_step(self) -> float:
@@ -82,7 +94,7 @@ class Protocol(Part):
         A step of PGD other than the default shows, in linf in units of 1/255: 'pgd20-step0.5'.
         """
         if self.attack == "autoattack":
-            return "aa-rand" if self.version == "rand" else "aa"
+            return "aa" if self.version == "standard" else f"aa-{self.version}"
         if self.attack != "pgd":
             return self.attack
         norm = "" if self.norm == "linf" else f"-{self.norm}"

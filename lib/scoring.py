@@ -24,6 +24,7 @@ from lib.trainers import under_attack
 Classifier = Callable[[Tensor], Tensor]
 OnStep = Callable[[float], None]
 BATCH = 100  # images that share a draw of weight noise
+LIMITS = {"cpu": 1e8, "cuda": 2e9}  # of what layers put out at once for networks without noise
 
 
 def stream(purpose: str, seed: int, batch: int = 0) -> int:
@@ -48,6 +49,20 @@ def function(model: nn.Module, protocol: Protocol) -> Classifier:
     return Standing(model).still(f) or f
 
 
+def batch_size(model: nn.Module, images: data.Images, protocol: Protocol) -> int:
+    """Return how many images are attacked together, the same for a network on any CPU.
+
+    A draw of weight noise is for BATCH images, and AutoAttack takes so long for them that it should
+    not lose more; else as many as fit in the fastest memory on a CPU, and keep a GPU busy.
+    """
+    method = getattr(model, "method", None)
+    if (method is not None and method.noise) or protocol.attack == "autoattack":
+        return BATCH
+    channels = sum(m.out_channels for m in model.modules() if isinstance(m, nn.Conv2d))
+    outputs = max(1, channels) * images.images[0, ..., 0].numel()
+    return max(BATCH, int(LIMITS[images.images.device.type] / outputs))
+
+
 def _clean(f: Classifier, x: Tensor, y: Tensor, p: Protocol, seed: int, on_step: OnStep) -> Tensor:
     return x
 
@@ -64,15 +79,16 @@ def _pgd(f: Classifier, x: Tensor, y: Tensor, p: Protocol, seed: int, on_step: O
     return pgd(f, x, y, p.eps, p.used_step, **settings, generator=generator)
 
 
-def _aa(f: Classifier, x: Tensor, y: Tensor, p: Protocol, seed: int, on_step: OnStep) -> Tensor:
+def _aa(f: Classifier, x: Tensor, y: Tensor, p: Protocol, seed: int, on_step: OnStep) -> Any:
     names = ("version", "norm", "steps", "eot", "queries")
     settings = {name: getattr(p, name) for name in names}
-    return autoattack(f, x, y, p.eps, seed=seed, on_step=on_step, **settings)
+    adv, broken = autoattack(f, x, y, p.eps, seed=seed, on_step=on_step, **settings)
+    return adv if p.version == "rand-all" else ~broken
 
 
-# each returns what it makes of images x (N, C, H, W) in [0, 1]
-Perturb = Callable[[Classifier, Tensor, Tensor, Protocol, int, OnStep], Tensor]
-ATTACKS: dict[str, Perturb] = {"none": _clean, "fgsm": _fgsm, "pgd": _pgd, "autoattack": _aa}
+# each returns what it makes of images x (N, C, H, W) in [0, 1], or which of them withstood it (N,)
+Attacked = Callable[[Classifier, Tensor, Tensor, Protocol, int, OnStep], Tensor]
+ATTACKS: dict[str, Attacked] = {"none": _clean, "fgsm": _fgsm, "pgd": _pgd, "autoattack": _aa}
 
 
 def correct(
@@ -80,39 +96,45 @@ def correct(
     images: data.Images,
     protocol: Protocol,
     on_step: OnStep = lambda done: None,
-    found: list[bool] | None = None,
-    on_batch: Callable[[list[bool]], None] = lambda found: None,
+    found: Tensor | None = None,
+    on_batch: Callable[[Tensor], None] = lambda found: None,
 ) -> Tensor:
-    """Return (N,) booleans: which images are still classified correctly under the protocol.
+    """Return (draws, N) booleans: in which draw which images are still classified correctly.
 
-    Attack and scoring are in float32, whatever the training used: in bfloat16 logits tie. With
-    fresh noise each batch of images meets draws of its own. Draws depend on the protocol's seed and
-    the place of the batch alone: from `found`, which is what `on_batch` got in an earlier call, the
-    same result follows. on_step gets the share done, also within a batch where the attack tells it.
+    There is one draw but for networks that draw weight noise in every pass; AutoAttack's program
+    says itself which images withstood it. Attack and scoring are in float32, whatever the training
+    used: in bfloat16 logits tie. Each batch of images meets draws of its own. Draws depend on the
+    protocol's seed and the place of the batch alone: from `found`, which is what `on_batch` got in
+    an earlier call, the same result follows. on_step gets the share done, also within a batch where
+    the attack tells it.
     """
     place = images.images.device
-    found = list(found or ())
-    if len(found) < len(images):
-        del found[len(found) // BATCH * BATCH :]  # whole batches count
+    times = protocol.draws(getattr(model, "method", None))
+    size = batch_size(model, images, protocol)
+    done = torch.zeros(times, 0, dtype=torch.bool) if found is None else found
+    if done.shape[1] < len(images):
+        done = done[:, : done.shape[1] // size * size]  # whole batches count
     f, attack = function(model, protocol), ATTACKS[protocol.attack]
     devices = [place] if place.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), under_attack(model):
-        for index, (x, y) in enumerate(data.in_order(images, BATCH)):
-            start = index * BATCH
-            if start < len(found):
+        for index, (x, y) in enumerate(data.in_order(images, size)):
+            start = index * size
+            if start < done.shape[1]:
                 continue
 
-            def within(done: float, start: int = start, size: int = len(x)) -> None:
-                on_step((start + done * size) / len(images))
+            def within(share: float, start: int = start, size: int = len(x)) -> None:
+                on_step((start + share * size) / len(images))
 
             torch.manual_seed(stream("weight noise", protocol.seed, index))
             seed = stream("attack", protocol.seed, index)
-            perturbed = attack(f, x, y, protocol, seed, within)
-            with torch.no_grad():
-                found += (f(perturbed).argmax(1) == y).tolist()
-            on_batch(found)
+            hits = attack(f, x, y, protocol, seed, within)
+            if hits.dtype != torch.bool:
+                with torch.no_grad():
+                    hits = torch.stack([f(hits).argmax(1) == y for _ in range(times)])
+            done = torch.cat([done, hits.view(times, -1).cpu()], 1)
+            on_batch(done)
             within(1.0)
-    return torch.tensor(found)
+    return done
 
 
 @cache
@@ -138,7 +160,7 @@ def network_code(model: Model, method: Method, prunable: bool) -> tuple[Any, ...
 
 def code_fingerprint(recipe: Recipe, protocol: Protocol) -> str:
     """Return a hash of the code that decides what a protocol comes to, given the weights."""
-    attack: tuple[Any, ...] = (ATTACKS[protocol.attack],)
+    attack: tuple[Any, ...] = (ATTACKS[protocol.attack], protocol.draws(recipe.method))
     if protocol.attack != "none":
         attack += (NORMS[protocol.norm], str(protocol.used_step))
     network = network_code(recipe.model, recipe.method, recipe.sparsity is not None)

@@ -183,7 +183,8 @@ class Builder:
     ) -> None:
         """Add a network with one clean and some attacked measurements per trade-off.
 
-        scoring are fields of the protocol that hold for all of them, as slim or threshold.
+        scoring are fields of the protocol that hold for all of them, as slim or threshold. Attacks
+        that average gradients over draws are for networks that draw noise.
         """
         if not recipe.method.conditional:
             lams = (0.0,)
@@ -191,6 +192,7 @@ class Builder:
         attacked = usual | {"eps": a.eps, "step": a.step, "norm": a.norm}
         fields = [usual, *({**attacked, **attack} for attack in attacks)]
         made = [Protocol(lam=lam, **field) for lam in lams for field in fields]
+        made = [p for p in made if p.eot == 1 or p.attack != "pgd" or p.draws(recipe.method) > 1]
         protocols = [self._overridden(protocol) for protocol in made]
         if len(set(protocols)) < len(protocols):
             raise UserError(
@@ -203,20 +205,23 @@ class Builder:
         """Return the number of test images of a setting."""
         return setting.images or self.preset.images
 
-    def strong(self, lam: float, noisy: bool = True) -> dict[str, Any]:
-        """Return AutoAttack as hard as the preset has it: standard at lam = 0, else 'rand'.
+    def slow(self, attack: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an attack of many steps, on fewer images where the preset has fewer for it."""
+        return {**attack, "images": self.preset.slow_images or self.preset.images}
 
-        Gradients of a network without noise need no averaging over draws.
+    def strong(self, lam: float, noisy: bool) -> list[dict[str, Any]]:
+        """Return AutoAttack as hard as the preset has it, the version meant for the network first.
+
+        Standard where no noise is; else 'rand' with the stricter count. Above lam = 0 a network
+        without noise meets 'rand', too, of which no gradient is averaged.
         """
         hard = self.preset.strong
-        return {
-            "attack": "autoattack",
-            "version": "rand" if lam > 0 else "standard",
-            "images": hard.images or self.preset.images,
-            "steps": hard.steps,
-            "eot": hard.eot if noisy and lam > 0 else 1,
-            "queries": hard.queries,
-        }
+        fields = dataclasses.asdict(hard) | {"attack": "autoattack"}
+        fields |= {"images": hard.images or self.preset.images}
+        others = ["rand", "rand-all"] if noisy else ["standard", "rand"]
+        versions = others if lam > 0 else ["standard"]
+        fields["eot"] = hard.eot if noisy and lam > 0 else 1
+        return [fields | {"version": version} for version in versions]
 
     def _overridden(self, protocol: Protocol) -> Protocol:
         changes = {}

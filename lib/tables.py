@@ -11,7 +11,7 @@ import pandas as pd
 from lib.claims import counts, to_markdown
 from lib.intervals import Estimate, accuracy, difference
 from lib.protocol import Protocol
-from lib.study import Study
+from lib.study import Job, Study
 
 Where = Mapping[str, Any]
 FROM_255 = 255  # pixels are in [0, 1]; papers give radii in 1/255
@@ -23,8 +23,16 @@ DATASETS = {
     "tiny_imagenet": "Tiny-ImageNet",
 }
 BACKBONES = {"resnet": "ResNet", "wrn": "WRN", "vgg": "VGG"}
-ATTACKS = {"fgsm": "FGSM", "aa": "AutoAttack", "aa-rand": "AutoAttack"}
-RARE = ("AutoAttack", "queries", "slimming factor")  # columns of protocols, left out where empty
+ATTACKS = {
+    "fgsm": "FGSM",
+    "aa": "AutoAttack",
+    "aa-rand": "AutoAttack",
+    "aa-rand-all": "AutoAttack, all draws",
+}
+WORDS = {r"(?<=\d)x(\d+)": r", \1 restarts", r"-step([\d.]+)": r", step \1/255"}
+WORDS |= {r"-eot(\d+)": r", \1 draws"}  # parts of the names of attacks
+# Columns of protocols that are left out where empty
+RARE = ("draws that score", "AutoAttack", "queries", "slimming factor")
 
 
 def networks(study: Study, runs: Mapping[str, Any]) -> pd.DataFrame:
@@ -55,9 +63,9 @@ def networks(study: Study, runs: Mapping[str, Any]) -> pd.DataFrame:
 def protocols(study: Study) -> pd.DataFrame:
     """Return one row for every way of scoring that a study uses, radii in 1/255.
 
-    Columns that only AutoAttack or slimmed networks fill are there where one of them is scored.
+    Columns that only AutoAttack, noisy or slimmed networks fill are there where one is scored.
     """
-    rows = [_protocol(p) | {"λ": job.lam(p)} for job in study.jobs for p in job.protocols]
+    rows = [_protocol(p, job) | {"λ": job.lam(p)} for job in study.jobs for p in job.protocols]
     found = pd.DataFrame(rows)
     ways = found.columns.drop("λ").to_list()
     found = found.groupby(ways, sort=False)["λ"].agg(_listed).reset_index()
@@ -68,12 +76,13 @@ def _listed(lams: Iterable[float]) -> str:
     return ", ".join(f"{lam:g}" for lam in sorted(set(lams)))
 
 
-def _protocol(protocol: Protocol) -> dict[str, Any]:
+def _protocol(protocol: Protocol, job: Job) -> dict[str, Any]:
     attacked = protocol.attack != "none"
     stepwise = protocol.attack == "pgd"
     automatic = protocol.attack == "autoattack"  # chooses the size of its steps itself
     standard = automatic and protocol.version == "standard"
     draws = 1 if standard else protocol.eot
+    scored = protocol.draws(job.recipe.method)
     return {
         "images": protocol.images or "all",
         "attack": protocol.name if attacked else "none (clean)",
@@ -83,6 +92,7 @@ def _protocol(protocol: Protocol) -> dict[str, Any]:
         "steps": protocol.steps if stepwise or automatic else "",
         "restarts": protocol.restarts if stepwise else "",
         "draws of noise per gradient": draws if attacked else "",
+        "draws that score": scored if scored > 1 else "",
         "noise": protocol.noise,
         "AutoAttack": protocol.version if automatic else "",
         "queries": protocol.queries if standard else "",
@@ -164,9 +174,12 @@ def outline(metrics: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 def attack_name(attack: str) -> str:
     """Return an attack as papers write it: 'PGD-7' for 'pgd7', 'AutoAttack' for 'aa-rand'.
 
-    A step is in pixels of [0, 1]: 'PGD-20, step 0.5/255' for 'pgd20-step0.5'.
+    A step is in pixels of [0, 1]: 'PGD-20, step 0.5/255' for 'pgd20-step0.5'; 'PGD-7, 2 restarts,
+    3 draws' for 'pgd7x2-eot3'.
     """
-    spelt = re.sub(r"-step([\d.]+)", r", step \1/255", attack.replace("pgd", "PGD-"))
+    spelt = attack.replace("pgd", "PGD-")
+    for short, long in WORDS.items():
+        spelt = re.sub(short, long, spelt)
     return ATTACKS.get(attack, spelt)
 
 
@@ -226,8 +239,10 @@ def weaker(metrics: pd.DataFrame) -> str:
 
 def _steps(attack: str) -> float:
     """Return how often an attack looks at the gradient; AutoAttack more often than all others."""
-    steps = re.match(r"pgd(\d+)", attack)
-    return float(steps[1]) if steps else 1 if attack == "fgsm" else math.inf
+    if attack.startswith("aa"):
+        return math.inf
+    counts = re.findall(r"(?:pgd|(?<=\d)x|eot)(\d+)", attack)
+    return math.prod(map(float, counts))
 
 
 def verdicts(study: Study, claims: pd.DataFrame) -> str:

@@ -101,9 +101,10 @@ def verify_evaluation(run: runs.Run, record: Record) -> bool:
     """
     protocol = Protocol(**record["protocol"])
     with _as_then(run, record, protocol.split, protocol.images, "fp32") as images:
-        batch = images[: scoring.BATCH]
-        hits = scoring.correct(run.model(protocol.weights), batch, protocol)
-    if hits.tolist() != evaluate.unpack(record["bits"], record["n"])[: len(batch)]:
+        model = run.model(protocol.weights)
+        batch = images[: scoring.batch_size(model, images, protocol)]
+        hits = scoring.correct(model, batch, protocol)
+    if not torch.equal(hits, evaluate.unpack(record["bits"], record["n"])[:, : len(batch)]):
         return False
     proof = evaluate.proof(record, scoring.code_fingerprint(run.recipe, protocol))
     shown = training.provenance()

@@ -55,7 +55,7 @@ class Constant(nn.Module):
 def test_a_constant_classifier_is_right_where_its_label_is(protocol):
     images = pictures()
     hits = scoring.correct(Constant(4), images, protocol)
-    assert torch.equal(hits, images.labels == 4)
+    assert torch.equal(hits, (images.labels == 4)[None])
 
 
 @pytest.mark.parametrize("attack", ["pgd", "fgsm"])
@@ -90,10 +90,10 @@ def test_the_attack_sees_the_scored_trade_off_and_width(
     monkeypatch.setattr(Standing, "at", lambda s, **call: prepared.append(call) or at(s, **call))
     scoring.correct(model, pictures(4), Protocol(attack="pgd", steps=3, **asked))
     assert [{name: call[name] for name in asked} for call in prepared] == [asked]
-    assert len(passes) == 4  # three gradients and the score
+    assert len(passes) == 3 + 10  # gradients and draws that score
     logits = model(pictures().images.float() / 255, **asked | {"lam": 0.0})
     hits = scoring.correct(model, pictures(), Protocol(**asked | {"lam": 0.0}))
-    assert torch.equal(hits, logits.argmax(1) == pictures().labels)
+    assert torch.equal(hits, (logits.argmax(1) == pictures().labels)[None])
 
 
 def test_frozen_noise_is_one_network_for_attack_and_score():
@@ -106,9 +106,10 @@ def test_frozen_noise_is_one_network_for_attack_and_score():
 
 
 @pytest.mark.parametrize("n", [1, 3, 4, 5, 8, 601])
-def test_bits_come_back(n):
-    hits = torch.rand(n) > 0.5
-    assert evaluate.unpack(evaluate.pack(hits), n) == hits.tolist()
+@pytest.mark.parametrize("draws", [1, 3])
+def test_bits_come_back(n, draws):
+    hits = torch.rand(draws, n) > 0.5
+    assert torch.equal(evaluate.unpack(evaluate.pack(hits), n), hits)
 
 
 RECIPE = Recipe(
@@ -127,7 +128,7 @@ def test_an_evaluation_is_measured_once_and_equals_a_fresh_count(monkeypatch):
     images = data.load("digits", "test", limit=40)
     logits = run.model()(images.images.float() / 255, lam=0.0)
     expected = logits.argmax(1) == images.labels
-    assert evaluate.unpack(record["bits"], record["n"]) == expected.tolist()
+    assert torch.equal(evaluate.unpack(record["bits"], record["n"]), expected[None])
     assert (record["n"], record["correct"]) == (40, int(expected.sum()))
     monkeypatch.setattr(evaluate, "correct", None)
     assert evaluate.evaluate(run, protocol) == record
@@ -349,10 +350,11 @@ def test_an_evaluation_goes_on_at_any_batch_to_the_same_bits(protocol, passes):
     """The images given to the last pass are compared, which say more than right or wrong."""
     model = create("float", "resnet18", width=4).eval()
     images, states = pictures(18), []
-    whole = scoring.correct(model, images, protocol, on_batch=lambda f: states.append(list(f)))
+    whole = scoring.correct(model, images, protocol, on_batch=lambda f: states.append(f))
     scored = passes[-1][0]
-    assert [len(state) for state in states] == [5, 10, 15, 18]
-    for state in [states[0], states[2], states[0] + [True]]:  # the last is not whole batches
+    assert [state.shape[1] for state in states] == [5, 10, 15, 18]
+    more = torch.cat([states[0], states[0][:, :1]], 1)  # not whole batches
+    for state in [states[0], states[2], more]:
         passes.clear()
         assert torch.equal(scoring.correct(model, images, protocol, found=state), whole)
         assert torch.equal(passes[-1][0], scored)
@@ -365,8 +367,7 @@ def test_an_evaluation_goes_on_at_any_batch_to_the_same_bits(protocol, passes):
 def test_batches_of_images_meet_noise_of_their_own(passes):
     model = create("float", "resnet18", width=4).eval()
     scoring.correct(model, pictures(10), Protocol(lam=1.0))
-    (_, first), (_, second) = passes
-    assert not torch.equal(first, second)
+    assert len({tuple(weights.flatten().tolist()) for _, weights in passes}) == 20  # ten a batch
 
 
 @pytest.mark.usefixtures("small_batches")

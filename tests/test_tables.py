@@ -53,16 +53,22 @@ def test_numbers_without_images_are_shown_as_means_without_an_interval():
 
 def test_protocols_lists_each_way_of_scoring_once_in_units_of_papers():
     found = tables.protocols(smart.table2_comparison("cifar"))
-    assert found["attack"].tolist() == ["none (clean)", "pgd7", "pgd20"]
-    assert found["steps"].tolist() == ["", 7, 20]
-    assert found["ε, 1/255"].tolist() == ["", "8", "8"]
-    assert found["step, 1/255"].tolist() == ["", "1.43", "1.43"]
-    assert set(found["λ"]) == {"0, 1"} and "AutoAttack" not in found
+    once = found[found["draws that score"] == ""]
+    assert once["attack"].tolist() == ["none (clean)", "pgd7", "pgd20"]
+    assert once["steps"].tolist() == ["", 7, 20]
+    assert once["ε, 1/255"].tolist() == ["", "8", "8"]
+    assert once["step, 1/255"].tolist() == ["", "1.43", "1.43"]
+    assert set(once["λ"]) == {"0, 1"} and "AutoAttack" not in found
+    noisy = found[found["draws that score"] == 10]
+    assert noisy["attack"].tolist() == ["none (clean)", "pgd7", "pgd20", "pgd7x2-eot3"]
+    assert set(noisy["λ"]) == {"1"}
     # PGD-AT stands under the trade-offs it was trained for
     found = tables.protocols(float_.fig10_other_attacks("ci")).set_index("attack")
     draws = found.loc["aa-rand"].set_index("draws of noise per gradient")["λ"]
     assert draws.to_dict() == {1: "0.2, 0.7, 1", 2: "0.2, 0.7, 1"}  # PGD-AT and FLOAT
-    assert found.loc["aa", "λ"] == "0"
+    assert (
+        found.loc["aa", "λ"] == "0, 0.2, 0.7, 1" and found.loc["aa-rand-all", "λ"] == "0.2, 0.7, 1"
+    )
 
 
 def test_networks_lists_each_network_once():
@@ -96,16 +102,18 @@ def test_protocols_say_how_autoattack_tried_and_at_which_width():
         Protocol(attack="autoattack", steps=20, eot=5, queries=200),
         Protocol(attack="autoattack", version="rand", lam=1.0, steps=20, eot=5),
         Protocol(attack="pgd", slim=0.5),
+        Protocol(lam=1.0),
     )
     job = Job("FLOAT", smart.table2_comparison("ci").find("FLOAT").recipe, ways)
     found = tables.protocols(SimpleNamespace(jobs=[job]))
-    assert found["attack"].tolist() == ["aa", "aa-rand", "pgd7"]
-    assert found["AutoAttack"].tolist() == ["standard", "rand", ""]
-    assert found["steps"].tolist() == [20, 20, 7]
-    assert found["step, 1/255"].tolist() == ["", "", "1.43"]
-    assert found["draws of noise per gradient"].tolist() == [1, 5, 1]
-    assert found["queries"].tolist() == [200, "", ""]
-    assert found["slimming factor"].tolist() == ["", "", 0.5]
+    assert found["attack"].tolist() == ["aa", "aa-rand", "pgd7", "none (clean)"]
+    assert found["AutoAttack"].tolist() == ["standard", "rand", "", ""]
+    assert found["steps"].tolist() == [20, 20, 7, ""]
+    assert found["step, 1/255"].tolist() == ["", "", "1.43", ""]
+    assert found["draws of noise per gradient"].tolist() == [1, 5, 1, ""]
+    assert found["draws that score"].tolist() == ["", "", "", 10]
+    assert found["queries"].tolist() == [200, "", "", ""]
+    assert found["slimming factor"].tolist() == ["", "", 0.5, ""]
 
 
 NONE = "No attack of more steps leaves more images right than one of fewer"

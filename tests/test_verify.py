@@ -105,7 +105,7 @@ def test_evaluations_that_are_scored_alike_count_on(scored, monkeypatch, capsys)
 
 def opposite(record):
     """Return a record of the other answer for every image."""
-    hits = ~torch.tensor(evaluate.unpack(record["bits"], record["n"]))
+    hits = ~evaluate.unpack(record["bits"], record["n"])
     return record | {"bits": evaluate.pack(hits), "correct": int(hits.sum())}
 
 

@@ -1,21 +1,18 @@
-"""AutoAttack (Croce and Hein 2020): its attacks come from pyautoattack, the order of them is here.
+"""AutoAttack (Croce and Hein 2020): pyautoattack's own program, told how hard to try.
 
-An image that one attack breaks is spared by the following ones. For functions that draw noise an
-image counts as broken when every one of eot draws gets it wrong: a single draw would spare images
-after one lucky error and keep examples that fail on the next draw.
+For functions that draw noise there is a second count beside the program's. The program counts an
+image as broken at the first draw that gets it wrong, which may be a lucky one that spares it the
+attacks; 'rand-all' goes on until every one of eot draws gets it wrong.
 """
 
-from __future__ import annotations
-
 import logging
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
+from pyautoattack import AutoAttack
 from pyautoattack.fab_pt import FABAttack_PT
-from pyautoattack.square import SquareAttack
 from torch import Tensor
 
 from lib.attacks.loss import (
@@ -29,16 +26,12 @@ from lib.attacks.loss import (
 from lib.attacks.norms import NORMS
 from lib.errors import UserError, check_range, choose
 
-VERSIONS = {
-    "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
-    "rand": ("apgd-ce", "apgd-dlr"),
-}
-LEAST = {"standard": 4, "rand": 3}  # classes that the DLR losses need
+LEAST = {"standard": 4, "rand": 3, "rand-all": 3}  # classes that the DLR losses need
 SPELLING = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 REPORT = 1e-3  # of the work, between two reports of progress
 
 _silent = logging.getLogger("lib.attacks.autoattack")
-_silent.disabled = True  # the package's advice on gradients, which it would write to the root
+_silent.disabled = True  # the package's advice, which it would write to the root
 
 
 def autoattack(
@@ -54,19 +47,19 @@ def autoattack(
     queries: int = 5_000,
     seed: int = 0,
     on_step: Callable[[float], None] = lambda done: None,
-) -> Tensor:
-    """Return images within eps of x in norm, inside [0, 1], that f gets wrong where one was found.
+) -> tuple[Tensor, Tensor]:
+    """Return images within eps of x in norm, inside [0, 1], and which of them (N,) are broken.
 
     f maps float32 images (N, C, H, W) to logits; nothing of it is changed. 'standard' is APGD-CE,
-    targeted APGD and FAB with up to nine targets, and Square; an image that is wrong from the start
-    or that none of them breaks comes back as it is. 'rand', for functions that draw noise, is
-    APGD-CE and APGD-DLR with gradients averaged over eot draws; of what they find, and the image
-    itself, it keeps what eot draws get wrong most often. steps are the iterations of APGD
-    and FAB, queries those of Square. The same seed gives the same images, as far as f does not
-    draw from a generator of its own; torch's global one is seeded for the attack and put back.
-    on_step gets a rising estimate of the share done.
+    targeted APGD and FAB with up to nine targets, and Square; 'rand', for functions that draw
+    noise, APGD-CE and APGD-DLR with gradients averaged over eot draws. An image is broken if the
+    program says so; one that is wrong from the start or that nothing breaks comes back as it is.
+    Of 'rand-all' the images are what eot draws get wrong most often, and broken what all do.
+    steps are the iterations of APGD and FAB, queries those of Square. The same seed gives the same
+    result, as far as f does not draw from a generator of its own: torch's global one is seeded and
+    put back. on_step gets a rising estimate of the share done.
     """
-    choose("version of AutoAttack", version, VERSIONS)
+    choose("version of AutoAttack", version, LEAST)
     check_attack(x, y, eps, norm, steps=(steps, 1), eot=(eot, 1), queries=(queries, 1))
     if x.ndim != 4:
         raise UserError(f"Images have shape {tuple(x.shape)} but AutoAttack needs (N, C, H, W).")
@@ -78,13 +71,12 @@ def autoattack(
             )
         check_range("steps of AutoAttack in l1", steps, 2 if norm == "l1" else 1)
     x, y = x.detach().float().contiguous(), y.detach().long()
-    if eps == 0 or len(x) == 0:
-        return x.clone()
-    seeds = torch.randint(2**62, (8,), generator=torch.Generator().manual_seed(seed)).tolist()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices), torch.inference_mode(False), torch.no_grad():
         x, y = x.clone(), y.clone()  # an inference tensor cannot be differentiated
-        torch.manual_seed(seeds.pop())
+        torch.manual_seed(seed)
+        if eps == 0 or len(x) == 0:
+            return x, f(x).argmax(1) != y if len(x) else y.bool()
         logits = f(x)
         check_logits(logits, y)
         classes = logits.shape[1]
@@ -93,134 +85,124 @@ def autoattack(
                 f"AutoAttack's version '{version}' needs {LEAST[version]} classes or more, the "
                 f"classifier has {classes}; use PGD."
             )
-        budget = _Budget(version, norm, eps, steps, eot, queries, classes - 1)
-        worst = Worst(f, x, y, budget.draws)
-        work = budget.forwards()
-        watched = _Watched(f, sum(work.values()), on_step)
-        for name, forwards in work.items():
-            _extend(worst, x, name, budget, watched, seeds.pop())
-            watched.finish(forwards)
-        return worst.images
+        work = _work(version, norm, steps, eot, queries, classes - 1)
+        program = _Program(_Watched(f, work, on_step), norm, eps, version, seed)
+        program.try_so_hard(steps, eot, queries, classes - 1)
+        torch.manual_seed(seed)
+        tracer = sys.gettrace()
+        try:
+            if version == "rand-all":
+                adv, broken = program.break_every_draw(x, y)
+            else:
+                adv, predicted = program.run_standard_evaluation(x, y, batch_size=len(x))
+                broken = predicted != y
+        except AssertionError as error:
+            raise UserError(
+                f"AutoAttack cannot attack this classifier ({error or 'a check failed'}); use PGD."
+            ) from error
+        finally:
+            sys.settrace(tracer)  # which a check of the package takes away
+        program.model.tell(1.0)
+        return adv, broken
 
 
-@dataclass(frozen=True)
-class _Budget:
-    """How hard each attack tries; others are the classes that an image can be mistaken for."""
+def _targets(norm: str, attack: str, others: int) -> int:
+    """Return how many of the other classes an attack aims at, the likeliest first."""
+    return min(5 if norm == "l1" and attack == "apgd-t" else 9, others)
 
-    version: str
-    norm: str
-    eps: float
-    steps: int
-    eot: int
-    queries: int
-    others: int
 
-    @property
-    def draws(self) -> int:
-        """Return the passes that one gradient, or one judgement, averages over."""
-        return self.eot if self.version == "rand" else 1
-
-    @property
-    def is_wide(self) -> bool:
-        """Whether APGD starts from three times the radius, and APGD-CE five times."""
-        return self.norm == "l1" and self.version == "standard"
-
-    def targets(self, name: str) -> int:
-        """Return how many classes an attack aims at, the likeliest first."""
-        return min(5 if self.norm == "l1" and name == "apgd-t" else 9, self.others)
-
-    def forwards(self) -> dict[str, int]:
-        """Return the forward passes of each attack on an image that it never breaks, in order."""
-        climb = GRADIENT * self.draws * (self.steps + 1)
-        each = {
-            "apgd-ce": climb * (5 if self.is_wide else 1),
-            "apgd-dlr": climb,
-            "apgd-t": climb * self.targets("apgd-t"),
-            "fab-t": (GRADIENT + 1) * self.steps * self.targets("fab-t"),
-            "square": self.queries,
-        }
-        return {name: each[name] for name in VERSIONS[self.version]}
-
-    def attack(self, name: str, f: Classifier | None) -> Any:
-        """Return the package's attack as AutoAttack sets it up for its versions."""
-        ball = {"norm": SPELLING[self.norm], "eps": self.eps}
-        targets = {"n_target_classes": self.targets(name)}
-        if name == "fab-t":
-            return _Fab(f, **ball, n_iter=self.steps, targeted=True, **targets)
-        if name == "square":
-            return SquareAttack(f, **ball, n_queries=self.queries, resc_schedule=False)
-        apgd = ball | {"n_iter": self.steps, "use_largereps": self.is_wide, "logger": _silent}
-        if name == "apgd-t":
-            return APGDAttack_targeted(f, **apgd, **targets)
-        loss = name.removeprefix("apgd-")
-        restarts = 5 if self.is_wide else 1
-        return APGDAttack(f, **apgd, loss=loss, n_restarts=restarts, eot_iter=self.draws)
+def _work(
+    version: str, norm: str, steps: int, eot: int, queries: int, others: int
+) -> dict[str, int]:
+    """Return the forward passes of each attack on an image that it never breaks, in order."""
+    climb = GRADIENT * (steps + 1)
+    if version != "standard":
+        return {"apgd-ce": climb * eot, "apgd-dlr": climb * eot}
+    return {
+        "apgd-ce": climb * (5 if norm == "l1" else 1),
+        "apgd-t": climb * _targets(norm, "apgd-t", others),
+        "fab-t": (GRADIENT + 1) * steps * _targets(norm, "fab-t", others),
+        "square": queries,
+    }
 
 
 def forwards(version: str, steps: int, eot: int, queries: int, classes: int) -> int:
     """Return the forward passes that AutoAttack in Linf spends on an image it never breaks."""
-    budget = _Budget(version, "linf", 0.0, steps, eot, queries, classes - 1)
-    return sum(budget.forwards().values())
+    return sum(_work(version, "linf", steps, eot, queries, classes - 1).values())
 
 
-def _extend(
-    worst: Worst, x: Tensor, name: str, budget: _Budget, watched: _Watched, seed: int
-) -> None:
-    """Attack the images that are not yet wrong in every draw, and keep what is worse."""
-    standing = (worst.errors < 1).nonzero().flatten()
-    if not len(standing):
-        return
-    clean, labels = x[standing], worst.y[standing]
-    attack = budget.attack(name, watched)
-    attack.seed = seed
-    torch.manual_seed(seed)
-    try:
-        if budget.version == "rand":  # its `perturb` leaves out images that one draw gets wrong
-            attack.init_hyperparam(clean)
-            highest, _, _, wrong = attack.attack_single_run(clean, labels)
-            found = [highest, wrong]
-        else:
-            found = [attack.perturb(clean.clone(), labels)]
-    except AssertionError as error:
-        raise UserError(
-            f"AutoAttack's {name} cannot attack this classifier ({error or 'a check failed'}); "
-            "use PGD."
-        ) from error
-    ball = NORMS[budget.norm]()
-    for adv in found:  # projected, because rounding may have left the ball by a bit
-        worst.offer(ball.project(adv, clean, budget.eps), standing)
+class _Program(AutoAttack):
+    """The package's program; it tells its classifier when an attack begins, and writes nothing."""
+
+    def __init__(self, f: "_Watched", norm: str, eps: float, version: str, seed: int) -> None:
+        version = version.removesuffix("-all")
+        super().__init__(f, norm=SPELLING[norm], eps=eps, version=version, seed=seed)
+        self.ball = NORMS[norm]()
+        self.fab.__class__ = _Fab
+        for part in (self, self.apgd, self.apgd_targeted):
+            part.logger = _silent
+
+    def try_so_hard(self, steps: int, eot: int, queries: int, others: int) -> None:
+        """Set what users of the program set: attributes of its attacks."""
+        for attack in (self.apgd, self.apgd_targeted, self.fab):
+            attack.n_iter = attack.n_iter_orig = steps
+        self.square.n_queries = queries
+        for attack in (self.apgd_targeted, self.fab):
+            attack.n_target_classes = min(attack.n_target_classes, others)
+        if self.version == "rand":
+            self.apgd.eot_iter = eot
+
+    def get_seed(self) -> Any:
+        """Return the seed of the attack that begins now."""
+        self.model.begin()
+        return super().get_seed()
+
+    def break_every_draw(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Attack the images that are not yet wrong in every draw, and keep what is worse."""
+        worst = Worst(self.model.f, x, y, self.apgd.eot_iter)
+        for attack in self.attacks_to_run:
+            rows = worst.standing()
+            if not len(rows):
+                break
+            self.apgd.loss, self.apgd.seed = attack.removeprefix("apgd-"), self.get_seed()
+            torch.manual_seed(self.apgd.seed)
+            self.apgd.init_hyperparam(x[rows])
+            highest, _, _, wrong = self.apgd.attack_single_run(x[rows], y[rows])
+            for adv in (highest, wrong):  # projected: rounding may have left the ball by a bit
+                worst.offer(self.ball.project(adv, x[rows], self.epsilon), rows)
+        return worst.images, worst.errors == 1
 
 
 class _Watched:
-    """A classifier that returns float32 logits of its own and reports how much of total is done.
+    """A classifier that returns float32 logits of its own and reports how much of the work is done.
 
     A pass with gradient counts as much as it costs, in forward passes.
     """
 
-    def __init__(self, f: Classifier, total: int, report: Callable[[float], None]) -> None:
-        self.f, self.total, self.report = f, total, report
-        self.before, self.now, self.shown = 0, 0, 0.0
+    def __init__(self, f: Classifier, work: dict[str, int], on_step: Callable[[float], None]):
+        self.f, self.work, self.on_step = f, list(work.values()), on_step
+        self.total, self.before, self.now, self.shown = sum(self.work), 0, 0, 0.0
 
     def __call__(self, x: Tensor) -> Tensor:
         differentiated = torch.is_grad_enabled() and x.requires_grad
         logits = self.f(x)
         if differentiated:
             check_gradient(logits)
-        self.tell(self.now + (GRADIENT if differentiated else 1))
+        self.now += GRADIENT if differentiated else 1
+        self.tell((self.before + self.now) / self.total)
         return logits.float().clone()  # Square writes into it
 
-    def tell(self, now: int) -> None:
-        """Count the passes of this attack; report the share done where it has grown enough."""
-        self.now = now
-        share = min(1.0, (self.before + now) / self.total)
+    def begin(self) -> None:
+        """Count what came before an attack as done, which may have taken fewer passes."""
+        self.before, self.now = self.total - sum(self.work), 0
+        del self.work[:1]
+
+    def tell(self, share: float) -> None:
+        """Report the share done where it has grown enough."""
+        share = min(1.0, share)
         if share >= self.shown + REPORT or share == 1.0 > self.shown:
             self.shown = share
-            self.report(share)
-
-    def finish(self, forwards: int) -> None:
-        """Count an attack as done, which may have taken fewer passes than expected."""
-        self.before += forwards
-        self.tell(0)
+            self.on_step(share)
 
 
 class _Fab(FABAttack_PT):

@@ -122,7 +122,11 @@ class Worst:
             losses.append(each(self.loss, logits, y))
         return torch.stack(errors).mean(0), torch.stack(losses).mean(0)
 
-    def offer(self, adv: Tensor, rows: Tensor | slice = slice(None)) -> None:
+    def standing(self) -> Tensor:
+        """Return the rows of the images that f does not get wrong in every pass."""
+        return (self.errors < 1).nonzero().flatten()
+
+    def offer(self, adv: Tensor, rows: Tensor) -> None:
         """Keep those of adv, versions of the images in rows, that are worse than what there is."""
         errors, losses = self.judge(adv, self.y[rows])
         tied = (errors == self.errors[rows]) & (losses > self.losses[rows])

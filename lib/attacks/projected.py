@@ -48,9 +48,9 @@ def pgd(
 
     f maps images (N, C, H, W) to logits and is called in the mode it is in; nothing of it is
     changed; loss maps logits (N, K) and y to a value for each image (N,). The result is the last
-    iterate (FLOAT Eq. 2); of several restarts each image keeps one that f gets wrong, and among
-    those the one of highest loss. step=None is `lib.step.default_step`. top is the fraction of
-    coordinates that an L1 step moves.
+    iterate (FLOAT Eq. 2); of several restarts each image keeps the first that f gets wrong in every
+    one of eot passes, or what comes nearest to it: most often wrong, then of highest loss.
+    step=None is `lib.step.default_step`. top is the fraction of coordinates that an L1 step moves.
     """
     counts = {"steps": (steps, 0), "restarts": (restarts, 1), "eot": (eot, 1)}
     check_attack(x, y, eps, norm, **counts)
@@ -69,7 +69,7 @@ def pgd(
     with torch.inference_mode(False), torch.no_grad():
         x, y = (t.clone() if t.is_inference() else t.detach() for t in (x, y))
 
-        def climb() -> Tensor:
+        def climb(x: Tensor, y: Tensor) -> Tensor:
             """Return the last iterate from one start."""
             adv = ball.start(x, eps, generator) if random_start else x.clone()
             for _ in range(int(steps)):
@@ -77,10 +77,12 @@ def pgd(
                 adv = ball.project(ball.ascend(adv, grad, size), x, eps)
             return adv
 
-        best = climb()
+        best = climb(x, y)
         if restarts == 1:
             return best
         worst = Worst(f, best, y, eot, loss)
         for _ in range(restarts - 1):
-            worst.offer(climb())
+            rows = worst.standing()
+            if len(rows):
+                worst.offer(climb(x[rows], y[rows]), rows)
         return worst.images

@@ -8,7 +8,7 @@ from lib.methods import Float, FloatSlim, Method, Oat, OatSlim, PgdAt, Pni, Smar
 from lib.presets import BRIEF, MAIN, Setting
 from lib.recipe import EPS_DEFAULT, Attack, Momentum
 from lib.step import default_step
-from lib.studies.smart import ENDS, FGSM, LAMBDAS, PGD7, PGD20
+from lib.studies.smart import AVERAGED, ENDS, FGSM, LAMBDAS, PGD7, PGD20, PGD100
 from lib.study import Builder, plan
 
 PANELS = (MAIN, "svhn", "stl10")  # Figures 1 and 7
@@ -124,9 +124,10 @@ def fig7_oat_pgdat(b: Builder) -> None:
     """Plan FLOAT and OAT, trained once, against PGD-AT trained once per trade-off."""
     for setting, seed in b.settings(PANELS):
         networks: list[tuple[str, Method]] = [("PGD-AT", PgdAt(lam=lam)) for lam in LAMBDAS]
+        attacks = [PGD7, b.slow(AVERAGED)] if setting.role == MAIN else [PGD7]
         for label, method in (*networks, ("OAT", Oat()), ("FLOAT", Float())):
             recipe = b.recipe(setting, seed, method)
-            b.add(label, recipe, LAMBDAS, [PGD7], images=b.images(setting))
+            b.add(label, recipe, LAMBDAS, attacks, images=b.images(setting))
 
 
 @plan("float/fig8_cost")
@@ -143,7 +144,7 @@ def table1_variants(b: Builder) -> None:
     for setting, seed in b.settings((BRIEF,)):
         for label, (method, sparsity, slim) in VARIANTS.items():
             recipe = b.recipe(setting, seed, method, sparsity=sparsity)
-            b.add(label, recipe, ENDS, [PGD7], slim=slim)
+            b.add(label, recipe, ENDS, [PGD7, b.slow(AVERAGED)], slim=slim)
 
 
 @plan("float/fig9_slimmable")
@@ -159,19 +160,18 @@ def fig9_slimmable(b: Builder) -> None:
 
 @plan("float/fig10_other_attacks")
 def fig10_other_attacks(b: Builder) -> None:
-    """Plan FLOAT and OAT under PGD-20 and FGSM, FLOAT and PGD-AT under AutoAttack.
+    """Plan FLOAT and OAT under PGD-20 and FGSM, FLOAT and PGD-AT under PGD-100 and AutoAttack.
 
     PGD-20 keeps the step of PGD-7 in one reading of section 4.5 and its sum of steps in the other.
-    AutoAttack is its standard version at lam = 0, where FLOAT has no noise, else 'rand'.
     """
     for setting, seed in b.settings():
         eps = b.recipe(setting, seed, Float()).attack.eps
-        slow = PGD20 | {"images": b.preset.slow_images or b.preset.images}
-        gentle = slow | {"step": default_step(eps, 20)}
-        others: list[Mapping[str, Any]] = [slow, gentle, FGSM]
+        slow = b.slow(PGD20)
+        others: list[Mapping[str, Any]] = [slow, slow | {"step": default_step(eps, 20)}, FGSM]
         oat = b.recipe(setting, seed, Oat())
         b.add("OAT", oat, LAMBDAS, others)
         for lam in LAMBDAS:
-            b.add("FLOAT", b.recipe(setting, seed, Float()), (lam,), [*others, b.strong(lam)])
+            hard = [*others, b.slow(PGD100), *b.strong(lam, noisy=True)]
+            b.add("FLOAT", b.recipe(setting, seed, Float()), (lam,), hard)
             plain = b.recipe(setting, seed, PgdAt(lam=lam))
-            b.add("PGD-AT", plain, (lam,), [b.strong(lam, noisy=False)])
+            b.add("PGD-AT", plain, (lam,), [b.slow(PGD100), *b.strong(lam, noisy=False)])

@@ -105,8 +105,8 @@ def test_attacks_work_in_any_gradient_mode_of_the_caller(net, images, context, a
     want = attack(net, images, labels, 0.1)
     with context():
         got = attack(net, images * 1, labels * 1, 0.1)
-    assert torch.equal(got, want)
-    assert not got.requires_grad
+    for mine, theirs in zip(got, want, strict=True):  # images, or of AutoAttack images and verdicts
+        assert torch.equal(mine, theirs) and not mine.requires_grad
 
 
 def test_dtype_and_memory_layout_are_kept(net, images, labels):
@@ -213,8 +213,9 @@ def test_a_wrong_answer_beats_a_higher_loss():
     assert (adv < 0.5).all()  # each image misses the lower half with probability 2^-12
 
 
-def test_the_classifier_is_called_as_often_as_needed(net, images, labels):
-    calls = []
+def test_the_classifier_is_called_as_often_and_for_as_many_images_as_needed(net, images):
+    calls, labels = [], net(images).argmax(1)
+    labels[:3] = (labels[:3] + 1) % 10  # wrong from the start
 
     def counting(x):
         calls.append(len(x))
@@ -223,8 +224,8 @@ def test_the_classifier_is_called_as_often_as_needed(net, images, labels):
     pgd(counting, images, labels, 0.1, 0.03, 4, eot=3)
     assert len(calls) == 12
     calls.clear()
-    pgd(counting, images, labels, 0.1, 0.03, 4, restarts=2)
-    assert len(calls) == 2 * (4 + 1)
+    pgd(counting, images, labels, 1e-6, None, 4, restarts=3)
+    assert calls == [8] * 5 + [5] * 10  # what is broken leaves the batch
 
 
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 1.0), ("l2", 192**0.5), ("l1", 192.0)])
