@@ -117,7 +117,7 @@ WHOSE = {
     "attacks.projected.pgd": TRAININGS | ATTACKS,
     "attacks.norms.L2.shrink": {"wide"},
     "attacks.norms.L1.shrink": set(),
-    "attacks.autoattack._extend": {"autoattack"},
+    "attacks.autoattack._Program": {"autoattack"},
     "data.batching.crop_and_flip": TRAININGS,
     "data.batching.in_order": {*SCORED},
     "data.loading.load": set(),
