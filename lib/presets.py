@@ -118,6 +118,7 @@ PRESETS: dict[str, Preset] = {
                 _on("digits", "wrn40_2", _BRIEFER, width=2, role="stl10", **_DIGITS),
             ),
             images=0,
+            slow_images=300,
             strong=Strong(images=100, steps=50, eot=3, queries=500),
             timing_rounds=10,
         ),
