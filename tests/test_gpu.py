@@ -1,60 +1,75 @@
-"""One epoch of every trainer on a GPU against the same on the CPU, and everything around it."""
+"""A step of every trainer on a GPU: as on the CPU, repeatable and without a wait."""
 
 import pytest
 import torch
 
-from lib import data, device, runs, scoring
-from lib.methods import Float, Oat, PgdAt, Plain, Smart
+from lib import device, scoring
+from lib.methods import Float, FloatSlim, Oat, OatSlim, PgdAt, Plain, Pni, Smart
 from lib.protocol import Protocol
-from lib.recipe import Attack, Data, Model, Recipe, Train
+from lib.recipe import Momentum
 from lib.trainers import Trainer
+from tests.trainers.test_waiting import CASES, whole
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
-METHODS = [Plain(), PgdAt(0.5), Oat(), Float(noise=False), Smart(noise=False)]
-
-
-def recipe(method) -> Recipe:
-    """A recipe whose epoch draws nothing on the device: no weight noise, no random start."""
-    attack = Attack(eps=0.25, steps=2, random_start=False)
-    train = Train(epochs=1, batch=16, precision="fp32")
-    return Recipe(Data("digits", 64), Model("resnet18", 4), method, train, attack)
-
-
+# Every trainer; scales of 0 make a draw of noise, which differs by device, count for nothing
+SILENT = [
+    *((Plain(), None), (PgdAt(0.5), None), (Oat(), None), (OatSlim(), None)),
+    *((m(alpha=0.0), None) for m in (Float, FloatSlim, Smart)),
+    (Pni(alpha=0.0, clean_epochs=0), None),
+    (Float(alpha=0.0, loop="released"), None),
+    (Float(alpha=0.0), Momentum(0.2)),
+]
 REAL = device.device
 
 
-def trainer(r: Recipe, place: str, monkeypatch) -> Trainer:
+def trainer(monkeypatch, place: str, precision: str, *case, **attack) -> Trainer:
+    """A trainer on a device, with the images there."""
     REAL()  # sets the GPU up
     monkeypatch.setattr(device, "device", lambda: torch.device(place))
-    images = data.load("digits", "train", limit=64, device=torch.device(place))
-    return Trainer(runs.build(r), r, images, "fp32")
+    t = whole(*case, place=place, **attack)
+    t.precision = precision
+    return t
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.kind)
-def test_an_epoch_is_the_same_on_both_devices(method, monkeypatch):
-    losses = [trainer(recipe(method), p, monkeypatch).epoch()["loss"] for p in ("cpu", "cuda")]
+def weights(t: Trainer) -> torch.Tensor:
+    """Return all parameters of a network but its scales of noise."""
+    named = ((n, p.detach().cpu().double()) for n, p in t.model.named_parameters())
+    return torch.cat([p.flatten() for n, p in named if not n.endswith("alpha")])
+
+
+@pytest.mark.parametrize(("method", "sparsity"), SILENT, ids=lambda v: type(v).__name__)
+def test_a_step_is_the_same_on_both_devices(method, sparsity, monkeypatch):
+    losses, moves = [], []
+    for place in ("cpu", "cuda"):
+        t = trainer(monkeypatch, place, "fp32", method, sparsity, random_start=False)
+        start = weights(t)
+        losses.append(float(next(t.steps(0))))
+        moves.append(weights(t) - start)
     assert losses[0] == pytest.approx(losses[1], rel=2e-3)
+    assert (moves[0] - moves[1]).norm() < 0.05 * moves[0].norm()
 
 
-@pytest.mark.parametrize("method", [PgdAt(1.0), Oat(), Float(), Smart()], ids=lambda m: m.kind)
-def test_an_epoch_repeats_itself_bit_for_bit_on_a_gpu(method, monkeypatch):
+@pytest.mark.parametrize(("method", "sparsity"), CASES, ids=lambda v: type(v).__name__)
+def test_a_step_in_bf16_repeats_itself_bit_for_bit_and_never_waits(method, sparsity, monkeypatch):
     losses = []
     for _ in range(2):
-        t = trainer(recipe(method), "cuda", monkeypatch)
-        t.precision = "bf16"
-        losses.append(t.epoch()["loss"])
-    assert losses[0] == losses[1]
+        steps = trainer(monkeypatch, "cuda", "bf16", method, sparsity).steps(0)
+        next(steps)  # momentum and the order of images are there from now on
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            losses.append(next(steps))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert losses[0].isfinite() and torch.equal(*losses)
 
 
 def test_evaluation_agrees_between_devices(monkeypatch):
-    r = recipe(Float(noise=False))
     hits = []
     for place in ("cpu", "cuda"):
-        t = trainer(r, place, monkeypatch)
-        images = data.load("digits", "test", limit=50, device=torch.device(place))
-        protocol = Protocol(lam=1.0, attack="pgd", eps=0.1, steps=3, random_start=False)
-        hits.append(scoring.correct(t.model, images, protocol))
-    assert (hits[0] == hits[1]).double().mean() >= 0.96
+        t = trainer(monkeypatch, place, "fp32", Float(alpha=0.0))
+        protocol = Protocol(lam=1.0, attack="pgd", eps=0.01, steps=3, random_start=False)
+        hits.append(scoring.correct(t.model, t.images, protocol))
+    assert (hits[0] == hits[1]).double().mean() >= 0.9

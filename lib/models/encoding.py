@@ -49,11 +49,11 @@ class Encoder(nn.Module):
         if not bool(((lam >= 0) & (lam <= 1)).all()):
             raise UserError("lam must lie between 0 and 1 for every sample.")
         if self.table is None:
-            return lam.to(self.values)[:, None], zeros
-        distance = (lam[:, None] - self.values.to(lam.device)).abs()  # (N, training lambdas)
+            return lam.to(self.values, non_blocking=True)[:, None], zeros
+        distance = (lam[:, None] - lam.new_tensor(self.lambdas)).abs()  # (N, training lambdas)
         nearest, row = distance.min(dim=1)
         self.method.check_lam(lam[nearest.argmax()].item())
-        return self.table[row.to(self.table.device)], zeros
+        return self.table[row.to(self.table.device, non_blocking=True)], zeros
 
 
 def code_table(encoding: str, size: int) -> Tensor:

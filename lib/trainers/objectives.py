@@ -87,7 +87,7 @@ def oat(method: Oat, model: Network, x: Tensor, y: Tensor, context: Context) -> 
     """
     lams = sample_lambdas(method.lambdas, len(x), context.generator)
     zeros = int((lams == 0).sum())
-    weights = lams.to(x.device)
+    weights = lams.to(x.device, non_blocking=True)
     conditioned = partial(model, lam=lams[zeros:])
     clean = cross_entropy(model(x, lam=lams), y, "none")
     loss = ((1 - weights) * clean).sum()
