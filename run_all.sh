@@ -24,6 +24,7 @@ Every figure and table of four papers, from one command.
   ./run_all.sh --dry-run                  what would be done, how long and how large
   ./run_all.sh --why smart/fig5_fgsm      why it would be done
   ./run_all.sh --fresh | --from-records   train again | draw from the recorded runs, train nothing
+  ./run_all.sh --executor slurm           train as jobs of a cluster, see README
   ./run_all.sh --record                   write results/PRESET, which git keeps
   ./run_all.sh --test [STEP...]           what CI runs; without names, all of:
                                           lint types stripped drift ignored unit notebooks avx2

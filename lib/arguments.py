@@ -12,6 +12,7 @@ from lib.errors import UserError, choose
 from lib.presets import PRESETS
 
 SEEDS = re.compile(r"[0-9]{1,10}(,[0-9]{1,10})*,?")  # a word that can be nothing else
+EXAMPLES = {"set": "train.epochs=30", "slurm": "partition=gpu"}
 DESCRIPTION = "Train, measure and report robust, efficient networks; --help on each command."
 
 
@@ -63,6 +64,12 @@ def _work(command: Callable[..., Parser], studies: Parser, fields: Parser, recor
     p.add_argument("--timeout", type=float, default=1800, help=text)
     p.add_argument("--fresh", action="store_true", help="train and execute everything anew")
     p.add_argument("--from-records", action="store_true", help="only redraw recorded runs")
+    text = "where networks are trained: local (default) or slurm"
+    p.add_argument("--executor", default="local", help=text)
+    text = "an option of sbatch as submitit names it: partition, time (minutes), mem, cpus_per_task"
+    p.add_argument("--slurm", action=Fields, default={}, metavar="NAME=VALUE", help=text)
+    text = "write what is to be trained as files for `train`, print their names"
+    p.add_argument("--write-jobs", action="store_true", help=text)
     p.add_argument("--list", action="store_true", help="show the artifacts there are")
     p.add_argument("--dry-run", action="store_true", help="show what would be done")
     p.add_argument("--why", metavar="ARTIFACT", help="show why something would be done")
@@ -125,17 +132,19 @@ class Fields(argparse.Action):
     def __call__(self, parser: Any, words: Any, given: Any, option: str | None = None) -> None:
         """Add one field."""
         name, equals, text = given.partition("=")
+        found = getattr(words, self.dest)
         if not equals or not name:
-            raise UserError(f"--set takes FIELD=VALUE, as in train.epochs=30, not '{given}'.")
-        if name in words.set:
-            raise UserError(f"--set gives {name} twice; give it once.")
+            example = EXAMPLES[self.dest]
+            raise UserError(f"{option} takes {self.metavar}, as in {example}, not '{given}'.")
+        if name in found:
+            raise UserError(f"{option} gives {name} twice; give it once.")
         try:
             value = json.loads(text)
         except ValueError:
             value = _quotient(text)
         if name == "data.dataset":  # children run in other folders
             value = absolute(str(value))
-        words.set = words.set | {name: value}
+        setattr(words, self.dest, found | {name: value})
 
 
 def _quotient(text: str) -> float | str:

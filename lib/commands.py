@@ -18,7 +18,7 @@ from lib import cost as counting
 from lib import data as sets
 from lib import paths, progress, records, runs, stopping, store
 from lib import verify as checking
-from lib.batch import display, effort, plan, worker
+from lib.batch import display, plan, worker
 from lib.batch import status as shelf
 from lib.datasets import check_name
 from lib.errors import UserError, check_range, written
@@ -43,7 +43,13 @@ def run(words: argparse.Namespace) -> int:
         fresh=words.fresh,
         records=words.from_records,
         timeout=words.timeout,
+        executor=words.executor,
+        slurm=words.slurm,
     )
+    if words.write_jobs:
+        for job in batch.write_jobs(asked).values():
+            print(job)
+        return 0
     show = preview.why if words.why else preview.dry if words.dry_run else batch.execute
     return show(asked)
 
@@ -89,7 +95,7 @@ def _files(home: Path) -> dict[Path, int]:
 
 def _left(needs: list[plan.Need], total: int) -> str:
     """Return in a sentence what is left to do, the network under way as a whole."""
-    seconds = sum(effort.seconds(n.recipe, not n.trained, n.lacking) for n in needs)
+    seconds = sum(need.seconds for need in needs)
     training, lacking = sum(not n.trained for n in needs), sum(len(n.lacking) for n in needs)
     return (
         f"Left of {total} networks: {training} to train and {lacking} evaluations, at a guess "

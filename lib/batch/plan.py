@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lib import evaluate, runs, store, studies
+from lib.batch import effort
 from lib.protocol import Protocol
 from lib.recipe import Recipe
 from lib.study import Job, Study
@@ -48,6 +49,11 @@ class Need:
     def done(self) -> bool:
         """Return whether nothing has to be trained or evaluated."""
         return self.trained and not self.lacking
+
+    @property
+    def seconds(self) -> float:
+        """Return a first guess at how long what lacks takes."""
+        return effort.seconds(self.recipe, not self.trained, self.lacking)
 
     @property
     def outdated(self) -> int:

@@ -1,7 +1,8 @@
-"""Runs tasks as processes, a given number at a time, and stops every one of them in the end.
+"""Runs tasks, a given number at a time on this machine, and stops every one of them in the end.
 
-Each task has a session of its own, so that a Ctrl-C in the terminal reaches only this process. A
-task whose standard input closes knows that this process has died (`lib.batch.child`).
+A task is a process with a session of its own, so that a Ctrl-C in the terminal reaches only this
+process; one whose standard input closes knows that this process has died (`lib.batch.child`). Or it
+is a job of a cluster (`lib.batch.slurm`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from lib import paths, progress
 from lib.batch.child import LEASH, ending
@@ -26,86 +28,12 @@ GRACE = 5.0  # seconds between asking a process to stop and killing it
 _ERROR = re.compile(r"^(error: |[\w.]*(Error|Exception|Interrupt|Exit)\b)")
 
 
-@dataclass(eq=False)
-class Task:
-    """A process to run once the tasks that it needs have succeeded, and what became of it."""
-
-    name: str
-    kind: str
-    command: Sequence[str]
-    log: Path
-    guess: float  # seconds
-    needs: Sequence[Task] = ()
-    limit: float = math.inf  # seconds
-    env: Mapping[str, str] = field(default_factory=dict)
-    share: float = 0.0  # done, from 0 to 1
-    seconds: float = 0.0  # since the start; 0: never started
-    ended: bool = False
-    reason: str = ""  # why it failed
-
-    def begin(self) -> None:
-        """Prepare what the process needs, just before it is started."""
-
-    def end(self) -> None:
-        """Deal with what the process left; `reason` tells whether it succeeded."""
-
-    def start(self) -> None:
-        """Start the process and listen to what it says."""
-        self.begin()
-        self._began, self._said, self._error = time.monotonic(), "", ""
-        with written(self.log):
-            self.log.parent.mkdir(parents=True, exist_ok=True)
-            self.log.write_text("")
-        self.process = subprocess.Popen(
-            self.command,
-            cwd=paths.ROOT,
-            env=environment() | dict(self.env),
-            stdin=subprocess.PIPE,  # never written to: it closes when this process dies
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            encoding="utf-8",
-            errors="replace",
-        )
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
-
-    def _listen(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            word, _, share = line.partition(" ")
-            if word == progress.MARK:
-                self.share = float(share)
-                continue
-            with suppress(OSError), self.log.open("a", encoding="utf-8") as log:
-                log.write(line)  # a full disk must not keep us from reading on
-            self._said = line.strip() or self._said
-            if _ERROR.match(line):
-                self._error = line.strip().removeprefix("error: ")
-
-    def poll(self) -> None:
-        """Look whether the process has ended, and how; one over its limit is killed."""
-        self.seconds = time.monotonic() - self._began
-        code = self.process.poll()
-        if code is None and self.seconds > self.limit:
-            stop([self.process], grace=1.0)
-            self.finish(f"timeout: not finished after {self.limit:g} s")
-        elif code is not None:
-            self._listener.join(timeout=2)
-            said = self._error or self._said if code > 0 else ""
-            self.finish((said or ending(code)) if code else "")
-
-    def finish(self, reason: str) -> None:
-        """Note the end, also of a task that was never started."""
-        self.share, self.ended, self.reason = 1.0, True, reason
-        self.end()
-
-
-def environment() -> dict[str, str]:
-    """Return the environment of every child: this Python, these folders, one thread, no bars."""
-    env = {k: v for k, v in os.environ.items() if k not in ("MPLBACKEND", "PYTHONSTARTUP")}
-    return env | {
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(paths.ROOT), env.get("PYTHONPATH")))),
+def settings() -> dict[str, str]:
+    """Return what every task finds in its environment: these folders, one thread, no bars."""
+    return {
+        "PYTHONPATH": os.pathsep.join(
+            filter(None, (str(paths.ROOT), os.environ.get("PYTHONPATH")))
+        ),
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",
         "PYTHONFAULTHANDLER": "1",  # the log says where a library crashed
@@ -116,36 +44,172 @@ def environment() -> dict[str, str]:
         "SUITE_THREADS": "1",
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
-        LEASH: "1",
     }
 
 
-def stop(processes: Sequence[subprocess.Popen[str]], grace: float = GRACE) -> None:
-    """End processes with all their descendants, kernels in sessions of their own included.
+def environment() -> dict[str, str]:
+    """Return the environment of every process here: this one's, our settings and a leash."""
+    env = {k: v for k, v in os.environ.items() if k not in ("MPLBACKEND", "PYTHONSTARTUP")}
+    return env | settings() | {LEASH: "1"}
 
-    The processes themselves are asked and given time; what is left of their families is killed.
-    """
-    import psutil  # not above: networks are trained without it
 
-    leaders, family = [], set()
-    for process in processes:
+class Job(Protocol):
+    """A command that is under way."""
+
+    def seconds(self) -> float:
+        """Return how long it has been at work; 0 while it waits for its turn."""
+
+    def poll(self) -> int | str | None:
+        """Return the exit code, or in words what ended it; None as long as it has not ended."""
+
+    def terminate(self) -> None:
+        """Ask it to stop."""
+
+    def kill(self, grace: float) -> None:
+        """Return once it has stopped; after `grace` seconds by force."""
+
+
+Place = Callable[[Sequence[str], Mapping[str, str], Callable[[str], None]], Job]
+
+
+class Process:
+    """A process of this machine; every line that it prints is handed to `hear`."""
+
+    def __init__(
+        self, command: Sequence[str], env: Mapping[str, str], hear: Callable[[str], None]
+    ) -> None:
+        self.began = time.monotonic()
+        self.process = subprocess.Popen(
+            command,
+            cwd=paths.ROOT,
+            env=environment() | dict(env),
+            stdin=subprocess.PIPE,  # never written to: it closes when this process dies
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+        self._listener = threading.Thread(target=self._listen, args=(hear,), daemon=True)
+        self._listener.start()
+
+    def _listen(self, hear: Callable[[str], None]) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            hear(line)
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def poll(self) -> int | None:
+        code = self.process.poll()
+        if code is not None:
+            self._listener.join(timeout=2)
+        return code
+
+    def terminate(self) -> None:
+        """Ask the process alone: kernels in sessions of their own are its to stop."""
+        import psutil  # not above: networks are trained without it
+
+        self.family = list[psutil.Process]()
         with suppress(psutil.NoSuchProcess):
-            leaders.append(psutil.Process(process.pid))
-            family |= {leaders[-1], *leaders[-1].children(recursive=True)}
-        if process.poll() is None:
-            process.terminate()
-    psutil.wait_procs(leaders, timeout=grace)
-    _, left = psutil.wait_procs(family, timeout=0.2)
-    for survivor in left:
-        with suppress(psutil.NoSuchProcess):
-            survivor.kill()
-    psutil.wait_procs(left, timeout=grace)
-    for process in processes:
-        process.wait()
+            leader = psutil.Process(self.process.pid)
+            self.family = [leader, *leader.children(recursive=True)]
+        if self.process.poll() is None:
+            self.process.terminate()
+
+    def kill(self, grace: float) -> None:
+        """Kill what is left of the process and of all its descendants."""
+        import psutil
+
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=grace)
+        _, left = psutil.wait_procs(self.family, timeout=0.2)
+        for survivor in left:
+            with suppress(psutil.NoSuchProcess):
+                survivor.kill()
+        psutil.wait_procs(left, timeout=grace)
+        self.process.wait()
+
+
+@dataclass(eq=False)
+class Task:
+    """A command to run once the tasks that it needs have succeeded, and what became of it."""
+
+    name: str
+    kind: str
+    command: Sequence[str]
+    log: Path
+    guess: float  # seconds
+    needs: Sequence[Task] = ()
+    limit: float = math.inf  # seconds
+    env: Mapping[str, str] = field(default_factory=dict)
+    place: Place = Process
+    share: float = 0.0  # done, from 0 to 1
+    seconds: float = 0.0  # at work; 0: never started
+    ended: bool = False
+    reason: str = ""  # why it failed
+
+    @property
+    def is_here(self) -> bool:
+        """Return whether it runs on this machine."""
+        return self.place is Process
+
+    def begin(self) -> None:
+        """Prepare what the process needs, just before it is started."""
+
+    def end(self) -> None:
+        """Deal with what the process left; `reason` tells whether it succeeded."""
+
+    def start(self) -> None:
+        """Start the command and listen to what it says."""
+        self.begin()
+        self._said = self._error = ""
+        with written(self.log):
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            self.log.write_text("")
+        self.job = self.place(self.command, self.env, self._hear)
+
+    def _hear(self, line: str) -> None:
+        word, _, share = line.partition(" ")
+        if word == progress.MARK:
+            self.share = float(share)
+            return
+        with suppress(OSError), self.log.open("a", encoding="utf-8") as log:
+            log.write(line)  # a full disk must not keep us from reading on
+        self._said = line.strip() or self._said
+        if _ERROR.match(line):
+            self._error = line.strip().removeprefix("error: ")
+
+    def poll(self) -> None:
+        """Look whether the job has ended, and how; one over its limit is stopped."""
+        end, self.seconds = self.job.poll(), self.job.seconds()
+        if end is None and self.seconds > self.limit:
+            stop([self.job], grace=1.0)
+            end = f"timeout: not finished after {self.limit:g} s"
+        if isinstance(end, int):
+            said = self._error or self._said if end > 0 else ""
+            end = (said or ending(end)) if end else ""
+        if end is not None:
+            self.finish(end)
+
+    def finish(self, reason: str) -> None:
+        """Note the end, also of a task that was never started."""
+        self.share, self.ended, self.reason = 1.0, True, reason
+        self.end()
+
+
+def stop(jobs: Sequence[Job], grace: float = GRACE) -> None:
+    """End jobs: all are asked, and what has not stopped `grace` seconds later is killed."""
+    for job in jobs:
+        job.terminate()
+    deadline = time.monotonic() + grace
+    for job in jobs:
+        job.kill(max(0.0, deadline - time.monotonic()))
 
 
 def run(tasks: Sequence[Task], slots: int, watch: Callable[[], None]) -> None:
-    """Run tasks in their order as far as their needs allow, `slots` at a time.
+    """Run tasks in their order as far as their needs allow, `slots` at a time on this machine.
 
     A task whose need has failed fails with that reason, without being started. watch is called
     several times a second.
@@ -155,10 +219,11 @@ def run(tasks: Sequence[Task], slots: int, watch: Callable[[], None]) -> None:
         while waiting or running:
             for task in list(waiting):
                 lost = next((need for need in task.needs if need.reason), None)
+                full = sum(other.is_here for other in running) >= slots and task.is_here
                 if lost:
                     waiting.remove(task)
                     task.finish(f"run {lost.name}: {lost.reason}")
-                elif len(running) < slots and all(need.ended for need in task.needs):
+                elif not full and all(need.ended for need in task.needs):
                     waiting.remove(task)
                     task.start()
                     running.append(task)
@@ -169,7 +234,7 @@ def run(tasks: Sequence[Task], slots: int, watch: Callable[[], None]) -> None:
             if running:
                 time.sleep(0.1)
     finally:
-        stop([task.process for task in running])
+        stop([task.job for task in running])
 
 
 def python(*words: str) -> list[str]:

@@ -39,7 +39,7 @@ def _work(batch: Batch, needs: Iterable[plan.Need]) -> tuple[int, int]:
 def _extent(batch: Batch) -> str:
     """Return in a sentence how long and how large a batch is."""
     needs, due, slots = batch.undone, batch.due, batch.slots
-    alone = {n.recipe.key: effort.seconds(n.recipe, not n.trained, n.lacking) for n in needs}
+    alone = {need.recipe.key: need.seconds for need in needs}
     links = ((*need.recipe.ancestors, need.recipe) for need in needs)
     chains = [sum(alone.get(link.key, 0.0) for link in chain) for chain in links]
     times = [*alone.values()]

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from lib import data, device, paths, records, report, store
-from lib.batch import display, effort, inputs, notebooks, plan, pool
+from lib.batch import display, inputs, notebooks, plan, pool, slurm
 from lib.batch.display import shown
-from lib.errors import UserError, check_range, written
+from lib.errors import UserError, check_range, choose, written
 from lib.recipe import Recipe
 
 GPU_JOBS = 4  # networks that share one GPU
+EXECUTORS = ("local", "slurm")  # where networks are trained; notebooks always run here
 
 
 @dataclass
@@ -31,6 +32,8 @@ class Batch:
     fresh: bool = False
     records: bool = False
     timeout: float = 1800.0
+    executor: str = "local"
+    slurm: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.jobs is not None:
@@ -38,6 +41,8 @@ class Batch:
         check_range("--timeout", self.timeout, 1)
         if self.fresh and self.records:
             raise UserError("--fresh trains anew and --from-records never trains; choose one.")
+        if choose("executor", self.executor, EXECUTORS) == "local" and self.slurm:
+            raise UserError("--slurm says how networks are submitted; add --executor slurm.")
         chosen = (self.names, self.preset, self.seeds, self.overrides)
         self.plan = plan.make(*chosen, records=self.records, fresh=self.fresh)
 
@@ -89,6 +94,11 @@ class Batch:
             )
         return jobs
 
+    @cached_property
+    def place(self) -> pool.Place:
+        """Return where networks are trained and measured."""
+        return slurm.Queue(self.slurm) if self.executor == "slurm" else pool.Process
+
     def _lacks(self, name: str) -> str:
         """Return what an artifact lacks to be redrawn from records, '' if nothing."""
         study = self.plan.studies[name]
@@ -112,6 +122,7 @@ def execute(batch: Batch) -> int:
     with written(paths.runs()):  # or say so before anything is downloaded
         paths.runs().mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=paths.runs()).close()
+    place = batch.place if undone else pool.Process
     timed = [recipe for name in due for recipe in made.studies[name].timed.values()]
     _require_data([*(need.recipe for need in undone), *timed])
     with _stage() as stage:
@@ -123,8 +134,11 @@ def execute(batch: Batch) -> int:
             parts += [f"{len(jobs) - training} to evaluate"] if len(jobs) > training else []
             parts += [f"{len(due)} of {len(made.studies)} notebooks to execute"]
             what = f"Preset {batch.preset}: {', '.join(parts)}"
-            sys.stderr.write(f"{what}, {batch.slots} at a time.\n")
-        meter = display.Meter(tasks, batch.slots)
+            how = f"{batch.slots} at a time"
+            how += "" if place is pool.Process else " here, networks as Slurm starts them"
+            sys.stderr.write(f"{what}, {how}.\n")
+        away = sum(not task.is_here for task in tasks)
+        meter = display.Meter(tasks, batch.slots + away)
         with closing(meter.bar):
             pool.run(tasks, batch.slots, meter)
     _summarise(batch, tasks)
@@ -159,29 +173,36 @@ def _require_data(recipes: Iterable[Recipe]) -> None:
             data.prepare(name)
 
 
-def _jobs(batch: Batch) -> dict[str, pool.Task]:
-    """Return by key one task for every network that lacks its training or an evaluation.
+def write_jobs(batch: Batch) -> dict[str, Path]:
+    """Return by key a file for `train` of every network that lacks its training or an evaluation.
 
-    A network waits for those that it starts from; of the others the longest come first.
+    A network comes after those that it starts from; of the others the longest come first.
     """
-    guesses = {
-        n.recipe.key: effort.seconds(n.recipe, not n.trained, n.lacking) for n in batch.undone
-    }
-    tasks: dict[str, pool.Task] = {}
+    waits = {need.recipe.key for need in batch.undone}
 
     def order(need: plan.Need) -> tuple[int, float]:
-        starts = sum(start.key in guesses for start in need.recipe.ancestors)
-        return starts, -guesses[need.recipe.key]
+        return sum(start.key in waits for start in need.recipe.ancestors), -need.seconds
 
+    files = {}
     for need in sorted(batch.undone, key=order):
-        key = need.recipe.key
         asked = {"recipe": need.recipe.to_dict(), "protocols": [p.to_dict() for p in need.lacking]}
-        store.write_json(job := paths.runs() / ".jobs" / f"{key}.json", asked)
+        files[need.recipe.key] = job = paths.runs() / ".jobs" / f"{need.recipe.key}.json"
+        store.write_json(job, asked)
+    return files
+
+
+def _jobs(batch: Batch) -> dict[str, pool.Task]:
+    """Return by key one task for every network to train or evaluate, waiting for its ancestors."""
+    tasks: dict[str, pool.Task] = {}
+    for key, job in write_jobs(batch).items():
+        need = batch.plan.needs[key]
         words = ["lib", "train", str(job), *(["--fresh"] if batch.fresh else [])]
         log = paths.runs() / ".logs" / f"{key}.log"
         starts = [tasks[start.key] for start in need.recipe.ancestors if start.key in tasks]
         tasks[key] = pool.Task(
-            need.name, "network", pool.python(*words), log, guesses[key], needs=starts
+            *(need.name, "network", pool.python(*words), log, need.seconds),
+            needs=starts,
+            place=batch.place,
         )
     return tasks
 
