@@ -17,6 +17,7 @@ from lib import paths, store
 from lib.errors import UserError
 
 TRIALS = 4  # of which the first warms up
+LONG = 5_000  # steps
 MARGIN = 1.25  # times as fast bfloat16 must be; equal machines are to choose alike
 
 
@@ -81,6 +82,17 @@ def precision(asked: str, size: int) -> str:
         return asked
     small = device().type == "cpu" and size < 16
     return "fp32" if small else fastest()
+
+
+def backend(steps: int) -> str:
+    """Return the backend of torch.compile for a training of so many steps, "" for none.
+
+    Compiling takes a minute or two; on a CPU it saves a seventh of the step of a network that is
+    trained in minutes, so only long trainings on a GPU are compiled. SUITE_COMPILE decides
+    otherwise: it names a backend, or none.
+    """
+    usual = "inductor" if device().type == "cuda" and steps >= LONG else ""
+    return os.environ.get("SUITE_COMPILE", usual)
 
 
 def autocast(chosen: str) -> AbstractContextManager[Any]:

@@ -50,9 +50,11 @@ def train(
     _clear(home)
 
     def start() -> Trainer:
-        return Trainer(build(), recipe, images, precision)
+        return Trainer(build(), recipe, images, precision, backend)
 
+    backend = device.backend(recipe.train.epochs * (len(images) // recipe.train.batch))
     known = marks | {"data_fingerprint": data.fingerprint(images), "precision": precision}
+    known |= {"compiled": backend}
     identity = {"recipe": recipe.to_dict()} | known
     origin = provenance()  # of the code that trains, even if it is committed meanwhile
     resumed = None if fresh else _resume(home, start, identity)

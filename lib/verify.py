@@ -78,7 +78,7 @@ def verify(run: runs.Run, on_progress: runs.OnProgress = lambda done: None) -> b
     losses: list[float] = []
     part = recipe.data
     with _as_then(run, info, part.split, part.train_images, precision) as images:
-        trainer = Trainer(runs.build(recipe), recipe, images, precision)
+        trainer = Trainer(runs.build(recipe), recipe, images, precision, info.get("compiled", ""))
         while len(losses) < epochs:
             row = trainer.epoch(lambda done: on_progress((len(losses) + done) / epochs))
             losses.append(row["loss"])

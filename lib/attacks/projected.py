@@ -43,6 +43,7 @@ def pgd(
     *,
     top: float = 0.01,
     loss: Loss = cross_entropy,
+    trusted: bool = False,
 ) -> Tensor:
     """Return images within eps of x in norm, inside [0, 1], that raise the loss of f.
 
@@ -53,7 +54,7 @@ def pgd(
     step=None is `lib.step.default_step`. top is the fraction of coordinates that an L1 step moves.
     """
     counts = {"steps": (steps, 0), "restarts": (restarts, 1), "eot": (eot, 1)}
-    check_attack(x, y, eps, norm, **counts)
+    check_attack(x, y, eps, norm, trusted, **counts)
     check_range("top", top, 0, 1)
     check_range("step", 0 if step is None else step, 0)
     if generator is not None and generator.device.type != x.device.type:

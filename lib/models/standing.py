@@ -33,8 +33,9 @@ class Affine(nn.Module):
 class Standing:
     """Prepares a network for attacks, anew for each as it trains between them."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
+    def __init__(self, model: nn.Module, backend: str = "") -> None:
+        """Take a network, and a backend of torch.compile for what it is while it stands."""
+        self.model, self.backend = model, backend
         self.skeletons: dict[tuple[float, bool], Skeleton] = {}
         size = model.noise_size if isinstance(model, Conditional) else 0
         self.noise = next(model.parameters(), torch.zeros(0)).detach().new_zeros(size)
@@ -48,7 +49,8 @@ class Standing:
         call = f.keywords if isinstance(f, partial) else {}
         lam = call.get("lam")
         mixed = call.get("split") is not None or (isinstance(lam, Tensor) and not lam.all())
-        if mixed or getattr(f, "func", f) is not self.model:
+        network = getattr(f, "func", f)
+        if mixed or getattr(network, "_orig_mod", network) is not self.model:  # maybe compiled
             return None
         return self.at(**call)
 
@@ -68,7 +70,9 @@ class Standing:
                 graph = fx.symbolic_trace(plain)
             except Exception:  # it raises whatever a forward raises that is given no tensor
                 return None
-            self.skeletons[slim, each] = Skeleton(self.model, graph, each, self.noise)
+            made = self.skeletons[slim, each] = Skeleton(self.model, graph, each, self.noise)
+            if self.backend:
+                made.graph = torch.compile(graph, dynamic=False, backend=self.backend)
         skeleton = self.skeletons[slim, each]
         with called(self.model, lam, slim, **{"noise": self.noise, **call}):
             skeleton.fill()

@@ -59,8 +59,14 @@ class Trainer:
     """A network in training: `epoch()` trains one, `state()` and `restore()` carry it over."""
 
     def __init__(
-        self, model: nn.Module, recipe: Recipe, images: data.Images, precision: str
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        images: data.Images,
+        precision: str,
+        backend: str = "",
     ) -> None:
+        """Take a network to train; backend is one of torch.compile, or none."""
         self.model, self.recipe, self.images, self.precision = model, recipe, images, precision
         self.device = images.images.device
         self.spec = data.spec(recipe.data.dataset)
@@ -76,7 +82,8 @@ class Trainer:
             fused=True,
         )
         self.objective = objective(recipe.method)
-        self.standing = Standing(model)
+        self.network = torch.compile(model, dynamic=False, backend=backend) if backend else model
+        self.standing = Standing(model, backend)
         self.history: list[Row] = []
         self._begin_epoch()
 
@@ -93,7 +100,12 @@ class Trainer:
         self, generator: torch.Generator, f: Classifier, x: Tensor, y: Tensor, **loss: Loss
     ) -> Tensor:
         a = self.recipe.attack
-        how: dict[str, Any] = {"norm": a.norm, "random_start": a.random_start, **loss}
+        how: dict[str, Any] = {
+            "norm": a.norm,
+            "random_start": a.random_start,
+            "trusted": True,
+            **loss,
+        }
         still = self.standing.still(f)
         with nullcontext() if still else under_attack(self.model):
             return pgd(still or f, x, y, a.eps, a.step or None, a.steps, generator=generator, **how)
@@ -127,7 +139,7 @@ class Trainer:
             for group in self.optimiser.param_groups:
                 group["lr"] = learning_rate(recipe.train, epoch + i / self.steps_per_epoch)
             with autocast(self.precision):
-                loss = self.objective(self.model, x, y, context)
+                loss = self.objective(self.network, x, y, context)
             loss = loss + self.pruner.penalty()
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()

@@ -206,3 +206,15 @@ def test_attacks_on_the_standing_network_train_as_attacks_on_the_network_itself(
         t = trainer(r)
         losses.append([t.epoch()["loss"] for _ in range(2)])
     assert losses[0] == pytest.approx(losses[1], rel=0.01)
+
+
+@pytest.mark.parametrize("method", [PgdAt(0.5), Oat(), Smart()], ids=lambda m: m.kind)
+def test_a_compiled_trainer_trains_the_same_network(method):
+    """By a backend that compiles nothing, but traces and guards as every backend does."""
+    r = recipe(method)
+    images = data.load("digits", "train", limit=r.data.train_images)
+    losses = []
+    for backend in ("", "eager"):
+        t = Trainer(runs.build(r), r, images, "fp32", backend)
+        losses.append([t.epoch()["loss"] for _ in range(2)])
+    assert losses[0] == pytest.approx(losses[1], rel=0.01)

@@ -1,0 +1,43 @@
+"""What the device is measured for, and who decides otherwise."""
+
+import pytest
+
+from lib import device, paths, store
+
+
+@pytest.fixture
+def trials(tmp_path, monkeypatch):
+    """A machine without a choice yet, whose trials take what the test says."""
+    seconds: dict[str, float] = {}
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    monkeypatch.setattr(device, "_trial", lambda precision: seconds[precision])
+    fresh = device.fastest.__wrapped__
+    monkeypatch.setattr(device, "fastest", fresh)
+    return seconds
+
+
+@pytest.mark.parametrize(("bf16", "chosen"), [(0.5, "bf16"), (0.79, "bf16"), (0.81, "fp32")])
+def test_bfloat16_is_chosen_where_it_is_clearly_faster_and_images_are_not_tiny(
+    trials, bf16, chosen
+):
+    trials |= {"fp32": 1.0, "bf16": bf16}
+    assert device.precision("auto", 32) == chosen
+    assert device.precision("auto", 8) == "fp32"  # on a CPU
+    assert device.precision("bf16", 8) == "bf16"
+
+
+def test_the_choice_is_kept_and_measured_again_on_another_machine_or_where_it_is_damaged(trials):
+    trials |= {"fp32": 1.0, "bf16": 0.5}
+    assert device.fastest() == "bf16"
+    trials["bf16"] = 2.0
+    assert device.fastest() == "bf16"
+    kept = paths.runs() / ".device.json"
+    for content in ({**store.read_json(kept), "cap": "another"}, {}, {"precision": "fp8"}):
+        store.write_json(kept, content)
+        assert device.fastest() == "fp32"
+
+
+def test_only_long_trainings_on_a_gpu_are_compiled_unless_somebody_says_otherwise(monkeypatch):
+    assert device.backend(10**9) == ""
+    monkeypatch.setenv("SUITE_COMPILE", "inductor")
+    assert device.backend(1) == "inductor"
