@@ -29,7 +29,7 @@ def test_a_step_takes_the_passes_that_its_objective_takes(method):
         images["passed"] += slim**2 * len(x)
         return x.flatten(1) + slim + torch.zeros(10, requires_grad=True)
 
-    def attack(f, x, y):
+    def attack(f, x, y, loss=None):
         width = float(f(x)[0, 0].detach())
         images["passed"] -= width**2 * len(x)
         images["attacked"] += width**2 * len(x)
