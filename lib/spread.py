@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
-from scipy.special import digamma, logit, polygamma
+from scipy.special import digamma, fdtrc, logit, polygamma
 
 from lib import paths
 
@@ -19,6 +19,7 @@ FILE = paths.ROOT / "data/spread.csv"
 KNOWN = ["dataset", "metric", "ends"]  # what a spread is known for
 TABLE = [*KNOWN, "variance", "df", "total"]
 Known = tuple[float, float, float]
+ALONE = 0.2  # p-value below which a network spreads more than the others
 FLOOR = 0.01  # of the mean: three seeds that happen to agree say nothing of so little
 
 
@@ -31,7 +32,8 @@ class Spread:
     for the change of one network from a trade-off or width to another, in squared points. df tells
     how alike networks are: so many degrees of freedom the variance counts beside a network's own
     (Smyth 2004, as for gene expression: few repeats of many things). total is what all networks
-    were trained for together; as a network's own seeds are among them, nothing counts more.
+    were trained for together; as a network's own seeds are among them, nothing counts more. A
+    network that spreads more than the others (by an F test) counts for itself alone.
     """
 
     table: pd.DataFrame
@@ -60,6 +62,8 @@ class Spread:
             return None
         variance, df, total = prior
         own, more = (float(np.var(values, ddof=1)), len(values) - 1) if len(values) > 1 else (0, 0)
+        if variance and more and fdtrc(more, df, own / variance) < ALONE:
+            return own, more, total
         return (df * variance + more * own) / (df + more), min(df + more, total), total
 
     @cached_property

@@ -150,6 +150,16 @@ def test_a_known_spread_counts_for_a_single_seed_and_moderates_that_of_several()
     assert not difference(rows([70.0], 100), rows([60.0], 100)).known
 
 
+@pytest.mark.parametrize(("step", "alone"), [(5.2, False), (5.9, True)])
+def test_a_network_that_spreads_more_than_the_others_counts_for_itself(step, alone):
+    values = [50 - step, 50.0, 50 + step]
+    own = np.var(special.logit(np.array(values) / 100), ddof=1)
+    assert (stats.f.sf(own / 0.0256, 2, 12) < 0.2) == alone
+    variance, df, _ = spread_of(0.0256, 12).level(rows(values, 10**9))
+    wanted = own if alone else (12 * 0.0256 + 2 * own) / 14
+    assert variance == pytest.approx(wanted * 25.0**2) and df == (2 if alone else 14)
+
+
 def test_one_network_twice_is_widened_only_by_the_spread_of_its_changes():
     names = {"run": ["a", "b", "c"]}
     a, b = rows([90.0, 60.0, 40.0], 10**9, **names), rows([82.0, 50.0, 28.0], 10**9, **names)
