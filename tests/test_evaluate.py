@@ -7,6 +7,7 @@ import os
 import pytest
 import torch
 from PIL import Image
+from pyautoattack import AutoAttack
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -21,6 +22,7 @@ from lib.protocol import Protocol
 from lib.recipe import Attack, Data, Model, Recipe, Train
 from lib.rows import COLUMNS, HIDDEN
 from lib.studies import smart
+from lib.trainers import under_attack
 
 PGD = Protocol(attack="pgd", eps=0.1, steps=3)
 
@@ -290,8 +292,9 @@ def test_pgd_at_rows_carry_the_trade_off_they_were_trained_with():
     lams = {job.recipe.method.lam for job in study.jobs if isinstance(job.recipe.method, PgdAt)}
     assert lams == {0.0, 0.2, 0.7, 1.0}
     for job in study.jobs:
-        record = {"correct": 1, "n": 2, "bits": "1"}
+        record = {"correct": 3, "n": 2, "bits": "1 3"}  # two draws
         row = measure.accuracy_row(study, job, job.protocols[0], record)
+        assert (row["value"], row["n"]) == (75.0, 2)
         if isinstance(job.recipe.method, PgdAt):
             assert row["lam"] == job.recipe.method.lam
 
@@ -368,6 +371,38 @@ def test_batches_of_images_meet_noise_of_their_own(passes):
     model = create("float", "resnet18", width=4).eval()
     scoring.correct(model, pictures(10), Protocol(lam=1.0))
     assert len({tuple(weights.flatten().tolist()) for _, weights in passes}) == 20  # ten a batch
+
+
+def test_only_networks_without_noise_are_attacked_in_batches_of_any_size():
+    images, sizes = pictures(150), []
+    for method, lam in (("plain", 0.0), ("float", 0.0), ("float", 1.0)):
+        model, done = create(method, "resnet18", width=4).eval(), []
+        scoring.correct(model, images, Protocol(lam=lam), on_batch=lambda f, d=done: d.append(f))
+        sizes.append([tuple(found.shape) for found in done])
+    assert sizes == [[(1, 150)], [(1, 100), (1, 150)], [(10, 100), (10, 150)]]
+
+
+def test_rand_is_the_count_of_the_package_driven_directly():
+    torch.manual_seed(0)
+    model, counts = create("float", "resnet18", width=4, alpha=2.0).eval(), []
+    images = pictures(20)
+    images = Images(images.images, model(images.float(slice(0, 20)), 0.5).argmax(1))
+    for seed in (0, 2):
+        how = {"eps": 0.05, "steps": 3, "eot": 2, "seed": seed}
+        protocol = Protocol(lam=1.0, attack="autoattack", version="rand", **how)
+        theirs = AutoAttack(
+            scoring.function(model, protocol),
+            **{"eps": 0.05, "version": "rand", "seed": scoring.stream("attack", seed)},
+        )
+        theirs.apgd.n_iter, theirs.apgd.eot_iter = 3, 2
+        with under_attack(model):
+            torch.manual_seed(theirs.seed)
+            x = images.float(slice(0, 20)).contiguous()
+            _, predicted = theirs.run_standard_evaluation(x, images.labels, batch_size=20)
+        hits = scoring.correct(model, images, protocol)
+        assert torch.equal(hits, (predicted == images.labels)[None])
+        counts.append(int(hits.sum()))
+    assert 0 < sum(counts) < 40
 
 
 @pytest.mark.usefixtures("small_batches")

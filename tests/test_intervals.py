@@ -116,6 +116,14 @@ def test_only_the_part_of_the_seeds_is_students():
     assert (found.p_below(found.high), found.p_above(found.low)) == pytest.approx((0.025, 0.025))
 
 
+def test_several_draws_of_noise_are_one_answer_of_each_image():
+    texts = ("110010", "100011")
+    one = scored(texts[0], run="a").assign(bits=" ".join(f"{int(t, 2):x}" for t in texts))
+    gaps = np.array([1.0, 0.5, 0.0, 0.0, 1.0, 0.5])
+    wanted = 1e4 * (((gaps - gaps.mean()) ** 2).sum() + 2) / (6 + 2) ** 2
+    assert difference(one, scored("000000", run="b")).images == pytest.approx(wanted)
+
+
 def test_images_that_are_compared_one_by_one_count_only_where_they_differ():
     rng = np.random.default_rng(0)
     a = rng.random(400) < 0.6
