@@ -384,10 +384,10 @@ def test_only_networks_without_noise_are_attacked_in_batches_of_any_size():
 
 def test_rand_is_the_count_of_the_package_driven_directly():
     torch.manual_seed(0)
-    model, counts = create("float", "resnet18", width=4, alpha=2.0).eval(), []
+    model, counts = create("float", "resnet18", width=4, alpha=1.25).eval(), []
     images = pictures(20)
-    images = Images(images.images, model(images.float(slice(0, 20)), 0.5).argmax(1))
-    for seed in (0, 2):
+    images = Images(images.images, model(images.float(slice(0, 20)), 0.0).argmax(1))
+    for seed in (0, 1, 4):
         how = {"eps": 0.05, "steps": 3, "eot": 2, "seed": seed}
         protocol = Protocol(lam=1.0, attack="autoattack", version="rand", **how)
         theirs = AutoAttack(
@@ -402,7 +402,7 @@ def test_rand_is_the_count_of_the_package_driven_directly():
         hits = scoring.correct(model, images, protocol)
         assert torch.equal(hits, (predicted == images.labels)[None])
         counts.append(int(hits.sum()))
-    assert 0 < sum(counts) < 40
+    assert len(set(counts)) > 1
 
 
 @pytest.mark.usefixtures("small_batches")
