@@ -25,11 +25,11 @@ SILENT = [
 REAL = device.device
 
 
-def trainer(monkeypatch, place: str, precision: str, *case, **attack) -> Trainer:
+def trainer(monkeypatch, place: str, precision: str, *case, **options) -> Trainer:
     """A trainer on a device, with the images there."""
     REAL()  # sets the GPU up
     monkeypatch.setattr(device, "device", lambda: torch.device(place))
-    t = whole(*case, place=place, **attack)
+    t = whole(*case, place=place, **options)
     t.precision = precision
     return t
 
@@ -52,11 +52,15 @@ def test_a_step_is_the_same_on_both_devices(method, sparsity, monkeypatch):
     assert (moves[0] - moves[1]).norm() < 0.05 * moves[0].norm()
 
 
+@pytest.mark.parametrize("backend", ["", "inductor"])
 @pytest.mark.parametrize(("method", "sparsity"), CASES, ids=lambda v: type(v).__name__)
-def test_a_step_in_bf16_repeats_itself_bit_for_bit_and_never_waits(method, sparsity, monkeypatch):
+def test_a_step_in_bf16_repeats_itself_bit_for_bit_and_never_waits(
+    method, sparsity, backend, monkeypatch
+):
     losses = []
     for _ in range(2):
-        steps = trainer(monkeypatch, "cuda", "bf16", method, sparsity).steps(0)
+        t = trainer(monkeypatch, "cuda", "bf16", method, sparsity, backend=backend)
+        steps = t.steps(0)
         next(steps)  # momentum and the order of images are there from now on
         torch.cuda.set_sync_debug_mode("error")
         try:
