@@ -119,7 +119,7 @@ PRESETS: dict[str, Preset] = {
             ),
             images=0,
             slow_images=300,
-            strong=Strong(images=100, steps=50, eot=3, queries=500),
+            strong=Strong(images=100, steps=40, eot=3, queries=400),
             timing_rounds=10,
         ),
         # real 32x32 images, a narrow network, a third of the images and a few epochs
