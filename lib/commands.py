@@ -16,7 +16,7 @@ import torch
 
 from lib import cost as counting
 from lib import data as sets
-from lib import paths, progress, records, runs, stopping, store
+from lib import parallel, paths, progress, records, runs, stopping, store
 from lib import verify as checking
 from lib.batch import display, plan, worker
 from lib.batch import status as shelf
@@ -55,13 +55,22 @@ def run(words: argparse.Namespace) -> int:
 
 
 def train(words: argparse.Namespace) -> int:
-    """Train and evaluate here, one network after the other."""
+    """Train and evaluate here, one network after the other, or assist the process that does."""
+    if threads := os.environ.get("SUITE_THREADS"):  # they decide the last bits of a run
+        torch.set_num_threads(int(threads))
+    with parallel.group() as number:
+        if number:
+            return runs.assist()
+        status = _train(words)
+        parallel.tell(None)  # in place of another training
+        return status
+
+
+def _train(words: argparse.Namespace) -> int:
     if words.within and words.fresh:
         raise UserError("--fresh starts anew at each call, so --within needs a call without it.")
     if words.within:
         stopping.limit(words.within)
-    if threads := os.environ.get("SUITE_THREADS"):  # they decide the last bits of a run
-        torch.set_num_threads(int(threads))
     single = [word for word in words.artifacts if shelf.is_job(word)]
     jobs = [shelf.job_of(word) for word in single]
     chosen = (words.preset, words.seeds, words.set)

@@ -7,7 +7,9 @@ files, mostly without weights; only `lib.records` writes there.
 """
 
 import logging
+import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pandas as pd
 from safetensors.torch import load_file
 from torch import nn
 
-from lib import data, device, networks, paths, scoring, source, store, training
+from lib import data, device, networks, parallel, paths, scoring, source, store, training
 from lib.attacks import NORMS
 from lib.errors import UserError, choose
 from lib.networks import check
@@ -173,11 +175,32 @@ def fit(recipe: Recipe, on_progress: OnProgress = lambda done: None, fresh: bool
     with store.one_writer(home, lambda: log.info("Waiting for another process: %s.", home.name)):
         if not fresh and (run := load(recipe)):
             return run
-        marks = {"code": code_fingerprint(recipe)}
+        marks: dict[str, Any] = {"code": code_fingerprint(recipe)}
         if recipe.start and (parent := load(recipe.start)):
             marks["start"] = parent.marks()["weights_sha256"]
+        if parallel.size() > 1:
+            marks["processes"] = parallel.size()
+            device.precision("auto", 32)  # measured here, before the others ask
+            resume = home / "resume.pt"
+            state = resume.read_bytes() if resume.is_file() else None
+            parallel.tell((recipe, marks, fresh, state))
         training.train(recipe, home, lambda: build(recipe), marks, on_progress, fresh)
         return Run(recipe, home)
+
+
+def assist() -> int:
+    """Take part in the trainings of the first of several processes while it tells any; return 0.
+
+    What is written meanwhile, in a folder of its own, is thrown away.
+    """
+    while asked := parallel.tell(None):
+        recipe, marks, fresh, state = asked
+        with tempfile.TemporaryDirectory() as name:
+            home = Path(name)
+            if state:
+                store.write_bytes(home / "resume.pt", state)
+            training.train(recipe, home, partial(build, recipe), marks, lambda done: None, fresh)
+    return 0
 
 
 def code_fingerprint(recipe: Recipe) -> str:

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from lib import data, device, paths, scoring, stopping, store
+from lib import data, device, parallel, paths, scoring, stopping, store
 from lib.protocol import Protocol
 from lib.recipe import Recipe
 from lib.trainers import Trainer
@@ -92,7 +92,7 @@ class Keeper:
         """Do what is to be done between two steps, when the state is whole."""
         now = time.monotonic()
         self.slowest = max(0.9 * self.slowest, now - self.looked)  # of late
-        due = stopping.due(self.slowest + 2 * self.saving)
+        due = parallel.agreed(stopping.due(self.slowest + 2 * self.saving))
         if due or now - self.saved > SAVE_EVERY:
             self.save()
             self.saved = time.monotonic()

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib import data
+from lib import data, parallel
 from lib.attacks import pgd
 from lib.attacks.loss import Classifier, Loss
 from lib.device import autocast
@@ -72,6 +72,12 @@ class Trainer:
         self.spec = data.spec(recipe.data.dataset)
         train = recipe.train
         self.batch = min(train.batch, len(images) - len(images) % 2)
+        shares = 2 * parallel.size()  # of either half of a batch
+        if parallel.size() > 1 and self.batch % shares:
+            raise UserError(
+                f"{parallel.size()} processes cannot share batches of {self.batch} images evenly; "
+                f"choose train.batch as a multiple of {shares}."
+            )
         self.pruner = pruner(model, recipe)  # before the optimiser, as it may add parameters
         self.pruner.begin(next(self._batches(0)))
         self.optimiser = torch.optim.SGD(
@@ -132,9 +138,10 @@ class Trainer:
         context = Context(attack=partial(self._attack, starts), generator=choices, epoch=epoch)
         self.model.train()
         for i, (x, y) in enumerate(self._batches(epoch, first), first):
+            x, y = parallel.share(x), parallel.share(y)
             seed = 3 * (recipe.seed * 1_000_000_007 + epoch * self.steps_per_epoch + i)
             torch.manual_seed(seed)  # weight noise and dropout
-            starts.manual_seed(seed + 1)
+            starts.manual_seed((seed + 1) ^ parallel.rank() << 50)
             choices.manual_seed(seed + 2)
             for group in self.optimiser.param_groups:
                 group["lr"] = learning_rate(recipe.train, epoch + i / self.steps_per_epoch)
@@ -143,6 +150,7 @@ class Trainer:
             loss = loss + self.pruner.penalty()
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
+            loss = parallel.average(self.model, loss)
             self.optimiser.step()
             self.pruner.after_step()
             yield loss.detach()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lib import parallel
 from lib.errors import choose
 from lib.methods import Float, Method, Oat, PgdAt, Plain, Pni
 
@@ -85,7 +86,8 @@ def oat(method: Oat, model: Network, x: Tensor, y: Tensor, context: Context) -> 
     All images pass clean, those of lam = 0 through the clean batch norm and the others through the
     adversarial one; only images of lam > 0 are attacked, each under its own lam.
     """
-    lams = sample_lambdas(method.lambdas, len(x), context.generator)
+    batch = len(x) * parallel.size()
+    lams = parallel.share(sample_lambdas(method.lambdas, batch, context.generator))
     zeros = int((lams == 0).sum())
     weights = lams.to(x.device, non_blocking=True)
     conditioned = partial(model, lam=lams[zeros:])
