@@ -19,7 +19,7 @@ FILE = paths.ROOT / "data/spread.csv"
 KNOWN = ["dataset", "metric", "ends"]  # what a spread is known for
 TABLE = [*KNOWN, "variance", "df", "total"]
 Known = tuple[float, float, float]
-ALONE = 0.2  # p-value below which a network spreads more than the others
+UNEVEN = 0.05  # p-value of an F test below which a network spreads more than the others
 FLOOR = 0.01  # of the mean: three seeds that happen to agree say nothing of so little
 
 
@@ -33,7 +33,7 @@ class Spread:
     how alike networks are: so many degrees of freedom the variance counts beside a network's own
     (Smyth 2004, as for gene expression: few repeats of many things). total is what all networks
     were trained for together; as a network's own seeds are among them, nothing counts more. A
-    network that spreads more than the others (by an F test) counts for itself alone.
+    network that spreads significantly more than the others is not moderated towards them.
     """
 
     table: pd.DataFrame
@@ -62,9 +62,9 @@ class Spread:
             return None
         variance, df, total = prior
         own, more = (float(np.var(values, ddof=1)), len(values) - 1) if len(values) > 1 else (0, 0)
-        if variance and more and fdtrc(more, df, own / variance) < ALONE:
-            return own, more, total
-        return (df * variance + more * own) / (df + more), min(df + more, total), total
+        moderated = (df * variance + more * own) / (df + more)
+        uneven = bool(variance and more and fdtrc(more, df, own / variance) < UNEVEN)
+        return own if uneven else moderated, min(df + more, total), total
 
     @cached_property
     def _best(self) -> dict[tuple[str, str, str], Known]:

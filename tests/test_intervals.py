@@ -158,14 +158,14 @@ def test_a_known_spread_counts_for_a_single_seed_and_moderates_that_of_several()
     assert not difference(rows([70.0], 100), rows([60.0], 100)).known
 
 
-@pytest.mark.parametrize(("step", "alone"), [(5.2, False), (5.9, True)])
-def test_a_network_that_spreads_more_than_the_others_counts_for_itself(step, alone):
-    values = [50 - step, 50.0, 50 + step]
-    own = np.var(special.logit(np.array(values) / 100), ddof=1)
-    assert (stats.f.sf(own / 0.0256, 2, 12) < 0.2) == alone
-    variance, df, _ = spread_of(0.0256, 12).level(rows(values, 10**9))
-    wanted = own if alone else (12 * 0.0256 + 2 * own) / 14
-    assert variance == pytest.approx(wanted * 25.0**2) and df == (2 if alone else 14)
+def test_a_network_that_spreads_significantly_more_than_the_others_is_not_moderated():
+    for step, uneven in ((1.0, False), (7.7, False), (8.1, True)):
+        values = [50 - step, 50.0, 50 + step]
+        own = np.var(special.logit(np.array(values) / 100), ddof=1)
+        variance, df, _ = spread_of(0.0256, 12).level(rows(values, 10**9))
+        assert (stats.f.sf(own / 0.0256, 2, 12) < 0.05) == uneven
+        wanted = own if uneven else (12 * 0.0256 + 2 * own) / 14
+        assert variance == pytest.approx(wanted * 25.0**2, rel=1e-3) and df == 14
 
 
 def test_one_network_twice_is_widened_only_by_the_spread_of_its_changes():
