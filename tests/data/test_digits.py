@@ -9,7 +9,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from lib import paths
-from lib.data import SPLITS, Images, fingerprint, load, names, prepare, spec
+from lib.data import SPLITS, Images, digits, fingerprint, load, names, prepare, spec
 from lib.data.images import subset
 from lib.errors import UserError
 
@@ -132,3 +132,9 @@ load("digits", "train")
 assert "torchvision" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=paths.ROOT)
+
+
+def test_the_digits_are_the_same_where_their_file_is_not_listed(monkeypatch):
+    listed = digits._table()
+    monkeypatch.setattr(digits, "files", lambda name: None)
+    assert np.array_equal(listed, digits._table())
