@@ -2,6 +2,7 @@
 
 from functools import cache
 from importlib.metadata import files
+from pathlib import Path
 
 import numpy as np
 
@@ -16,8 +17,8 @@ def _table() -> np.ndarray:
     Read from the installed file, as importing scikit-learn would take each process a second.
     """
     found = [file for file in files("scikit-learn") or () if file.as_posix() == FILE]
-    if found and (path := found[0].locate()).exists():
-        return np.loadtxt(str(path), delimiter=",")
+    if found and (path := Path(str(found[0].locate()))).is_file():
+        return np.loadtxt(path, delimiter=",")
     from sklearn.datasets import load_digits
 
     return np.column_stack([(digits := load_digits()).data, digits.target])
