@@ -13,7 +13,7 @@ import pandas as pd
 from lib import datasets
 from lib.claims import pairs
 from lib.errors import UserError, choose
-from lib.intervals import TAIL, Estimate, accuracy, difference, scores
+from lib.intervals import TAIL, Estimate, accuracy, difference, select
 from lib.readings import Reading
 from lib.spread import Spread
 
@@ -62,8 +62,8 @@ class Side:
         return f"{self.method} at λ = {self.lam:g}"
 
     def scores(self, metric: str) -> pd.DataFrame:
-        """Return the rows of one metric, one for each seed."""
-        return scores(self.rows, self.method, metric, self.lam)
+        """Return the rows of one metric, one for each seed and attack."""
+        return select(self.rows, method=self.method, metric=metric, lam=self.lam)
 
 
 def compared(claim: Row, metrics: pd.DataFrame, spread: Spread) -> Found:
@@ -71,8 +71,8 @@ def compared(claim: Row, metrics: pd.DataFrame, spread: Spread) -> Found:
 
     A claim about each of several cases holds if the worst of them does, and fails if one of them
     does, of which there are so many chances; with 'some' it is the other way round. Attacks that
-    the claim does not name do not count, unless it names none; data sets but the first only where
-    it ranges over them.
+    the claim does not name do not count, unless it names none, and of several the first that both
+    sides met; data sets but the first only where it ranges over them.
     """
     rows = metrics[metrics["metric"].isin(SCORES)]
     if claim["attack"]:
@@ -144,7 +144,10 @@ def sides(claim: Row, rows: pd.DataFrame, ranges: list[str]) -> Iterator[tuple[S
 
 def _case(claim: Row, a: Side, b: Side, metric: str, spread: Spread) -> Found:
     """Return what one comparison came to."""
-    name, rows = "CA" if metric == "clean_acc" else "RA", a.scores(metric)
+    name, rows, other = "CA" if metric == "clean_acc" else "RA", a.scores(metric), b.scores(metric)
+    attacks = set(other["attack"])
+    shared = next((x for x in rows["attack"] if x in attacks), None)  # the first, else of each
+    rows, other = (r[r["attack"] == (shared or r["attack"].iloc[0])] for r in (rows, other))
     mean, dataset = rows["value"].mean(), rows["dataset"].iloc[0]
     most = datasets.spec(dataset).images[2] if dataset in datasets.names() else 0
     seeds, images = len(rows), int(rows["n"].min())
@@ -152,7 +155,6 @@ def _case(claim: Row, a: Side, b: Side, metric: str, spread: Spread) -> Found:
         found = gap(claim, accuracy(rows, spread).minus(claim["value"]))
         shown, where = f"{mean:.1f}", f"{name}, {a}"
     else:
-        other = b.scores(metric)
         found = gap(claim, difference(rows, other, spread))
         shown = f"{mean:.1f} vs {other['value'].mean():.1f}"
         where = f"{name}, {a}" + (f" and {b}" if str(b) != str(a) else "")

@@ -123,6 +123,13 @@ def test_beside_a_verdict_stands_whether_the_interval_holds_the_papers_number(pa
     assert found.tolerance == f"interval above {paper / 4:.1f}; {held} the paper's"
 
 
+def test_both_sides_of_a_comparison_met_the_same_attack():
+    rows = world(EQUAL, np.random.default_rng(0))
+    harder = rows[rows["method"] == "b"].assign(attack="standard", value=0.0, bits="0")
+    rows = pd.concat([harder, rows])  # a met only pgd7, b another first
+    assert " vs 0.0" not in compare.compared(claim("above"), rows, known(None, None)).ours
+
+
 def test_a_gap_is_found_where_the_design_can_show_it():
     assert judged([claim("above")], EQUAL | {("a", 1.0): 60.0}, worlds=40)["reproduced"] >= 0.9
 
