@@ -17,8 +17,8 @@ def test_half_of_the_networks_are_those_of_table_1_and_half_differ_by_their_loop
         alg1, released = (
             study.find(f"{job.label}, {loop}", job.recipe.seed) for loop in audit.LOOPS
         )
-        assert (alg1.recipe, alg1.protocols) == (job.recipe, job.protocols)
-        assert released.protocols == job.protocols
+        assert alg1.recipe == job.recipe and {*alg1.protocols} < {*job.protocols}
+        assert released.protocols == alg1.protocols
         one, other = alg1.recipe.to_dict(), released.recipe.to_dict()
         assert (one["method"].pop("loop"), other["method"].pop("loop")) == ("alg1", "released")
         assert one == other
