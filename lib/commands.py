@@ -18,7 +18,7 @@ from lib import cost as counting
 from lib import data as sets
 from lib import parallel, paths, progress, records, runs, stopping, store
 from lib import verify as checking
-from lib.batch import display, plan, worker
+from lib.batch import plan, worker
 from lib.batch import status as shelf
 from lib.datasets import check_name
 from lib.errors import UserError, check_range, written
@@ -104,16 +104,17 @@ def _files(home: Path) -> dict[Path, int]:
 
 def _left(needs: list[plan.Need], total: int) -> str:
     """Return in a sentence what is left to do, the network under way as a whole."""
-    seconds = sum(need.seconds for need in needs)
-    training, lacking = sum(not n.trained for n in needs), sum(len(n.lacking) for n in needs)
+    training, lacking = plan.undone(needs)
     return (
         f"Left of {total} networks: {training} to train and {lacking} evaluations, at a guess "
-        f"{display.span(seconds)} at most; the next is {needs[0].name}."
+        f"{progress.span(sum(n.seconds for n in needs))} at most; the next is {needs[0].name}."
     )
 
 
 def status(words: argparse.Namespace) -> int:
     """Print the runs of the store; 1 if one of them is damaged."""
+    from lib.batch import display
+
     found = shelf.held()
     rows = [(run.key, run.what, run.state, f"{run.megabytes:.1f}") for run in found]
     print(display.table(("run", "what", "state", "MB"), rows))
@@ -163,6 +164,8 @@ def verify(words: argparse.Namespace) -> int:
 
 def cost(words: argparse.Namespace) -> int:
     """Print the cost of a network."""
+    from lib.batch import display
+
     check_range("--num-classes", words.num_classes, 1)
     check_range("--in-channels", words.in_channels, 1)
     check_range("--width", words.width, 0)

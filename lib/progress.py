@@ -21,6 +21,14 @@ def interactive() -> bool:
     return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
+def span(seconds: float) -> str:
+    """Return a duration as people say it: 40 s, 3 min, 2.5 h, 4 days."""
+    for below, unit, digits, name in ((90, 1, 0, "s"), (5400, 60, 0, "min"), (2e5, 3600, 1, "h")):
+        if seconds < below:
+            return f"{seconds / unit:.{digits}f} {name}"
+    return f"{seconds / 86400:,.0f} days"
+
+
 @contextmanager
 def task(label: str) -> Iterator[Report]:
     """Show the progress of one piece of work with the time left.

@@ -9,6 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lib.batch.pool import Task
+from lib.progress import span
 
 EVERY = 20.0  # seconds between lines where there is no terminal
 TRUST = 10.0  # seconds measured that weigh as much as the first guess
@@ -18,14 +19,6 @@ def shown(path: Path) -> str:
     """Return a path as people type it: relative where it lies below the current folder."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-
-def span(seconds: float) -> str:
-    """Return a duration as people say it: 40 s, 3 min, 2.5 h, 4 days."""
-    for below, unit, digits, name in ((90, 1, 0, "s"), (5400, 60, 0, "min"), (2e5, 3600, 1, "h")):
-        if seconds < below:
-            return f"{seconds / unit:.{digits}f} {name}"
-    return f"{seconds / 86400:,.0f} days"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from functools import cache
 
-from lib import cost, data, device
+from lib import cost, data, device, scoring
 from lib.attacks.autoattack import forwards
 from lib.attacks.loss import GRADIENT
 from lib.models import create
@@ -17,8 +17,16 @@ STANDING = {"standard": 0.4, "rand": 0.6, "rand-all": 0.8}
 # to 6, and at 12 to 70 billion. None has been recorded on a GPU: that is an H100 or H200 at 4 % of
 # its peak in bf16, about what kernels for images this small reach.
 SPEEDS = {"small": 3e9, "cpu": 35e9, "cuda": 2e13}
-PROCESS = 0.8e9  # bytes of a process that has imported everything
-NOTEBOOK = 2 * PROCESS  # and its kernel
+
+# Bytes, fitted to peaks measured on CPUs (see the commit that last changed them): of a process that
+# has made its first step; of each parameter with gradient, momentum and copies, and more of it for
+# weights with noise, in each pass, and with path masks; of each number that a layer puts out, with
+# what batch norm and activation make of it and the gradients, in a step of both precisions, how
+# much more of it there is with modulation, and in an attack.
+PROCESS, PARAMETER, NOISY, MASKED = 0.85e9, 16.0, 24.0, 12.0
+OUTPUT, MODULATED, SCORED = {"fp32": 10.6, "bf16": 5.3}, 1.65, 4.8
+WIDEST = 4.0  # times as much as layers put out would be put out if none had a stride, at least
+NOTEBOOK = 1.5 * PROCESS  # a process and its kernel
 
 
 @cache
@@ -79,18 +87,34 @@ def seconds(recipe: Recipe, train: bool, protocols: Iterable[Protocol], place: s
     return 5 + macs / SPEEDS["small" if small and place == "cpu" else place]
 
 
-def memory(recipe: Recipe) -> float:
-    """Return a guess at the most bytes a job holds; every recorded one is within a factor of two.
+def memory(recipe: Recipe, train: bool, protocols: Iterable[Protocol]) -> float:
+    """Return the most bytes that a job holds: in a step of the training or a batch of a score.
 
-    Of each parameter there is the gradient, the momentum and a copy, too; of what layers put out,
-    what batch norm and activation make of it and the gradients of both.
+    A step holds what layers put out for every image of which it takes a loss, at every width; an
+    attack holds it once.
     """
     _, parameters, outputs = _counted(recipe)
-    spec = data.spec(recipe.data.dataset)
-    images = (
-        _images(recipe, recipe.data.split, recipe.data.train_images) * spec.channels * spec.size**2
-    )
-    return PROCESS + images + 16.0 * (parameters + recipe.train.batch * outputs)
+    spec, method = data.spec(recipe.data.dataset), recipe.method
+    images, sizes = [0], [0.0]
+    if train:
+        images.append(_images(recipe, recipe.data.split, recipe.data.train_images))
+        one = OUTPUT[device.precision(recipe.train.precision, spec.size)]
+        one *= MODULATED if method.film else 1.0
+        sizes.append(one * recipe.train.batch * sum(method.shares) * sum(method.widths))
+    for protocol in protocols:
+        images.append(_images(recipe, protocol.split, protocol.images))
+        sizes.append(SCORED * min(images[-1], _together(recipe, protocol)))
+    held = max(images) * spec.channels * spec.size**2
+    weight = PARAMETER + NOISY * method.noise * sum(method.shares) + MASKED * method.masked
+    return PROCESS + held + weight * parameters + outputs * max(sizes)
+
+
+def _together(recipe: Recipe, protocol: Protocol) -> float:
+    """Return how many images `scoring.batch_size` takes at a time, or a few more."""
+    if recipe.method.noise or protocol.attack == "autoattack":
+        return scoring.BATCH
+    _, _, outputs = _counted(recipe)
+    return max(scoring.BATCH, scoring.LIMITS[device.device().type] / (WIDEST * outputs))
 
 
 def disk(recipe: Recipe) -> float:

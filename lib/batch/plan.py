@@ -66,10 +66,21 @@ class Need:
         """Return whether the run that it starts from has to be here; a conversion is made anew."""
         return not self.trained or bool(self.recipe.convert and self.lacking)
 
+    @property
+    def memory(self) -> float:
+        """Return the most bytes that its job holds."""
+        return effort.memory(self.recipe, not self.trained, self.lacking)
+
     def narrowed(self, protocols: dict[str, Protocol]) -> Need:
         """Return the need of fewer evaluations."""
         lacking = tuple(p for p in self.lacking if p.key in protocols)
         return replace(self, protocols=protocols, lacking=lacking)
+
+
+def undone(needs: Iterable[Need]) -> tuple[int, int]:
+    """Return how many networks there are to train and how many evaluations to make."""
+    needs = list(needs)
+    return sum(not need.trained for need in needs), sum(len(need.lacking) for need in needs)
 
 
 @dataclass(frozen=True)

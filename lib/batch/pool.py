@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lib import paths, progress
+from lib.batch import room
 from lib.batch.child import LEASH, ending
 from lib.errors import written
 
@@ -143,6 +144,7 @@ class Task:
     guess: float  # seconds
     needs: Sequence[Task] = ()
     limit: float = math.inf  # seconds
+    memory: float = 0.0  # bytes that it will hold at most, by prediction
     env: Mapping[str, str] = field(default_factory=dict)
     place: Place = Process
     share: float = 0.0  # done, from 0 to 1
@@ -209,24 +211,29 @@ def stop(jobs: Sequence[Job], grace: float = GRACE) -> None:
 
 
 def run(tasks: Sequence[Task], slots: int, watch: Callable[[], None]) -> None:
-    """Run tasks in their order as far as their needs allow, `slots` at a time on this machine.
+    """Run tasks in their order as far as needs and memory allow, `slots` at a time on this machine.
 
-    A task whose need has failed fails with that reason, without being started. watch is called
-    several times a second.
+    A task whose need has failed fails with that reason, without being started; so does one that no
+    memory here could hold. One that does not fit beside others waits until it is alone. watch is
+    called several times a second.
     """
     waiting, running = list(tasks), list[Task]()
     try:
         while waiting or running:
+            memory = [task.memory for task in running if task.is_here]
+            spare = room.spare(memory) if len(memory) < slots else 0.0
             for task in list(waiting):
-                lost = next((need for need in task.needs if need.reason), None)
-                full = sum(other.is_here for other in running) >= slots and task.is_here
-                if lost:
+                lost = (f"run {need.name}: {need.reason}" for need in task.needs if need.reason)
+                here = [other for other in running if other.is_here]
+                full = len(here) >= slots or (here and task.memory > spare)
+                if reason := next(lost, "") or (room.refusal(task.memory) if task.is_here else ""):
                     waiting.remove(task)
-                    task.finish(f"run {lost.name}: {lost.reason}")
-                elif not full and all(need.ended for need in task.needs):
+                    task.finish(reason)
+                elif not (task.is_here and full) and all(need.ended for need in task.needs):
                     waiting.remove(task)
                     task.start()
                     running.append(task)
+                    spare -= task.memory if task.is_here else 0.0
             for task in running:
                 task.poll()
             running = [task for task in running if not task.ended]

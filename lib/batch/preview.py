@@ -1,9 +1,10 @@
 """What a batch would do and why, without doing anything: --dry-run and --why."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from lib.batch import display, effort, inputs, notebooks, plan
 from lib.batch.run import Batch
+from lib.progress import span
 
 
 def dry(batch: Batch) -> int:
@@ -12,11 +13,11 @@ def dry(batch: Batch) -> int:
     for name, study in batch.plan.studies.items():
         needs = batch.plan.with_starts(study)
         notebook = "execute" if name in due else "skip" if name in batch.skipped else "current"
-        rows.append((name, len(needs), *_work(batch, needs), notebook))
+        rows.append((name, len(needs), *plan.undone([] if batch.records else needs), notebook))
     print(display.table(("artifact", "networks", "to train", "to evaluate", "notebook"), rows))
     for name, reason in batch.skipped.items():
         print(f"skipped: {name}: {reason}")
-    training, lacking = _work(batch, batch.plan.needs.values())
+    training, lacking = plan.undone(batch.undone)
     jobs = len(batch.undone) + len(due)
     print(
         f"\nShared networks counted once: {len(batch.plan.needs)} networks, {training} to train, "
@@ -30,28 +31,20 @@ def dry(batch: Batch) -> int:
     return 0
 
 
-def _work(batch: Batch, needs: Iterable[plan.Need]) -> tuple[int, int]:
-    """Return how many networks there are to train and how many evaluations to make."""
-    needs = [] if batch.records else list(needs)
-    return sum(not need.trained for need in needs), sum(len(need.lacking) for need in needs)
-
-
 def _extent(batch: Batch) -> str:
-    """Return in a sentence how long and how large a batch is."""
+    """Return in two sentences how long and how large a batch is."""
     needs, due, slots = batch.undone, batch.due, batch.slots
     alone = {need.recipe.key: need.seconds for need in needs}
     links = ((*need.recipe.ancestors, need.recipe) for need in needs)
     chains = [sum(alone.get(link.key, 0.0) for link in chain) for chain in links]
     times = [*alone.values()]
     times += [notebooks.guess(batch.plan.studies[name], batch.timeout) for name in due]
-    sizes = [effort.memory(need.recipe) for need in needs] + [effort.NOTEBOOK] * len(due)
-    memory = sum(sorted(sizes)[-slots:]) / 1e9
     disk = (sum(effort.disk(n.recipe) for n in needs if not n.trained) + 1e6 * len(due)) / 1e9
     longest = max(*times, *chains, sum(times) / slots)
     return (
-        f"About {display.span(longest)} with {slots} at a time, up to "
-        f"{memory:.1f} GB of memory and {max(disk, 0.1):.1f} GB of disk: guesses, two or three "
-        "times too much or too little."
+        f"About {span(longest)} with {slots} at a time and {max(disk, 0.1):.1f} GB of disk: "
+        "guesses, two or three times too much or too little. In memory, "
+        f"{batch.memory}"
     )
 
 
@@ -86,8 +79,7 @@ def why(batch: Batch) -> int:
                 print(f"  run {need.name}: {state}, {have} of {all_of_them} evaluations{made}")
             for reason in reasons:
                 print(f"  notebook: {reason}")
-        training = sum(not need.trained for need in needs)
-        lacking = sum(len(need.lacking) for need in needs)
+        training, lacking = plan.undone(needs)
         parts = [f"train {training} networks"] if training else []
         parts += [f"make {lacking} evaluations"] if lacking else []
         parts += ["execute the notebook"] if reasons or parts else []

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lib import data, device, paths, records, report, store
-from lib.batch import display, inputs, notebooks, plan, pool, slurm
+from lib.batch import display, effort, inputs, notebooks, plan, pool, room, slurm
 from lib.batch.display import shown
 from lib.errors import UserError, check_range, choose, written
 from lib.recipe import Recipe
@@ -99,6 +99,16 @@ class Batch:
         """Return where networks are trained and measured."""
         return slurm.Queue(self.slurm) if self.executor == "slurm" else pool.Process
 
+    @property
+    def memory(self) -> str:
+        """Return in words how much memory its jobs take, and how much there is here."""
+        sizes = [need.memory for need in self.undone] + [effort.NOTEBOOK] * len(self.due)
+        most, at_once = max(sizes), sum(sorted(sizes)[-self.slots :])
+        return (
+            f"a job takes up to {most / 1e9:.1f} GB and all at a time {at_once / 1e9:.1f} GB, of "
+            f"{room.free() / 1e9:.1f} GB that are free; what does not fit waits."
+        )
+
     def _lacks(self, name: str) -> str:
         """Return what an artifact lacks to be redrawn from records, '' if nothing."""
         study = self.plan.studies[name]
@@ -136,7 +146,7 @@ def execute(batch: Batch) -> int:
             what = f"Preset {batch.preset}: {', '.join(parts)}"
             how = f"{batch.slots} at a time"
             how += "" if place is pool.Process else " here, networks as Slurm starts them"
-            sys.stderr.write(f"{what}, {how}.\n")
+            sys.stderr.write(f"{what}, {how}; {batch.memory}\n")
         away = sum(not task.is_here for task in tasks)
         meter = display.Meter(tasks, batch.slots + away)
         with closing(meter.bar):
@@ -202,6 +212,7 @@ def _jobs(batch: Batch) -> dict[str, pool.Task]:
         tasks[key] = pool.Task(
             *(need.name, "network", pool.python(*words), log, need.seconds),
             needs=starts,
+            memory=need.memory,
             place=batch.place,
         )
     return tasks
@@ -219,6 +230,7 @@ def _executions(batch: Batch, jobs: Mapping[str, pool.Task], stage: Path) -> Ite
             guess=notebooks.guess(study, batch.timeout),
             needs=[jobs[key] for key in study.recipes if key in jobs],
             limit=batch.timeout,
+            memory=effort.NOTEBOOK,
             env={"SUITE_FROM_RECORDS": "1"} if batch.records else {},
             study=study,
             plan=batch.plan,

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from lib import paths
-from lib.batch import display, pool
+from lib.batch import display, pool, room
 from lib.errors import UserError
 
 
@@ -31,6 +31,27 @@ def test_no_more_run_at_a_time_than_there_are_slots(tmp_path):
     tasks = [task(tmp_path, str(n), "import time; time.sleep(.2)") for n in range(4)]
     run(*tasks, watch=lambda: most.append(sum(t.seconds > 0 and not t.ended for t in tasks)))
     assert max(most) == 2 and all(t.ended and not t.reason for t in tasks)
+
+
+def test_no_task_is_started_beside_others_that_leave_too_little_memory(tmp_path, monkeypatch):
+    together = []
+    sizes = {"a": 6.0, "b": 6.0, "c": 4.0, "d": 15.0, "e": 100.0}
+    tasks = [
+        task(tmp_path, name, "import time; time.sleep(.3)", memory=10.0**12 * size)
+        for name, size in sizes.items()
+    ]  # far more than such a process holds
+    monkeypatch.setattr(room, "free", lambda: 10.0e12)
+    monkeypatch.setattr(room, "total", lambda: 20.0e12)
+
+    def watch():
+        together.append({t.name for t in tasks if t.seconds > 0 and not t.ended})
+
+    assert "it needs about 100000 GB of memory and there are 20000 GB" in run(
+        *tasks, slots=4, watch=watch
+    )
+    assert all(sum(sizes[name] for name in names) <= 10 for names in together if names != {"d"})
+    assert {"a", "c"} in together and {"d"} in together  # what does not fit is alone
+    assert all(t.ended and not t.reason for t in tasks[:-1]) and not tasks[-1].seconds
 
 
 def test_a_task_waits_for_what_it_needs_and_is_not_started_if_that_failed(tmp_path):

@@ -308,7 +308,10 @@ def test_a_dry_run_tells_what_would_be_done_and_does_nothing(suite, capsys):
     assert suite("--dry-run") == 0
     shown = capsys.readouterr().out
     assert "2 networks, 2 to train, 4 evaluations, 3 notebooks; 5 jobs" in shown
-    assert re.search(r"About \d+ s with \d+ at a time, up to \d\.\d GB of memory and 0.1 GB", shown)
+    assert re.search(r"About \d+ s with \d+ at a time and 0.1 GB of disk", shown)
+    assert re.search(
+        r"a job takes up to \d\.\d GB and all at a time \d\.\d GB, of \d+\.\d GB", shown
+    )
     assert not suite.results.exists() and suite.calls == []
 
 
