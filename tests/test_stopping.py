@@ -132,7 +132,7 @@ def test_what_starts_anew_at_each_call_has_no_limit(capsys):
 
 
 ABSENT = """PIL IPython ipykernel ipywidgets jinja2 jupyter_client jupyter_core jupyterlab
-matplotlib mistune nbclient nbconvert nbformat nbval papermill psutil seaborn
+matplotlib mistune nbclient nbconvert nbformat nbval papermill psutil pyautoattack seaborn
 tabulate torchvision traitlets"""
 
 

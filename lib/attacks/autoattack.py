@@ -11,8 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from pyautoattack import AutoAttack
-from pyautoattack.fab_pt import FABAttack_PT
 from torch import Tensor
 
 from lib.attacks.loss import (
@@ -25,6 +23,12 @@ from lib.attacks.loss import (
 )
 from lib.attacks.norms import NORMS
 from lib.errors import UserError, check_range, choose
+
+try:
+    from pyautoattack import AutoAttack
+    from pyautoattack.fab_pt import FABAttack_PT
+except ImportError:  # networks are trained, and attacked otherwise, without it
+    AutoAttack = FABAttack_PT = object
 
 LEAST = {"standard": 4, "rand": 3, "rand-all": 3}  # classes that the DLR losses need
 SPELLING = {"linf": "Linf", "l2": "L2", "l1": "L1"}
@@ -59,6 +63,8 @@ def autoattack(
     result, as far as f does not draw from a generator of its own: torch's global one is seeded and
     put back. on_step gets a rising estimate of the share done.
     """
+    if AutoAttack is object:
+        raise UserError("AutoAttack needs the package pyautoattack; install it or use PGD.")
     choose("version of AutoAttack", version, LEAST)
     check_attack(x, y, eps, norm, steps=(steps, 1), eot=(eot, 1), queries=(queries, 1))
     if x.ndim != 4:
