@@ -23,7 +23,7 @@ from lib.recipe import Recipe
 from lib.schedules import learning_rate
 from lib.trainers import Trainer
 
-SAME = ("device", "instruction_set", "torch", "precision")
+SAME = ("device", "instruction_set", "torch", "precision", "processes")
 
 
 def stale(run: runs.Run) -> tuple[bool, dict[str, Record]]:
@@ -46,7 +46,8 @@ def _as_then(
 
     Other images are refused, and other kinds of machines: bits compare only between equals.
     """
-    here = device.describe() | {"precision": precision}
+    here = device.describe() | {"precision": precision, "processes": 1}
+    made = {"processes": 1} | made  # of torchrun; else they are not recorded
     for name in SAME:
         if here[name] != made.get(name):
             raise UserError(

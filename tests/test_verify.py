@@ -56,9 +56,10 @@ def test_a_run_that_is_named_is_trained_again_even_if_todays_code_made_it(run, c
     assert "differs" in capsys.readouterr().out
 
 
-def test_bits_are_not_compared_across_machines(run):
-    store.write_json(run.folder / "run.json", run.info | {"device": "abacus"})
-    with pytest.raises(UserError, match="device abacus"):
+@pytest.mark.parametrize("other", [{"device": "abacus"}, {"processes": 2}])
+def test_bits_are_not_compared_across_machines_or_numbers_of_processes(run, other):
+    store.write_json(run.folder / "run.json", run.info | other)
+    with pytest.raises(UserError, match=" ".join(f"{k} {v}" for k, v in other.items())):
         verify.verify(run)
 
 
