@@ -239,13 +239,13 @@ def spread(words: argparse.Namespace) -> int:
 
 def prepare_notebooks(words: argparse.Namespace) -> int:
     """Write copies of all notebooks that run under another preset."""
-    from lib.batch import execute, notebooks
+    from lib.batch import execute, inputs
 
     preset(words.preset)
     check_name(words.folder)
     for name in ARTIFACTS:
         source, target = paths.notebook(name), words.folder / f"{name}.ipynb"
-        notebooks.check(source)
+        inputs.check(source)
         with written(target):
             execute.prepare(source, target, {"PRESET": words.preset})
     print(f"{len(ARTIFACTS)} notebooks with preset {words.preset} in {words.folder}")

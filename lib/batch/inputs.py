@@ -8,7 +8,8 @@ import ast
 import hashlib
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,44 +19,46 @@ from lib.batch.plan import Plan
 from lib.errors import UserError
 from lib.study import Study
 
+PARAMETERS = ("PRESET", "SEEDS", "OVERRIDES")
 PACKAGES = ("matplotlib", "numpy", "pandas", "torch")
 
 
-def cells(path: Path) -> list[dict[str, Any]]:
-    """Return the cells of a notebook as its file holds them."""
+Cell = tuple[Any, str, Any]  # its kind, its text as Python can parse it, its tags: no outputs
+
+
+def cells(path: Path) -> list[Cell]:
+    """Return what of a notebook makes results."""
     try:
-        found = [dict(cell) for cell in json.loads(path.read_text())["cells"]]
-        for cell in found:
-            _kept(cell)  # of another shape it is no notebook either
-        return found
+        return [_cell(cell) for cell in json.loads(path.read_text())["cells"]]
     except FileNotFoundError:
         raise UserError(f"There is no notebook {path}; restore it from the repository.") from None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{path} is not a notebook; restore it from the repository.") from None
 
 
-def code(cell: dict[str, Any]) -> str:
-    """Return the text of a cell without magics, so that Python can parse it."""
+def _cell(cell: dict[str, Any]) -> Cell:
     text = cell.get("source", "")
     lines = (text if isinstance(text, str) else "".join(text)).splitlines()
-    return "\n".join("" if line.startswith(("%", "!")) else line for line in lines)
+    code = "\n".join("" if line.startswith(("%", "!")) else line for line in lines)
+    return cell.get("cell_type"), code, cell.get("metadata", {}).get("tags")
 
 
-def _kept(cell: dict[str, Any]) -> tuple[Any, str, Any]:
-    """Return what of a cell makes results: not its outputs."""
-    return cell.get("cell_type"), code(cell), cell.get("metadata", {}).get("tags")
+def _trees(found: Iterable[Cell]) -> Iterator[ast.Module]:
+    """Yield the code of cells that Python can read; a notebook says so of others when it runs."""
+    for kind, code, _ in found:
+        with suppress(SyntaxError):
+            yield ast.parse(code if kind == "code" else "")
 
 
-def _parts(found: list[dict[str, Any]]) -> set[str]:
-    """Return every part of lib that the code of a notebook can reach."""
-    parts: set[str] = set()
-    for cell in found:
-        if cell.get("cell_type") == "code":
-            try:
-                parts |= source.imported(ast.parse(code(cell)))
-            except SyntaxError:
-                continue  # the notebook will say so when it is executed
-    return source.needed(parts)
+def check(notebook: Path) -> None:
+    """Refuse a notebook that is not there or would ignore parameters; papermill only warns."""
+    tagged = [cell for cell in cells(notebook) if "parameters" in (cell[2] or [])]
+    nodes = (node for tree in _trees(tagged) for node in ast.walk(tree))
+    known = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    if lacking := [name for name in PARAMETERS if name not in known]:
+        raise UserError(
+            f"{notebook} has no parameter {lacking[0]}; assign it in its cell tagged 'parameters'."
+        )
 
 
 def _digest(content: Any) -> str:
@@ -68,13 +71,14 @@ def of(study: Study, plan: Plan) -> dict[str, str]:
     notebook = cells(paths.notebook(study.artifact))
     jobs = [(job.label, job.recipe.key, [p.key for p in job.protocols]) for job in study.jobs]
     found = {
-        "the notebook": _digest([_kept(cell) for cell in notebook]),
+        "the notebook": _digest(notebook),
         "the parameters": _digest([study.preset.name, study.seeds, dict(study.overrides)]),
         "the networks it asks for": _digest(jobs),
         "Python": platform.python_version(),
     }
     found |= {package: metadata.version(package) for package in PACKAGES}
-    found |= {f"lib/{part}": source.fingerprint(part) for part in sorted(_parts(notebook))}
+    parts = source.needed({part for tree in _trees(notebook) for part in source.imported(tree)})
+    found |= {f"lib/{part}": source.fingerprint(part) for part in sorted(parts)}
     for path in (*sorted(paths.REFERENCE.rglob("*.csv")), spread.FILE):
         if path.is_file():
             found[path.relative_to(paths.ROOT).as_posix()] = _digest(path.read_bytes())

@@ -4,39 +4,20 @@ The stage is a results folder of the notebook's own, whose runs are the shared s
 that fails, hangs or is killed leaves the results of the last good execution as they were.
 """
 
-import ast
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib import artifacts, paths, store
 from lib.batch import inputs, pool
 from lib.batch.plan import Plan
-from lib.errors import UserError, written
+from lib.errors import written
 from lib.study import Study
 
 GUESS = 12.0  # seconds of a notebook that has not been executed before
 REQUIRED = ("metrics.csv", "claims.csv", "run.json")
 EITHER = ("figure.png", "table.md")
-PARAMETERS = ("PRESET", "SEEDS", "OVERRIDES")
-
-
-def check(notebook: Path) -> None:
-    """Refuse a notebook that is not there or would ignore parameters; papermill only warns."""
-    known: set[str] = set()
-    for cell in inputs.cells(notebook):
-        if "parameters" in cell.get("metadata", {}).get("tags", []):
-            with suppress(SyntaxError):
-                tree = ast.parse(inputs.code(cell))
-                named = (node for node in ast.walk(tree) if isinstance(node, ast.Name))
-                known |= {name.id for name in named if isinstance(name.ctx, ast.Store)}
-    for name in PARAMETERS:
-        if name not in known:
-            raise UserError(
-                f"{notebook} has no parameter {name}; assign it in its cell tagged 'parameters'."
-            )
 
 
 def guess(study: Study, limit: float) -> float:
@@ -66,7 +47,7 @@ class Execution(pool.Task):
         for shelf in (paths.runs(), paths.records()):
             (self.stage / shelf.name).symlink_to(shelf.resolve(), target_is_directory=True)
         values = (self.study.preset.name, list(self.study.seeds), dict(self.study.overrides))
-        given = json.dumps(dict(zip(PARAMETERS, values, strict=True)))
+        given = json.dumps(dict(zip(inputs.PARAMETERS, values, strict=True)))
         source, partial = paths.notebook(self.name), self.stage / "partial.ipynb"
         self.command = pool.python("lib.batch.execute", str(source), str(partial), given)
         self.env = {**self.env, "SUITE_RESULTS": str(self.stage), "TMPDIR": str(self.home)}

@@ -128,7 +128,7 @@ def execute(batch: Batch) -> int:
     """Train, evaluate, execute and report what is missing; return 1 if anything failed."""
     made, due, undone = batch.plan, batch.due, batch.undone
     for name in due:
-        notebooks.check(paths.notebook(name))
+        inputs.check(paths.notebook(name))
     with written(paths.runs()):  # or say so before anything is downloaded
         paths.runs().mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=paths.runs()).close()
