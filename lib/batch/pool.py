@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import psutil
+
 from lib import paths, progress
 from lib.batch import room
 from lib.batch.child import LEASH, ending
@@ -110,8 +112,6 @@ class Process:
 
     def terminate(self) -> None:
         """Ask the process alone: kernels in sessions of their own are its to stop."""
-        import psutil  # not above: networks are trained without it
-
         self.family = list[psutil.Process]()
         with suppress(psutil.NoSuchProcess):
             leader = psutil.Process(self.process.pid)
@@ -121,8 +121,6 @@ class Process:
 
     def kill(self, grace: float) -> None:
         """Kill what is left of the process and of all its descendants."""
-        import psutil
-
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=grace)
         _, left = psutil.wait_procs(self.family, timeout=0.2)

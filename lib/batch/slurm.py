@@ -5,6 +5,7 @@ So Slurm may end it at any moment, and one at its time limit is put back into th
 """
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from lib.batch.pool import Job, settings
 from lib.errors import UserError, choose, written
 
 EVERY = 2.0  # seconds between looks at the queue
-PATIENCE = 20.0  # seconds in which a shared folder shows what a job has written
+PATIENCE = 15.0  # seconds until a shared folder shows what a job that has ended wrote
 DEFAULTS = {"time": 60, "job_name": "suite"}  # minutes; then the job queues again
 REQUEUES = 100
 ENDED = {  # states of jobs that leave no result, and what to do about it
@@ -27,23 +28,8 @@ ENDED = {  # states of jobs that leave no result, and what to do about it
     "NODE_FAIL": "its node failed; run it again",
     "": "the end of its log may tell why",  # COMPLETED, FAILED, no longer known
 }
-HOPELESS = (  # reasons for which a job would wait for ever
-    "PartitionTimeLimit",
-    "PartitionNodeLimit",
-    "PartitionConfig",
-    "BadConstraints",
-    "InvalidAccount",
-    "InvalidQOS",
-)
-UNDER_WAY = (
-    "PENDING",
-    "RUNNING",
-    "COMPLETING",
-    "CONFIGURING",
-    "SUSPENDED",
-    "REQUEUED",
-    "REQUEUE_HOLD",
-)
+UNDER_WAY = re.compile("PENDING|RUNNING|COMPLETING|CONFIGURING|SUSPENDED|REQUEUE")  # states
+HOPELESS = re.compile("Partition(Time|Node)Limit|PartitionConfig|BadConstraints|Invalid")  # why
 
 
 @dataclass(frozen=True)
@@ -87,9 +73,8 @@ class Queue:
         given = {**DEFAULTS, **options, "setup": setup, "stderr_to_stdout": True}
         self._executor.update_parameters(**given)
         threads = str(options.get("cpus_per_task", 1))
-        self._env = settings() | dict.fromkeys(
-            ("SUITE_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads
-        )
+        count = ("SUITE_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+        self._env = settings() | dict.fromkeys(count, threads)
         self._states, self._asked = dict[str, list[str]](), 0.0
 
     def __call__(
@@ -111,13 +96,8 @@ class Queue:
     def state(self, number: str) -> list[str]:
         """Return state of a job and reason in Slurm's words, '' if the queue does not know it."""
         if time.monotonic() - self._asked > EVERY:
-            call = [
-                "squeue",
-                "--noheader",
-                "--states=all",
-                "--format=%i %T %r",
-                f"--user={os.getuid()}",
-            ]
+            call = ["squeue", "--noheader", "--states=all", "--format=%i %T %r"]
+            call.append(f"--user={os.getuid()}")
             said = subprocess.run(call, capture_output=True, text=True)
             if said.returncode == 0:  # or nobody answers for a moment
                 rows = (line.split() for line in said.stdout.splitlines())
@@ -132,7 +112,7 @@ class Submitted:
     def __init__(self, queue: Queue, job: Any, hear: Callable[[str], None]) -> None:
         self._queue, self._job, self._hear = queue, job, hear
         self._log = Path(job.paths.stdout)
-        self._read, self._began, self._gone, self._looked = 0, 0.0, 0.0, 0.0
+        self._read, self._began, self._looked, self._seen = 0, 0.0, 0.0, time.monotonic()
 
     def seconds(self) -> float:
         return time.monotonic() - self._began if self._began else 0.0
@@ -143,7 +123,7 @@ class Submitted:
             return None
         self._looked = time.monotonic()
         state, why, *_ = self._queue.state(self._job.job_id)
-        if why in HOPELESS:
+        if HOPELESS.match(why):
             self.terminate()
             return f"Slurm would never start job {self._job.job_id} ({why}); correct --slurm"
         finished = self._job.paths.result_pickle.exists()
@@ -152,13 +132,9 @@ class Submitted:
         self._listen(to_the_end=finished)
         if finished:
             return self._result()
-        if state in UNDER_WAY:
-            self._gone = 0.0
-        elif not self._gone:
-            self._gone = time.monotonic()
-        elif time.monotonic() - self._gone > (
-            PATIENCE if state in ("", "COMPLETED") else 3 * EVERY
-        ):
+        if UNDER_WAY.match(state):
+            self._seen = self._looked
+        elif self._looked - self._seen > PATIENCE:
             what = f"Slurm ended job {self._job.job_id}: {state.lower() or 'it left the queue'}"
             return f"{what}; {ENDED.get(state, ENDED[''])}"
         return None
@@ -177,8 +153,7 @@ class Submitted:
                 self._hear(line)
 
     def _result(self) -> int | str:
-        error = self._job.exception()
-        if error:
+        if error := self._job.exception():
             return " ".join(str(error).split()[-20:])
         code = self._job.result()
         for path in self._log.parent.glob(f"{self._job.job_id}_*"):
