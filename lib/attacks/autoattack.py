@@ -28,7 +28,14 @@ try:
     from pyautoattack import AutoAttack
     from pyautoattack.fab_pt import FABAttack_PT
 except ImportError:  # networks are trained, and attacked otherwise, without it
-    AutoAttack = FABAttack_PT = object
+
+    class AutoAttack:  # type: ignore[no-redef]
+        """Stands in for the package's program."""
+
+        def __init__(self, *given: Any, **options: Any) -> None:
+            raise UserError("AutoAttack needs the package pyautoattack; install it or use PGD.")
+
+    FABAttack_PT = AutoAttack
 
 LEAST = {"standard": 4, "rand": 3, "rand-all": 3}  # classes that the DLR losses need
 SPELLING = {"linf": "Linf", "l2": "L2", "l1": "L1"}
@@ -63,8 +70,6 @@ def autoattack(
     result, as far as f does not draw from a generator of its own: torch's global one is seeded and
     put back. on_step gets a rising estimate of the share done.
     """
-    if AutoAttack is object:
-        raise UserError("AutoAttack needs the package pyautoattack; install it or use PGD.")
     choose("version of AutoAttack", version, LEAST)
     check_attack(x, y, eps, norm, steps=(steps, 1), eot=(eot, 1), queries=(queries, 1))
     if x.ndim != 4:
