@@ -23,7 +23,6 @@ from typing import Protocol
 import psutil
 
 from lib import paths, progress
-from lib.batch import room
 from lib.batch.child import LEASH, ending
 from lib.errors import written
 
@@ -215,6 +214,8 @@ def run(tasks: Sequence[Task], slots: int, watch: Callable[[], None]) -> None:
     memory here could hold. One that does not fit beside others waits until it is alone. watch is
     called several times a second.
     """
+    from lib.batch import room  # not above: what starts a job of a cluster there needs no PyTorch
+
     waiting, running = list(tasks), list[Task]()
     try:
         while waiting or running:
