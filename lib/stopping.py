@@ -53,7 +53,8 @@ def stoppable() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        if _State.end < math.inf:  # else the timer is not ours
+            signal.setitimer(signal.ITIMER_REAL, 0)
         _State.end = math.inf
         for number, handler in before.items():
             signal.signal(number, handler)
