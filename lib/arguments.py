@@ -98,6 +98,11 @@ def _tools(command: Callable[..., Parser], fields: Parser, record: Parser) -> No
     p.add_argument("--in-channels", type=int, default=3)
     p.add_argument("--size", type=int, default=32, help="pixels of the side of an image")
     p.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    p = command("bench", "Measure speed beside what else one would pick, in one run.", record)
+    text = "a row, a glob, or how rows begin, as in train/oat; may be given again"
+    p.add_argument("--only", action="append", default=[], metavar="NAME", help=text)
+    p.add_argument("--json", type=Path, metavar="FILE", help="where to write the rows")
+    p.add_argument("--rounds", type=int, default=0, help="of every row; default: as many as pay")
     p = command("data", "Download, check and decode data sets.")
     p.add_argument("name", nargs="+", help="as in cifar10")
     text = "Write index.html, RESULTS.md and summary.csv from the results."

@@ -184,6 +184,32 @@ def cost(words: argparse.Namespace) -> int:
     return 0
 
 
+def bench(words: argparse.Namespace) -> int:
+    """Measure the rows of the bench, printing and writing each as soon as it is there."""
+    from lib import bench as benching  # not above: compiles nothing that others need
+    from lib import bench_rows
+
+    if words.rounds:
+        check_range("--rounds", words.rounds, 2)
+    if words.record and words.only:
+        raise UserError("--record keeps a whole bench; leave out --only, or write with --json.")
+    if threads := os.environ.get("SUITE_THREADS"):
+        torch.set_num_threads(int(threads))
+    found: list[benching.Row] = []
+
+    def on_row(row: benching.Row) -> None:
+        print(f"{row.name:32} {row}", flush=True)
+        found.append(row)
+        if words.json:
+            benching.write(words.json, found)
+
+    benching.run(bench_rows.groups(), words.only, words.rounds, on_row)
+    if words.record:
+        benching.write(benching.file(), found)
+        print(benching.file())
+    return 0
+
+
 def data(words: argparse.Namespace) -> int:
     """Make data sets ready for use."""
     for name in words.name:
@@ -254,5 +280,5 @@ def prepare_notebooks(words: argparse.Namespace) -> int:
 
 COMMANDS = {
     f.__name__.replace("_", "-"): f
-    for f in (run, train, status, verify, cost, data, report, spread, prepare_notebooks)
+    for f in (run, train, status, verify, cost, bench, data, report, spread, prepare_notebooks)
 } | {"runs": carry}

@@ -109,5 +109,28 @@ def _took(folder: Path) -> tuple[Any, ...]:
     return info.get("device"), info.get("seconds"), sum(scored), info.get("peak_memory_bytes")
 
 
+def bench(found: Found, *beginnings: str) -> str:
+    """Return those rows of the recorded benches whose names begin so, a table for each machine."""
+    parts = []
+    for path in sorted((paths.RESULTS / "bench").glob("*.json")):
+        record = store.read_json(path)
+        machine, rows = record.get("machine", {}), []
+        for row in record.get("rows", ()):
+            if row["name"].startswith(beginnings) and row["ratio"] is not None:
+                numbers = [f"{row[name]:.3g}" for name in ("value", "baseline", "ratio")]
+                interval = f"{row['low']:.3g} to {row['high']:.3g}"
+                rows.append([f"`{row['name']}`", row["unit"], *numbers, interval])
+        about = [f"{machine.get('threads')} threads", str(machine.get("instruction_set"))]
+        about += [f"PyTorch {machine.get('torch')}"]
+        head = ["row", "unit", "ours", "baseline", "ratio", "interval"]
+        parts += [
+            line(f"{machine.get('device')}, {', '.join(about)}:"),
+            table(head, rows, range(2, 6)),
+        ]
+    return "\n\n".join(parts) or "`python -m lib bench --record` writes the first."
+
+
 TOOK = ["machine", "training", "evaluation", "memory"]
-REGIONS: dict[str, Callable[..., str]] = {f.__name__: f for f in (artifact, artifacts, resources)}
+REGIONS: dict[str, Callable[..., str]] = {
+    f.__name__: f for f in (artifact, artifacts, bench, resources)
+}
