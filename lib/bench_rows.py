@@ -179,7 +179,7 @@ def inference() -> Group:
 
 
 def growth() -> list[Group]:
-    """Seconds of FLOAT's training by images, epochs and width, of an attack by its steps."""
+    """Seconds of FLOAT's training by images, epochs and width, of PGD by its steps."""
     backbone, width, batch = ("resnet34", 64, 128) if _is_gpu() else ("resnet18", 8, 32)
     images = [batch * k for k in (1, 2, 4, 8)]
     recipe = _recipe_of(Float(), backbone, width, batch)
@@ -189,8 +189,8 @@ def growth() -> list[Group]:
         return lambda: [trainer.epoch() for _ in range(epochs)]
 
     def attacked(steps: int, places: Places) -> Call:
-        model = runs.build(recipe)
-        protocol = Protocol(lam=1.0, attack="pgd", steps=steps)
+        model = runs.build(_recipe_of(Plain(), backbone, width, batch))  # scored in one pass
+        protocol = Protocol(attack="pgd", steps=steps)
         return partial(scoring.correct, model, _images_of(batch), protocol)
 
     def group(what: str, makers: Makers, sizes: list[int], expected: float, guess: float) -> Group:
@@ -199,7 +199,7 @@ def growth() -> list[Group]:
 
     by_images: Makers = {f"{n} images": partial(trained, n, 1) for n in images}
     by_epochs: Makers = {f"{n} epochs": partial(trained, batch, n) for n in (1, 2, 4, 8)}
-    by_steps: Makers = {f"{n} steps": partial(attacked, n) for n in (5, 10, 20, 40)}
+    by_steps: Makers = {f"{n} steps": partial(attacked, n) for n in (10, 20, 40, 80)}
     widths = [16, 32, 64, 128] if _is_gpu() else [8, 16, 32, 64]
     by_width: Makers = {
         f"width {w}": partial(_step_of, _recipe_of(Float(), "resnet18", w, batch)) for w in widths
@@ -207,7 +207,7 @@ def growth() -> list[Group]:
     return [
         group("images", by_images, images, 1.0, 30),
         group("epochs", by_epochs, [1, 2, 4, 8], 1.0, 30),
-        group("steps", by_steps, [5, 10, 20, 40], 1.0, 20),
+        group("steps", by_steps, [10, 20, 40, 80], 1.0, 20),
         group("width", by_width, widths, 2.0, 40),
     ]
 

@@ -3,6 +3,9 @@
 import dataclasses
 import itertools
 import json
+import os
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -111,6 +114,25 @@ def test_a_recorded_bench_names_its_machine_and_fills_the_readme(tmp_path, monke
     assert {"device", "torch", "threads", "instruction_set"} <= set(written["machine"])
     text = readme.bench({}, "train")
     assert "| `train/oat/x` | images/s | 8 | 2 | 4 | 3 to 5 |" in text and "peak" not in text
+
+
+def test_of_the_batch_training_is_timed_from_the_first_job_to_the_last_file(monkeypatch):
+    """A batch in the place of the real one says when its files were written."""
+    ends = {"1": 30.0, "2": 15.0}
+
+    def batch(words, env, **options):
+        home = Path(env["SUITE_RESULTS"]) / "runs"
+        written = {".jobs/ab.json": 2.0, "ab/manifest.json": 9.0}
+        written["ab/evaluations/cd.json"] = 2.0 + ends[words[-1]]
+        for name, when in written.items():
+            (home / name).parent.mkdir(parents=True, exist_ok=True)
+            (home / name).write_text("{}")
+            os.utime(home / name, (when, when))
+        return subprocess.CompletedProcess(words, 0)
+
+    monkeypatch.setattr(subprocess, "run", batch)
+    (row,) = bench.run(bench_rows.groups(), ["batch/jobs2"])
+    assert (row.value, row.baseline, row.ratio, row.rounds) == (15.0, 30.0, 2.0, 3)
 
 
 def test_the_store_is_loaded_from_a_folder_that_is_gone_afterwards():
