@@ -58,3 +58,13 @@ def measure(study: Study, fitted: Mapping[str, runs.Run] | None = None) -> pd.Da
                 record = evaluate.evaluate(run, protocol, report)
             rows.append(accuracy_row(study, job, protocol, record))
     return frame(rows)
+
+
+def recorded(study: Study) -> pd.DataFrame:
+    """Return the rows of those accuracies of a study that are recorded, by whatever code."""
+    rows = []
+    for job in study.jobs:
+        if run := runs.find(job.recipe, records=True):
+            records = ((p, evaluate.find(run, p, any_code=True)) for p in job.protocols)
+            rows += [accuracy_row(study, job, p, record) for p, record in records if record]
+    return frame(rows)

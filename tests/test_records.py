@@ -10,11 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lib import evaluate, paths, records, runs, scoring, store, verify
+from lib import evaluate, measure, paths, records, runs, scoring, store, verify
 from lib.__main__ import main
 from lib.batch import plan, status
 from lib.errors import UserError
+from lib.presets import preset
 from lib.protocol import Protocol
+from lib.study import Job, Study
 from tests.test_runs import RECIPE
 
 CLEAN, ATTACKED = Protocol(images=40), Protocol(images=40, attack="fgsm", eps=0.1)
@@ -117,6 +119,21 @@ def test_a_record_counts_where_records_are_asked_for(monkeypatch):
     assert evaluate.evaluate(run, CLEAN)["n"] == 40
     with pytest.raises(UserError, match="a record without weights"):
         evaluate.evaluate(run, ATTACKED)
+
+
+def test_rows_are_made_of_those_evaluations_that_are_recorded_and_of_no_other():
+    home = recorded(CLEAN)
+    before = files(home)
+    study = Study(
+        "smart/fig5_fgsm",
+        preset("ci"),
+        (0,),
+        {},
+        (Job("SMART", RECIPE, (ATTACKED, CLEAN)), Job("SMART", RECIPE.override({"seed": 7}), ())),
+    )
+    rows = measure.recorded(study)
+    assert rows["metric"].tolist() == ["clean_acc"] and rows["n"].tolist() == [40]
+    assert files(home) == before and not paths.runs().exists()
 
 
 def test_a_record_with_weights_is_a_finished_run_that_is_measured_elsewhere(monkeypatch):
