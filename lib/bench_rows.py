@@ -191,7 +191,7 @@ def growth() -> list[Group]:
     def attacked(steps: int, places: Places) -> Call:
         model = runs.build(_recipe_of(Plain(), backbone, width, batch))  # scored in one pass
         protocol = Protocol(attack="pgd", steps=steps)
-        return partial(scoring.correct, model, _images_of(batch), protocol)
+        return partial(scoring.correct, model, _images_of(4 * batch), protocol)
 
     def group(what: str, makers: Makers, sizes: list[int], expected: float, guess: float) -> Group:
         by_label = dict(zip(makers, map(float, sizes), strict=True))
