@@ -153,7 +153,8 @@ def test_a_method_is_added_by_its_class_and_its_objective(added, monkeypatch, tm
     assert Recipe.from_dict(job.recipe.to_dict()) == recipe and recipe.method == Trades(3.0)
     assert [p.lam for p in job.protocols] == [0.0, 0.0]  # a network without lam is scored once
     assert recipe.method.passes(recipe.attack.steps) == 2 * recipe.attack.steps + 6
-    assert effort.seconds(recipe, True, job.protocols) > 0 < effort.memory(recipe)
+    work = (recipe, True, job.protocols)
+    assert effort.seconds(*work) > 0 < effort.memory(*work)
     assert cost.report("trades", "resnet18", 4)["params"] > 0
     label = style.method("TRADES, beta 3")
     assert style.faces([label, "PGD-AT"])[label].colour not in style.COLOURS.values()
