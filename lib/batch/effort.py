@@ -14,8 +14,8 @@ from lib.recipe import Recipe
 STANDING = {"standard": 0.4, "rand": 0.6, "rand-all": 0.8}
 # Multiply-accumulates a second of one thread, on images below 16 pixels and above, and of a GPU:
 # first guesses, which measured times replace. Nine of ten recorded trainings on servers ran at 1.8
-# to 8.6, and at 13 to 61 billion. None has been recorded on a GPU: that is an H100 or H200 at 4 % of
-# its peak in bf16, about what kernels for images this small reach.
+# to 8.6, and at 13 to 61 billion. None has been recorded on a GPU: that is an H100 or H200 at 4 %
+# of its peak in bf16, about what kernels for images this small reach.
 SPEEDS = {"small": 4.5e9, "cpu": 35e9, "cuda": 2e13}
 
 # Bytes, fitted to peaks measured on CPUs (see the commit that last changed them): of a process that
