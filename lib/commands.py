@@ -69,8 +69,6 @@ def train(words: argparse.Namespace) -> int:
 def _train(words: argparse.Namespace) -> int:
     if words.within and words.fresh:
         raise UserError("--fresh starts anew at each call, so --within needs a call without it.")
-    if words.within:
-        stopping.limit(words.within)
     single = [word for word in words.artifacts if shelf.is_job(word)]
     jobs = [shelf.job_of(word) for word in single]
     chosen = (words.preset, words.seeds, words.set)
@@ -82,6 +80,8 @@ def _train(words: argparse.Namespace) -> int:
         recipe, home = need.recipe, runs.folder(need.recipe)
         before = _files(home)
         try:
+            if words.within and not index:  # counts from the start of the process all the same
+                stopping.limit(words.within)
             label, fresh = f"{need.label}, seed {recipe.seed}", words.fresh and recipe.key in asked
             made = worker.work(recipe, [*need.protocols.values()], label, fresh)
         except stopping.Stopped as stopped:
