@@ -36,15 +36,15 @@ class Standing:
     def __init__(self, model: nn.Module, backend: str = "") -> None:
         """Take a network, and a backend of torch.compile for what it is while it stands."""
         self.model, self.backend = model, backend
-        self.skeletons: dict[tuple[float, bool], Skeleton] = {}
+        self.skeletons: dict[tuple[float, bool], Skeleton | None] = {}
         size = model.noise_size if isinstance(model, Conditional) else 0
         self.noise = next(model.parameters(), torch.zeros(0)).detach().new_zeros(size)
 
     def still(self, f: Any) -> Callable[[Tensor], Tensor] | None:
         """Return what f computes: the network itself, or a partial call of it with keywords.
 
-        None where f is something else, takes images through two paths at once, or has a forward
-        that torch.fx cannot trace.
+        None where f is something else, takes images through two paths at once, or cannot be
+        prepared: torch.fx cannot trace it, or it has weights that `Skeleton` knows nothing of.
         """
         call = f.keywords if isinstance(f, partial) else {}
         lam = call.get("lam")
@@ -65,18 +65,25 @@ class Standing:
         """
         each = isinstance(lam, Tensor)
         if (slim, each) not in self.skeletons:
-            plain = freeze(self.model, slim=slim, noise=self.noise).eval()
-            try:
-                graph = fx.symbolic_trace(plain)
-            except Exception:  # it raises whatever a forward raises that is given no tensor
-                return None
-            made = self.skeletons[slim, each] = Skeleton(self.model, graph, each, self.noise)
-            if self.backend:
-                made.graph = torch.compile(graph, dynamic=False, backend=self.backend)
+            self.skeletons[slim, each] = self._made(slim, each)
         skeleton = self.skeletons[slim, each]
-        with called(self.model, lam, slim, **{"noise": self.noise, **call}):
-            skeleton.fill()
+        if skeleton:
+            with called(self.model, lam, slim, **{"noise": self.noise, **call}):
+                skeleton.fill()
         return skeleton
+
+    def _made(self, slim: float, each: bool) -> "Skeleton | None":
+        plain = freeze(self.model, slim=slim, noise=self.noise).eval()
+        try:
+            graph = fx.symbolic_trace(plain)
+        except Exception:  # it raises whatever a forward raises that is given no tensor
+            return None
+        made = Skeleton(self.model, graph, each, self.noise)
+        if any(True for _ in graph.parameters()):  # which would stay as they are now
+            return None
+        if self.backend:
+            made.graph = torch.compile(graph, dynamic=False, backend=self.backend)
+        return made
 
 
 class Skeleton:
@@ -94,7 +101,7 @@ class Skeleton:
             layer, before = self.graph.get_submodule(node.target), node.args[0]
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 self.weighted[node.target] = layer
-            if not isinstance(layer, nn.BatchNorm2d):
+            if not isinstance(layer, nn.BatchNorm2d) or layer.running_var is None:
                 continue
             once = times[node.target] == times.get(before.target) == len(before.users) == 1
             conv = before.target if once and before.target in self.weighted else ""
@@ -113,10 +120,15 @@ class Skeleton:
     def fill(self) -> None:
         """Put in the weights of the call that the network is in."""
         sources: dict[str, Any] = {n: self.model.get_submodule(n) for n in self.weighted}
-        noisy = {n: s for n, s in sources.items() if self.is_fresh() and _is_noisy(s)}
-        self.noise.zero_()
+        condition = self.model.condition if isinstance(self.model, Conditional) else None
+        fresh = condition is not None and condition.noise is self.noise  # drawn in every call
+        noisy = {n: s for n, s in sources.items() if getattr(s, "alpha", None) is not None}
+        noisy = noisy if fresh else {}
+        if noisy:
+            self.noise.zero_()
         weights = {name: _weight(source) for name, source in sources.items()}
-        self.noise.fill_(1.0)  # weights are affine in their noise
+        if noisy:
+            self.noise.fill_(1.0)  # weights are affine in their noise
         sizes = {name: _weight(source) - weights[name] for name, source in noisy.items()}
         biases = {name: _bias(source, weights[name]) for name, source in sources.items()}
         for name, conv, affine in self.norms:
@@ -135,15 +147,10 @@ class Skeleton:
         for name, layer in self.weighted.items():
             layer.weight, layer.bias = _cast(weights[name]), _cast(biases[name])
         self.drawn = [self.weighted[name] for name in noisy]
-        self.values = [weights[name] for name in noisy]
-        self.sizes = [sizes[name] for name in noisy]
+        self.values, self.sizes = [weights[name] for name in noisy], [*sizes.values()]
         shapes = {name: weights[name].shape for name in noisy}  # of a slim network's share
         etas = {name: source.eta(self.noise) for name, source in noisy.items()}
         self.etas = [eta[: shapes[name][0], : shapes[name][1]] for name, eta in etas.items()]
-
-    def is_fresh(self) -> bool:
-        """Return whether every call draws weight noise of its own."""
-        return isinstance(self.model, Conditional) and self.model.condition.noise is self.noise
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return logits (N, K) of images x (N, C, H, W)."""
@@ -153,10 +160,6 @@ class Skeleton:
             for layer, weight in zip(self.drawn, weights, strict=True):
                 layer.weight = weight
         return self.graph(x)
-
-
-def _is_noisy(layer: Any) -> bool:
-    return isinstance(layer, Noisy) and layer.alpha is not None
 
 
 def _weight(layer: Any) -> Tensor:
@@ -170,8 +173,9 @@ def _bias(layer: Any, weight: Tensor) -> Tensor | None:
 def _moments(norm: Any) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
     """Return scale and shift (1, C) of a batch norm, and FiLM's (1 or N, C) after it, if any."""
     active: Any = norm.active() if isinstance(norm, BatchNorm2d) else norm
-    scale = active.weight / (active.running_var + active.eps).sqrt()
-    shift = active.bias - active.running_mean * scale
+    weight, bias = (active.weight, active.bias) if active.affine else (1.0, 0.0)
+    scale = weight / (active.running_var + active.eps).sqrt()
+    shift = bias - active.running_mean * scale
     code = norm.condition.code if isinstance(norm, BatchNorm2d) else None
     film: Any = None if code is None or norm.film is None else norm.film.affine(code)
     return scale[None], shift[None], film

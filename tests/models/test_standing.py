@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from torch import nn
+from torch import fx, nn
 
 from lib.methods import METHODS
 from lib.models import BACKBONES, create
@@ -107,8 +107,10 @@ class Choosing(Twice):
         return super().forward(x if x.mean() > 0 else -x)
 
 
-def test_a_batch_norm_joins_no_convolution_whose_output_has_another_use(images):
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_batch_norm_joins_no_convolution_whose_output_has_another_use(images, affine):
     model = Twice().double().eval()
+    model.norm = nn.BatchNorm2d(3, affine=affine).double().eval()
     model.norm.running_var.fill_(3)
     assert_equal_functions(Standing(model).still(model), model, images.double())
 
@@ -121,3 +123,14 @@ def test_what_cannot_be_prepared_is_left_to_the_network():
     assert standing.still(partial(oat, lam=0.0, split=3)) is None
     assert standing.still(partial(oat, lam=torch.tensor([0.0, 1.0]))) is None
     assert Standing(choosing).still(choosing) is None
+    model = Twice()
+    for norm in (nn.GroupNorm(1, 3), nn.BatchNorm2d(3, track_running_stats=False)):
+        model.norm = norm  # whose weights would be those of the first attack for good
+        assert Standing(model).still(model) is None
+
+
+def test_what_cannot_be_prepared_is_not_tried_again(monkeypatch):
+    model, tried, trace = Choosing(), [], fx.symbolic_trace
+    monkeypatch.setattr(fx, "symbolic_trace", lambda m: tried.append(m) or trace(m))
+    standing = Standing(model)
+    assert [standing.still(model) for _ in range(3)] == [None] * 3 and len(tried) == 1
