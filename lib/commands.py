@@ -186,7 +186,7 @@ def cost(words: argparse.Namespace) -> int:
 
 def bench(words: argparse.Namespace) -> int:
     """Measure the rows of the bench, printing and writing each as soon as it is there."""
-    from lib import bench as benching  # not above: compiles nothing that others need
+    from lib import bench as benching
     from lib import bench_rows
 
     if words.rounds:

@@ -58,8 +58,8 @@ def _trial(precision: str) -> float:
 def fastest() -> str:
     """Return the precision that convolutions are clearly faster in here: "bf16", else "fp32".
 
-    Measured once and kept beside the runs. The layout is channels_last everywhere, which was the
-    faster one, or equal, on every processor that it was measured on.
+    Measured once and kept beside the runs. The layout is channels_last everywhere: the two are too
+    close for equal machines to choose alike.
     """
     path, said = paths.runs() / ".device.json", describe()
     here = {name: said[name] for name in ("device", "instruction_set", "torch")}
@@ -87,9 +87,8 @@ def precision(asked: str, size: int) -> str:
 def backend(steps: int) -> str:
     """Return the backend of torch.compile for a training of so many steps, "" for none.
 
-    Compiling takes a minute or two; on a CPU it saves a seventh of the step of a network that is
-    trained in minutes, so only long trainings on a GPU are compiled. SUITE_COMPILE decides
-    otherwise: it names a backend, or none.
+    Compiling takes longer than it can save in trainings of minutes, so only long ones on a GPU are
+    compiled. SUITE_COMPILE decides otherwise: it names a backend, or none.
     """
     usual = "inductor" if device().type == "cuda" and steps >= LONG else ""
     return os.environ.get("SUITE_COMPILE", usual)

@@ -58,7 +58,6 @@ def evaluate(
             hits = correct(model, images, protocol, on_progress, partial.found, partial.keep)
             record = {
                 "n": hits.shape[1],
-                "draws": len(hits),
                 "correct": int(hits.sum()),
                 "bits": pack(hits),
                 "seconds": partial.seconds(),

@@ -70,17 +70,7 @@ def autoattack(
     result, as far as f does not draw from a generator of its own: torch's global one is seeded and
     put back. on_step gets a rising estimate of the share done.
     """
-    choose("version of AutoAttack", version, LEAST)
-    check_attack(x, y, eps, norm, steps=(steps, 1), eot=(eot, 1), queries=(queries, 1))
-    if x.ndim != 4:
-        raise UserError(f"Images have shape {tuple(x.shape)} but AutoAttack needs (N, C, H, W).")
-    if version == "standard" and norm != "linf":  # what the package's attacks cannot do
-        if x.shape[2] < 5:
-            raise UserError(
-                f"AutoAttack in {norm} needs images of 5 rows or more, these have {x.shape[2]}; "
-                "use PGD."
-            )
-        check_range("steps of AutoAttack in l1", steps, 2 if norm == "l1" else 1)
+    _check_call(x, y, eps, version, norm, steps, eot, queries)
     x, y = x.detach().float().contiguous(), y.detach().long()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices), torch.inference_mode(False), torch.no_grad():
@@ -90,15 +80,15 @@ def autoattack(
             return x, f(x).argmax(1) != y if len(x) else y.bool()
         logits = f(x)
         check_logits(logits, y)
-        classes = logits.shape[1]
-        if classes < LEAST[version]:
+        others = logits.shape[1] - 1
+        if others + 1 < LEAST[version]:
             raise UserError(
                 f"AutoAttack's version '{version}' needs {LEAST[version]} classes or more, the "
-                f"classifier has {classes}; use PGD."
+                f"classifier has {others + 1}; use PGD."
             )
-        work = _work(version, norm, steps, eot, queries, classes - 1)
+        work = _work(version, norm, steps, eot, queries, others)
         program = _Program(_Watched(f, work, on_step), norm, eps, version, seed)
-        program.try_so_hard(steps, eot, queries, classes - 1)
+        program.try_so_hard(steps, eot, queries, others)
         torch.manual_seed(seed)
         tracer = sys.gettrace()
         try:
@@ -115,6 +105,23 @@ def autoattack(
             sys.settrace(tracer)  # which a check of the package takes away
         program.model.tell(1.0)
         return adv, broken
+
+
+def _check_call(
+    x: Tensor, y: Tensor, eps: float, version: str, norm: str, steps: int, eot: int, queries: int
+) -> None:
+    """Refuse what no version of AutoAttack, or not this one, can do."""
+    choose("version of AutoAttack", version, LEAST)
+    check_attack(x, y, eps, norm, steps=(steps, 1), eot=(eot, 1), queries=(queries, 1))
+    if x.ndim != 4:
+        raise UserError(f"Images have shape {tuple(x.shape)} but AutoAttack needs (N, C, H, W).")
+    if version == "standard" and norm != "linf":  # what the package's attacks cannot do
+        if x.shape[2] < 5:
+            raise UserError(
+                f"AutoAttack in {norm} needs images of 5 rows or more, these have {x.shape[2]}; "
+                "use PGD."
+            )
+        check_range("steps of AutoAttack in l1", steps, 2 if norm == "l1" else 1)
 
 
 def _targets(norm: str, attack: str, others: int) -> int:

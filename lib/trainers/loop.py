@@ -106,15 +106,11 @@ class Trainer:
         self, generator: torch.Generator, f: Classifier, x: Tensor, y: Tensor, **loss: Loss
     ) -> Tensor:
         a = self.recipe.attack
-        how: dict[str, Any] = {
-            "norm": a.norm,
-            "random_start": a.random_start,
-            "trusted": True,
-            **loss,
-        }
+        how: dict[str, Any] = {"random_start": a.random_start, "trusted": True, **loss}
         still = self.standing.still(f)
         with nullcontext() if still else under_attack(self.model):
-            return pgd(still or f, x, y, a.eps, a.step or None, a.steps, generator=generator, **how)
+            size = a.step or None
+            return pgd(still or f, x, y, a.eps, size, a.steps, a.norm, generator=generator, **how)
 
     @property
     def steps_per_epoch(self) -> int:
