@@ -134,7 +134,7 @@ PRESETS: dict[str, Preset] = {
             slow_images=500,
             strong=Strong(images=500, eot=3),
         ),
-        # every image of CIFAR-10, networks of full width, a short schedule: minutes each on a GPU
+        # every image of CIFAR-10, networks of full width, a short schedule: for one GPU
         Preset(
             name="gpu",
             settings=(
