@@ -17,6 +17,7 @@ from lib.models.encoding import Encoder
 from lib.models.layers import Normalised
 from lib.models.resnet import BasicBlock, Bottleneck, CifarResNet, ResNet
 from lib.models.slimmable import SlimmableBatchNorm2d, SlimmableConv2d, SlimmableLinear
+from lib.models.vgg import VGG
 from lib.models.wide_resnet import WideResNet
 
 
@@ -36,6 +37,7 @@ BACKBONES = {
     "resnet20": Backbone(CifarResNet, (BasicBlock, (3, 3, 3)), 16, 3),
     "resnet34": Backbone(ResNet, (BasicBlock, (3, 4, 6, 3)), 64, 4),
     "resnet50": Backbone(ResNet, (Bottleneck, (3, 4, 6, 3)), 64, 4),
+    "vgg16": Backbone(VGG, ((2, 2, 3, 3, 3),), 64, 5),
     "wrn16_8": Backbone(WideResNet, (16, 8), 16, 3, True),
     "wrn28_4": Backbone(WideResNet, (28, 4), 16, 3, True),
     "wrn40_2": Backbone(WideResNet, (40, 2), 16, 3, True),

@@ -8,7 +8,7 @@ from lib.cost import cost
 from lib.errors import UserError
 from lib.models import channels, compact, create, freeze
 from lib.models.compaction import GatheredConv2d
-from lib.recipe import Momentum
+from lib.sparsity import Momentum
 from lib.trainers.pruners.momentum import SparseMomentum
 
 BACKBONES = ["resnet18", "resnet50", "wrn16_8"]
