@@ -16,9 +16,11 @@ from lib import bench_reference, cost, device, runs, scoring, timing
 from lib.bench import Call, Group, Growth, Makers, Places, Rate
 from lib.bench_whole import batch, store
 from lib.data import Images
-from lib.methods import METHODS, Float, FloatSlim, Method, Plain
+from lib.method import Method
+from lib.methods import METHODS, Float, FloatSlim, Plain
 from lib.protocol import Protocol
-from lib.recipe import EPS_DEFAULT, Data, Model, Momentum, Recipe, Train
+from lib.recipe import EPS_DEFAULT, Data, Model, Recipe, Train
+from lib.sparsity import Momentum
 from lib.trainers import Trainer
 
 COMPARED = ("plain", "pgd_at", "oat", "float", "smart")

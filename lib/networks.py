@@ -10,14 +10,30 @@ from lib import data, device, scoring
 from lib.errors import UserError, choose
 from lib.models import BACKBONES, compact, create, freeze
 from lib.protocol import Protocol
-from lib.recipe import Compact, Recipe
+from lib.recipe import Compact, Cut, Recipe
 
 
 def _compacted(part: Compact, model: nn.Module) -> nn.Module:
     return compact(freeze(model, part.lam))
 
 
-CONVERTERS: dict[str, Callable[[Any, nn.Module], nn.Module]] = {Compact.kind: _compacted}
+@torch.no_grad()
+def _cut(part: Cut, model: nn.Module) -> nn.Module:
+    plain = freeze(model, part.lam)
+    found = ((name, m) for name, m in plain.named_modules() if isinstance(m, nn.Conv2d))
+    layers: dict[str, nn.Conv2d] = dict(found)
+    names = [choose("convolution", part.layer, layers)] if part.layer else list(layers)
+    for weight in (layers[name].weight for name in names):
+        kept = torch.zeros(weight.numel(), dtype=torch.bool, device=weight.device)
+        kept[weight.abs().flatten().topk(round(part.density * len(kept))).indices] = True
+        weight.mul_(kept.view(weight.shape))
+    return plain
+
+
+CONVERTERS: dict[str, Callable[[Any, nn.Module], nn.Module]] = {
+    Compact.kind: _compacted,
+    Cut.kind: _cut,
+}
 
 
 def check(recipe: Recipe, protocols: Iterable[Protocol] = ()) -> None:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from lib.errors import UserError, check_radius, check_range, choose
-from lib.methods import Method
+from lib.method import Method
 from lib.part import Part
 from lib.recipe import EPS_DEFAULT
 from lib.step import default_step

@@ -16,9 +16,11 @@ from typing import Any, ClassVar
 
 from lib.datasets import WHOLE, absolute
 from lib.errors import UserError, check_radius, check_range, choose
-from lib.methods import METHODS, Method
+from lib.method import Method
+from lib.methods import METHODS
 from lib.part import Part
 from lib.schedules import SCHEDULES
+from lib.sparsity import SPARSITIES, Sparsity
 
 EPS_DEFAULT = 8 / 255
 
@@ -124,45 +126,29 @@ class Train(Part):
 
 
 @dataclass(frozen=True)
-class Sparsity(Part):
-    """How the network is pruned while it trains; `lib.trainers.PRUNERS` does it."""
-
-    kind: ClassVar[str]
-
-
-@dataclass(frozen=True)
-class Fixed(Sparsity):
-    """Fine-tuning: what the network this training starts from has pruned stays zero."""
-
-    kind: ClassVar[str] = "fixed"
-
-
-@dataclass(frozen=True)
-class Momentum(Sparsity):
-    """Sparse momentum learning: prune by magnitude, regrow by momentum after every epoch.
-
-    density is the fraction of convolution weights that stay non-zero over the whole network,
-    prune_rate the fraction of each layer's weights rewired in the first epoch (linear to zero).
-    granularity 'channel' keeps or removes whole input channels (FLOAT, section 3.2).
-    """
-
-    kind: ClassVar[str] = "momentum"
-    density: float = 0.1
-    prune_rate: float = 0.5
-    granularity: str = "weight"
-
-    def check(self) -> None:
-        """Refuse a density of zero or above one and an unknown granularity."""
-        check_range("sparsity.density", self.density, 1e-6, 1)
-        check_range("sparsity.prune_rate", self.prune_rate, 0, 1)
-        choose("sparsity.granularity", self.granularity, ("weight", "channel"))
-
-
-@dataclass(frozen=True)
 class Conversion(Part):
     """What is done to the network a recipe starts from; `lib.networks` does it."""
 
     kind: ClassVar[str]
+
+
+@dataclass(frozen=True)
+class Cut(Conversion):
+    """The plain network at one trade-off, of its layers only the largest weights.
+
+    density is the share of weights that stay in each convolution; of one layer, as 'layer1.0.conv',
+    where it is named, with the others whole.
+    """
+
+    kind: ClassVar[str] = "cut"
+    density: float = 0.05
+    layer: str = ""
+    lam: float = 0.0
+
+    def check(self) -> None:
+        """Refuse a density and a trade-off outside [0, 1]."""
+        check_range("convert.density", self.density, 0, 1)
+        check_range("convert.lam", self.lam, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -177,8 +163,7 @@ class Compact(Conversion):
         check_range("convert.lam", self.lam, 0, 1)
 
 
-SPARSITIES: dict[str, type[Sparsity]] = {s.kind: s for s in (Fixed, Momentum)}
-CONVERSIONS: dict[str, type[Conversion]] = {Compact.kind: Compact}
+CONVERSIONS: dict[str, type[Conversion]] = {c.kind: c for c in (Compact, Cut)}
 
 
 @dataclass(frozen=True)
@@ -205,8 +190,10 @@ class Recipe(Part):
         check_range(f"train.batch of {method.kind}", self.train.batch, method.least_batch)
         if self.data.split == WHOLE and self.train.validate_every:
             raise UserError("data.split 'all' leaves no images to validate on; use 'train'.")
-        needing = "convert" if self.convert else "sparsity 'fixed'"
-        if self.start is None and (self.convert or isinstance(self.sparsity, Fixed)):
+        part = self.sparsity
+        needing = f"sparsity '{part.kind}'" if part and part.trained else ""
+        needing = "convert" if self.convert else needing
+        if needing and self.start is None:
             raise UserError(f"{needing} works on a trained network; name its recipe in start.")
 
     @property

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lib import data, source
 from lib.attacks import NORMS, autoattack, fgsm, pgd
-from lib.methods import Method
+from lib.method import Method
 from lib.models import BACKBONES, Conditional, classifier, create
 from lib.models.standing import Affine, Standing
 from lib.protocol import Protocol

@@ -23,8 +23,8 @@ from lib import paths
 LIB = paths.ROOT / "lib"
 # What these hold is in the recipe and the protocol by value, or it only refuses and keeps files.
 APART = (
-    *("lib.datasets", "lib.errors", "lib.methods", "lib.part"),
-    *("lib.protocol", "lib.recipe", "lib.store"),
+    *("lib.datasets", "lib.errors", "lib.method", "lib.methods", "lib.part"),
+    *("lib.protocol", "lib.recipe", "lib.sparsity", "lib.store"),
 )
 
 # Tokens without meaning. An f-string is one token before Python 3.12 and several from then on;

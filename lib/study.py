@@ -11,10 +11,11 @@ from typing import Any
 
 from lib import paths
 from lib.errors import UserError, check_range
-from lib.methods import Method
+from lib.method import Method
 from lib.presets import MAIN, Preset, Setting, preset
 from lib.protocol import Protocol
-from lib.recipe import Conversion, Recipe, Sparsity, replace_fields
+from lib.recipe import Conversion, Recipe, replace_fields
+from lib.sparsity import Sparsity
 
 ONLY_PGD = ("steps", "step", "restarts", "random_start")
 

@@ -7,8 +7,8 @@ import torch
 
 from lib import anatomy, cost, paths, runs, store
 from lib.models import channels, create, freeze
-from lib.recipe import Momentum
 from lib.rows import frame
+from lib.sparsity import Momentum
 from lib.studies import float_, smart
 from lib.trainers.pruners.momentum import SparseMomentum
 

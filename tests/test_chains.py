@@ -17,10 +17,10 @@ from lib.errors import UserError
 from lib.methods import Float, PgdAt, Smart
 from lib.models.compaction import channels
 from lib.protocol import Protocol
-from lib.recipe import Attack, Compact, Data, Fixed, Model, Momentum, Recipe, Train
+from lib.recipe import Attack, Compact, Data, Model, Recipe, Train
+from lib.sparsity import Admm, Fixed, Momentum
 from lib.study import Job, Study
 from tests.test_runs import same, unfinished
-from tests.trainers.toy import Toy
 
 DENSE = Recipe(
     Data("digits", train_images=32),
@@ -29,7 +29,7 @@ DENSE = Recipe(
     Train(epochs=2, batch=16, precision="fp32"),
     Attack(eps=0.25, steps=1),
 )
-PRUNED = replace(DENSE, sparsity=Toy(density=0.3), start=DENSE)
+PRUNED = replace(DENSE, sparsity=Admm(0.3, rho=0.01, every=1), start=DENSE)
 TUNED = replace(DENSE, sparsity=Fixed(), start=PRUNED, seed=1)
 CHAIN = {"dense": DENSE, "pruned": PRUNED, "tuned": TUNED}
 ZERO = Train(epochs=0, batch=16)

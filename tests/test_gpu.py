@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from lib import device, scoring
-from lib.methods import Float, FloatSlim, Oat, OatSlim, PgdAt, Plain, Pni, Smart
+from lib.methods import Float, FloatSlim, Hybrid, Oat, OatSlim, PgdAt, Plain, Pni, Smart
 from lib.protocol import Protocol
-from lib.recipe import Momentum
+from lib.sparsity import Dnr, Momentum
 from lib.trainers import Trainer
 from tests.trainers.test_waiting import CASES, whole
 
@@ -21,6 +21,7 @@ SILENT = [
     (Pni(alpha=0.0, clean_epochs=0), None),
     (Float(alpha=0.0, loop="released"), None),
     (Float(alpha=0.0), Momentum(0.2)),
+    (Hybrid(clean_epochs=0), Dnr(0.2, clean_epochs=0)),
 ]
 REAL = device.device
 

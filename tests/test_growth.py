@@ -10,7 +10,8 @@ from lib import paths, runs
 from lib.evaluate import evaluate
 from lib.methods import FloatSlim, Smart
 from lib.protocol import Protocol
-from lib.recipe import Attack, Data, Model, Momentum, Recipe, Train
+from lib.recipe import Attack, Data, Model, Recipe, Train
+from lib.sparsity import Momentum
 
 FIRST, SETTLED, TIMES = 1, 10, 50  # by the tenth, everything that is made once is there
 LOOKS = (FIRST, SETTLED, TIMES)  # the first for what looking itself makes

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from lib import cost, evaluate, paths, runs, study
 from lib.batch import effort
 from lib.errors import UserError
-from lib.methods import METHODS, Float, FloatSlim, Method, Oat, OatSlim, PgdAt, Plain, Pni, Smart
+from lib.method import Method
+from lib.methods import METHODS, Float, FloatSlim, Oat, OatSlim, PgdAt, Plain, Pni, Smart
 from lib.plots import style
 from lib.recipe import Recipe
 from lib.trainers import Context, objective

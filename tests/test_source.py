@@ -12,8 +12,9 @@ from lib.attacks import NORMS
 from lib.methods import METHODS, Float, Oat, PgdAt
 from lib.models import BACKBONES
 from lib.protocol import Protocol
-from lib.recipe import Attack, Data, Model, Momentum, Recipe, Train
+from lib.recipe import Attack, Data, Model, Recipe, Train
 from lib.schedules import SCHEDULES
+from lib.sparsity import Momentum
 from lib.trainers.objectives import OBJECTIVES
 from lib.trainers.pruners import PRUNERS
 

@@ -13,8 +13,9 @@ from lib import data, runs, timing
 from lib.errors import UserError
 from lib.methods import Float, FloatSlim, Oat, PgdAt, Smart
 from lib.models import channels, create
-from lib.recipe import Attack, Data, Model, Momentum, Recipe, Train
+from lib.recipe import Attack, Data, Model, Recipe, Train
 from lib.rows import frame
+from lib.sparsity import Momentum
 from lib.studies import float_
 
 

@@ -11,7 +11,7 @@ from lib.batch import status
 from lib.errors import UserError
 from lib.methods import Pni
 from lib.protocol import Protocol
-from lib.recipe import Momentum
+from lib.sparsity import Momentum
 from lib.trainers.pruners.momentum import SparseMomentum
 from tests.test_runs import RECIPE
 

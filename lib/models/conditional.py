@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from lib.errors import UserError, check_range
-from lib.methods import Method
+from lib.method import Method
 from lib.models.conditional_layers import Condition, Noisy, spread
 from lib.models.encoding import Encoder
 

@@ -4,9 +4,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lib.methods import Float, FloatSlim, Method, Oat, OatSlim, PgdAt, Pni, Smart
+from lib.method import Method
+from lib.methods import Float, FloatSlim, Oat, OatSlim, PgdAt, Pni, Smart
 from lib.presets import BRIEF, MAIN, Setting
-from lib.recipe import EPS_DEFAULT, Attack, Momentum
+from lib.recipe import EPS_DEFAULT, Attack
+from lib.sparsity import Momentum
 from lib.step import default_step
 from lib.studies.smart import AVERAGED, ENDS, FGSM, LAMBDAS, PGD7, PGD20, PGD100
 from lib.study import Builder, plan

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lib.methods import Float, Method, Oat, PgdAt, Smart
+from lib.method import Method
+from lib.methods import Float, Oat, PgdAt, Smart
 from lib.presets import MAIN
-from lib.recipe import Momentum
+from lib.sparsity import Momentum
 from lib.study import Builder, plan
 
 LAMBDAS = (0.0, 0.2, 0.7, 1.0)  # the test set of trade-offs (SMART section 5.2, FLOAT 4.2)

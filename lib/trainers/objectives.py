@@ -1,4 +1,4 @@
-"""The loss of one mini-batch for each method: PGD-AT, PNI, OAT, FLOAT, SMART, slim ones.
+"""The loss of one mini-batch for each method: PGD-AT, DNR, PNI, OAT, FLOAT, SMART, slim ones.
 
 An objective takes a method, a network in training mode, images x (B, C, H, W) in [0, 1], labels
 y (B,) and a Context, and returns the scalar loss. Adversarial images come from the context, which
@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from lib import parallel
 from lib.errors import choose
-from lib.methods import Float, Method, Oat, PgdAt, Plain, Pni
+from lib.method import Method
+from lib.methods import Float, Hybrid, Oat, PgdAt, Plain, Pni
 
 Network = Callable[..., Tensor]  # a call takes images and lam, split, slim
 
@@ -54,6 +55,16 @@ def pgd_at(method: PgdAt, model: Network, x: Tensor, y: Tensor, context: Context
     if lam < 1 or method.loop == "released":
         loss = loss + (1 - lam) * cross_entropy(model(x), y)
     return loss
+
+
+def hybrid(method: Hybrid, model: Network, x: Tensor, y: Tensor, context: Context) -> Tensor:
+    """Return beta clean + (1 - beta) adversarial cross-entropy (DNR Eq. 6), at first clean alone.
+
+    The pruner adds the regulariser.
+    """
+    if context.epoch < method.clean_epochs:
+        return cross_entropy(model(x), y)
+    return pgd_at(method, model, x, y, context)
 
 
 def pni(method: Pni, model: Network, x: Tensor, y: Tensor, context: Context) -> Tensor:
@@ -122,6 +133,7 @@ def two_paths(method: Float, model: Network, x: Tensor, y: Tensor, context: Cont
 OBJECTIVES: dict[str, Callable[..., Tensor]] = {
     "plain": plain,
     "pgd_at": pgd_at,
+    "hybrid": hybrid,
     "pni": pni,
     "oat": oat,
     "oat_slim": oat,

@@ -11,8 +11,9 @@ from lib import data, runs
 from lib.errors import UserError
 from lib.methods import METHODS, Float, FloatSlim, Oat, PgdAt, Pni, Smart
 from lib.models.standing import Standing
-from lib.recipe import Attack, Data, Model, Momentum, Recipe, Train
+from lib.recipe import Attack, Data, Model, Recipe, Train
 from lib.schedules import learning_rate
+from lib.sparsity import Momentum
 from lib.trainers import Trainer, under_attack
 from lib.trainers.loop import parameter_groups
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lib.errors import UserError
 from lib.models import create
-from lib.recipe import Momentum
+from lib.sparsity import Momentum
 from lib.trainers.pruners.momentum import SparseMomentum
 from lib.trainers.pruners.units import Channels, allocate, grow, prune, whole_units
 

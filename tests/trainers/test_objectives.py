@@ -1,6 +1,7 @@
 """Losses of the methods against what the papers' formulas say, on networks one can compute."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lib.methods import Float, FloatSlim, Oat, OatSlim, PgdAt, Plain, Pni, Smart
+from lib.methods import Float, FloatSlim, Hybrid, Oat, OatSlim, PgdAt, Plain, Pni, Smart
 from lib.trainers import Context, objective
 from lib.trainers.objectives import sample_lambdas
 
@@ -51,6 +52,14 @@ def ce(logits, y):
 def test_plain_is_the_cross_entropy(model, images, labels):
     loss = objective(Plain())(model, images, labels, CONTEXT)
     torch.testing.assert_close(loss, ce(model(images), labels))
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2])
+def test_the_hybrid_loss_is_clean_at_first_and_pgd_at_from_then_on(model, images, labels, epoch):
+    context = replace(CONTEXT, epoch=epoch)
+    loss = objective(Hybrid(lam=0.3, clean_epochs=2))(model, images, labels, context)
+    clean, attacked = (ce(model(x), labels) for x in (images, images * 0.5))
+    torch.testing.assert_close(loss, clean if epoch < 2 else 0.7 * clean + 0.3 * attacked)
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.2, 0.7, 1.0])

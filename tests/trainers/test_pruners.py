@@ -7,9 +7,9 @@ from lib import data, runs
 from lib.errors import UserError
 from lib.methods import PgdAt
 from lib.models import create
-from lib.recipe import SPARSITIES, Attack, Data, Fixed, Model, Recipe, Train
+from lib.recipe import Attack, Data, Model, Recipe, Train
+from lib.sparsity import SPARSITIES, Fixed, Lasso
 from lib.trainers import PRUNERS, Pruner, Trainer
-from tests.trainers.toy import Toy
 
 
 def trainer(sparsity, epochs=3):
@@ -30,37 +30,16 @@ def test_every_part_of_a_recipe_has_its_pruner_and_without_one_nothing_is_pruned
     assert trainer(None).epoch().keys() == {"epoch", "lr", "loss", "seconds"}
 
 
-def test_a_pruner_that_uses_penalty_and_state_continues_bit_for_bit():
-    straight, first, second = (trainer(Toy()) for _ in range(3))
-    for _ in range(3):
-        straight.epoch()
-    first.epoch()
-    second.restore(first.state())
-    assert second.epoch()["active_weights"] > 0
-    second.epoch()
-    ours, theirs = (t.model.state_dict() for t in (straight, second))
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    for layer in straight.pruner.layers:  # the last epoch has projected
-        share = (layer.weight != 0).double().mean()
-        assert 0.25 <= share < 0.25 + 2 / layer.weight.numel()
-    stateless = trainer(Toy())
-    stateless.restore(first.state() | {"pruner": stateless.pruner.state()})
-    stateless.epoch()
-    assert stateless.history[1]["loss"] != straight.history[1]["loss"]
-
-
 def test_the_penalty_is_part_of_the_objective():
-    """One step of a quadratic pull moves every weight by lr rho (w - z), beyond the plain step."""
-    pulled, free = trainer(Toy(rho=0.5), 1), trainer(Toy(rho=0.0), 1)
-    ahead = pulled.pruner.penalty().detach()
+    """One step of the lasso moves every weight by lr c sign(w), beyond the plain step."""
+    pulled, free = trainer(Lasso(0.5), 1), trainer(Lasso(0.0), 1)
+    ahead, start = pulled.pruner.penalty().detach(), trainer(Lasso(), 1).pruner
     losses = [next(t.steps(0)) for t in (pulled, free)]
     torch.testing.assert_close(losses[0] - losses[1], ahead, rtol=1e-3, atol=1e-5)
-    start = trainer(Toy(), 1).pruner
-    lr = pulled.optimiser.param_groups[0]["lr"]
-    layers = zip(pulled.pruner.layers, free.pruner.layers, start.layers, start.z, strict=True)
-    for a, b, w, z in layers:
-        moved = lr * 0.5 * (w.weight - z)
-        torch.testing.assert_close(b.weight - a.weight, moved, rtol=0, atol=1e-6)
+    moved = pulled.optimiser.param_groups[0]["lr"] * 0.5
+    layers = zip(pulled.pruner.layers, free.pruner.layers, start.layers, strict=True)
+    for a, b, w in layers:
+        torch.testing.assert_close(b.weight - a.weight, moved * w.weight.sign())
 
 
 def test_fixed_keeps_masks_and_makes_them_of_zeros_where_there_are_none():

@@ -11,13 +11,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lib import data, runs
-from lib.methods import METHODS, Float, Pni
-from lib.recipe import Attack, Data, Model, Momentum, Recipe, Train
+from lib.methods import METHODS, Float, Hybrid, PgdAt, Pni
+from lib.recipe import Attack, Data, Model, Recipe, Train
+from lib.sparsity import Dnr, Lasso, Momentum
 from lib.trainers import Trainer
 
 READS = {"_local_scalar_dense", "equal", "masked_select", "nonzero", "unique2", "_unique2"}
 CASES = [(Pni(clean_epochs=0) if m is Pni else m(), None) for m in METHODS.values()]
 CASES += [(Float(), Momentum(0.2)), (Float(loop="released"), None)]
+CASES += [(Hybrid(clean_epochs=0), Dnr(0.2, clean_epochs=0)), (PgdAt(0.5), Lasso())]
 
 
 def whole(method, sparsity=None, place="cpu", backend="", **options) -> Trainer:

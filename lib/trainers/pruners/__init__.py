@@ -3,11 +3,23 @@
 from torch import nn
 
 from lib.recipe import Recipe
+from lib.trainers.pruners.admm import AdmmStage
 from lib.trainers.pruners.base import Pruner
+from lib.trainers.pruners.dnr import Rewiring
 from lib.trainers.pruners.fixed import Fixed
+from lib.trainers.pruners.lasso import L1
 from lib.trainers.pruners.momentum import SparseMomentum
+from lib.trainers.pruners.snip import Sensitivity
 
-PRUNERS: dict[str, type[Pruner]] = {"": Pruner, "fixed": Fixed, "momentum": SparseMomentum}
+PRUNERS: dict[str, type[Pruner]] = {
+    "": Pruner,
+    "fixed": Fixed,
+    "momentum": SparseMomentum,
+    "dnr": Rewiring,
+    "admm": AdmmStage,
+    "lasso": L1,
+    "snip": Sensitivity,
+}
 
 
 def pruner(model: nn.Module, recipe: Recipe) -> Pruner:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.errors import UserError
-from lib.recipe import Sparsity
+from lib.sparsity import Sparsity
 
 Batch = tuple[Tensor, Tensor]  # images (B, C, H, W) in [0, 1] and labels (B,)
 MomentumOf = Callable[[Tensor], Tensor]  # the optimiser's momentum of a parameter, in its shape

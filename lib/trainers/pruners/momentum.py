@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.errors import UserError
-from lib.recipe import Momentum
+from lib.sparsity import Momentum
 from lib.trainers.pruners.base import Batch, Masks, MomentumOf
 from lib.trainers.pruners.units import UNITS, Channels, allocate, grow, prune, whole_units
 

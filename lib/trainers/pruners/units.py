@@ -10,23 +10,28 @@ from torch import Tensor
 def allocate(total: int, shares: Sequence[float], caps: Sequence[int]) -> list[int]:
     """Split total into whole numbers in proportion to shares, none above its cap.
 
-    What a full layer cannot take goes to the others in proportion; rounding is by largest
-    remainder. The parts sum to total, which must not exceed the sum of the caps.
+    What a full layer cannot take goes to the others in proportion, equally where they have no
+    share; rounding is by largest remainder. The parts sum to total, which must not exceed the sum
+    of the caps.
     """
     if total > sum(caps):
         raise ValueError(f"{total} do not fit into caps {list(caps)}")
-    parts = [0] * len(caps)
-    while (rest := total - sum(parts)) > 0:
-        open_ = [i for i, cap in enumerate(caps) if parts[i] < cap]
+    exact: list[float] = [0.0] * len(caps)
+    open_, rest = list(range(len(caps))), total
+    while open_:
         weight = sum(shares[i] for i in open_)
-        exact = {i: rest * (shares[i] / weight if weight > 0 else 1 / len(open_)) for i in open_}
         for i in open_:
-            parts[i] = min(caps[i], parts[i] + math.floor(exact[i]))
-        left = total - sum(parts)
-        if left == rest:  # nothing moved by whole numbers: hand out the remainders
-            for i in sorted(open_, key=lambda i: exact[i] - math.floor(exact[i]), reverse=True):
-                if left and parts[i] < caps[i]:
-                    parts[i], left = parts[i] + 1, left - 1
+            exact[i] = rest * (shares[i] / weight if weight > 0 else 1 / len(open_))
+        full = [i for i in open_ if exact[i] >= caps[i]]
+        for i in full:
+            exact[i] = caps[i]
+        open_ = [i for i in open_ if exact[i] < caps[i]] if full else []
+        rest -= sum(caps[i] for i in full)
+    parts = [min(cap, math.floor(share)) for share, cap in zip(exact, caps, strict=True)]
+    spare = [i for i, cap in enumerate(caps) if parts[i] < cap]
+    spare.sort(key=lambda i: exact[i] - parts[i], reverse=True)
+    for i in spare[: total - sum(parts)]:
+        parts[i] += 1
     return parts
 
 
@@ -63,9 +68,13 @@ class Weights:
         """Return which units are active, a new boolean tensor (units,)."""
         return self.layer.mask.flatten().clone()  # flatten may be a view
 
+    def mask(self, kept: Tensor) -> Tensor:
+        """Return the mask that leaves exactly these units active, shaped like the weight."""
+        return kept.view_as(self.layer.mask)
+
     def keep(self, kept: Tensor) -> None:
-        """Set the mask so that exactly these units are active."""
-        self.layer.mask.copy_(kept.view_as(self.layer.mask))
+        """Set the mask of the layer so."""
+        self.layer.mask.copy_(self.mask(kept))
 
     def importance(self, values: Tensor) -> Tensor:
         """Return the size of each unit in a tensor shaped like the weight, (units,)."""
@@ -96,8 +105,8 @@ class Channels(Weights):
     def kept(self) -> Tensor:
         return self.layer.mask[0, :, 0, 0].clone()
 
-    def keep(self, kept: Tensor) -> None:
-        self.layer.mask.copy_(kept.view(1, -1, 1, 1))
+    def mask(self, kept: Tensor) -> Tensor:
+        return kept.view(1, -1, 1, 1).expand_as(self.layer.mask)
 
     def importance(self, values: Tensor) -> Tensor:
         return values.square().sum(dim=(0, 2, 3))

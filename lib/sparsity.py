@@ -1,0 +1,131 @@
+"""How a network is pruned while it trains: the parts of a recipe that `lib.trainers.PRUNERS` does.
+
+A density is the share of all convolution weights that stay non-zero, over the whole network.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lib.errors import check_range, choose
+from lib.part import Part
+
+GRANULARITIES = ("weight", "channel")  # single weights, or whole input channels
+
+
+@dataclass(frozen=True)
+class Sparsity(Part):
+    """One way to prune; `trained` says whether it works on a network that is trained already."""
+
+    kind: ClassVar[str]
+    trained: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class Fixed(Sparsity):
+    """Fine-tuning: what the network this training starts from has pruned stays zero."""
+
+    kind: ClassVar[str] = "fixed"
+    trained: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Momentum(Sparsity):
+    """Sparse momentum learning: prune by magnitude, regrow by momentum after every epoch.
+
+    density is the fraction of convolution weights that stay non-zero over the whole network,
+    prune_rate the fraction of each layer's weights rewired in the first epoch (linear to zero).
+    granularity 'channel' keeps or removes whole input channels (FLOAT, section 3.2).
+    """
+
+    kind: ClassVar[str] = "momentum"
+    density: float = 0.1
+    prune_rate: float = 0.5
+    granularity: str = "weight"
+
+    def check(self) -> None:
+        """Refuse a density of zero or above one and an unknown granularity."""
+        check_range("sparsity.density", self.density, 1e-6, 1)
+        check_range("sparsity.prune_rate", self.prune_rate, 0, 1)
+        choose("sparsity.granularity", self.granularity, GRANULARITIES)
+
+
+@dataclass(frozen=True)
+class Dnr(Momentum):
+    """Dynamic network rewiring: sparse momentum learning with a dynamic L2 regulariser (DNR Eq. 4).
+
+    pull / 2 sum |theta m - z|^2 is added to the loss once clean_epochs are over, where z is what
+    the weights were after the last rewiring; pull is beta rho of Eq. 6.
+    """
+
+    kind: ClassVar[str] = "dnr"
+    pull: float = 5e-5
+    clean_epochs: int = 5
+
+    def check(self) -> None:
+        """Refuse a negative pull or number of epochs."""
+        super().check()
+        check_range("sparsity.pull", self.pull, 0)
+        check_range("sparsity.clean_epochs", self.clean_epochs, 0)
+
+
+@dataclass(frozen=True)
+class Admm(Sparsity):
+    """Pruning by ADMM (Ye et al. 2019): weights are drawn to their projection on the budgets.
+
+    rho / 2 sum |W - Z + U|^2 is added to the loss; every `every` epochs rho grows, Z becomes the
+    projection of W + U, and U grows by W - Z. The last epoch projects W itself. ratios 'magnitude'
+    gives each layer what it holds of the largest weights of the network at the start, 'uniform' all
+    but the first the same density.
+    """
+
+    kind: ClassVar[str] = "admm"
+    trained: ClassVar[bool] = True
+    density: float = 0.1
+    ratios: str = "magnitude"
+    granularity: str = "weight"
+    rho: float = 1e-3
+    growth: float = 1.3
+    every: int = 3
+
+    def check(self) -> None:
+        """Refuse values outside their range."""
+        check_range("sparsity.density", self.density, 1e-6, 1)
+        choose("sparsity.ratios", self.ratios, ("magnitude", "uniform"))
+        choose("sparsity.granularity", self.granularity, GRANULARITIES)
+        check_range("sparsity.rho", self.rho, 0)
+        check_range("sparsity.growth", self.growth, 1)
+        check_range("sparsity.every", self.every, 1)
+
+
+@dataclass(frozen=True)
+class Lasso(Sparsity):
+    """The L1 lasso: coefficient sum |w| is added to the loss; how much goes, the training decides.
+
+    After the last epoch weights below threshold times the largest of their layer are pruned.
+    """
+
+    kind: ClassVar[str] = "lasso"
+    coefficient: float = 1e-4
+    threshold: float = 1e-3
+
+    def check(self) -> None:
+        """Refuse a negative coefficient and a threshold outside [0, 1]."""
+        check_range("sparsity.coefficient", self.coefficient, 0)
+        check_range("sparsity.threshold", self.threshold, 0, 1)
+
+
+@dataclass(frozen=True)
+class Snip(Sparsity):
+    """SNIP (Lee et al. 2019): before the first step, by |w dL/dw| on one batch; masks then stay."""
+
+    kind: ClassVar[str] = "snip"
+    density: float = 0.1
+
+    def check(self) -> None:
+        """Refuse a density of zero or above one."""
+        check_range("sparsity.density", self.density, 1e-6, 1)
+
+
+SPARSITIES: dict[str, type[Sparsity]] = {
+    s.kind: s for s in (Fixed, Momentum, Dnr, Admm, Lasso, Snip)
+}
