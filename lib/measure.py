@@ -28,12 +28,14 @@ def accuracy_row(
     """Return the row of one evaluation: percent with its 95 % Wilson interval."""
     right = record["correct"] / (record["n"] * len(record["bits"].split()))
     low, high = wilson(right, record["n"])
+    other = protocol.attack != "none" and protocol.eps != job.recipe.attack.eps
     return row(
         study,
         job.recipe,
         method=job.label,
         lam=job.lam(protocol),
         attack=protocol.name,
+        detail=f"eps {protocol.eps:.4g}" if other else None,  # of another radius than the training
         metric="clean_acc" if protocol.attack == "none" else "robust_acc",
         value=100 * right,
         ci_low=low,

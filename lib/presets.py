@@ -77,19 +77,27 @@ class Preset(Part):
 def _on(dataset: str, backbone: str, train: Train, **fields: Any) -> Setting:
     """Return a setting; fields are its own, those of its data and those of its network."""
     own = {f.name: fields.pop(f.name) for f in dataclasses.fields(Setting) if f.name in fields}
-    parts = {name: fields.pop(name) for name in ("train_images", "split") if name in fields}
+    parts = {
+        name: fields.pop(name) for name in ("train_images", "split", "padding") if name in fields
+    }
     return Setting(Data(dataset, **parts), Model(backbone, **fields), train, **own)
 
 
 _DIGITS = {"attack": Attack(eps=0.25)}
 _TINY = Train(epochs=1, batch=32)
 _SHORT, _BRIEF, _BRIEFER = (Train(epochs=epochs, batch=64) for epochs in (20, 7, 5))
+_REWIRED = Train(epochs=8, batch=64)
 _FEW = Train(epochs=5, batch=64, schedule="onecycle", lr=0.1)
 _REAL = replace(_FEW, epochs=6, batch=128, lr=0.2)
 _LESS = {"images": 500}
 _CYCLE = replace(_REAL, epochs=30)
 _WHOLE: dict[str, Any] = {"split": "all"}
 _DEEP = _WHOLE | {"dropout": 0.3}
+_DNR: dict[str, Any] = {"padding": "reflect", "paper": "dnr", "attack": Attack(step=0.01)}
+# DNR's step in units of its radius, for that of the digits
+_DNR_DIGITS = _DNR | {"attack": Attack(eps=0.25, step=0.08)}
+_DROPS = Train(schedule="milestones", milestones=(80, 120, 160), gamma=0.2)
+_HALF = replace(_DROPS, epochs=60, milestones=(30, 50))
 _LONG, _SVHN, _SMART = Train(), Train(epochs=80, lr=0.01), Train(epochs=80)
 
 PRESETS: dict[str, Preset] = {
@@ -100,6 +108,7 @@ PRESETS: dict[str, Preset] = {
             name="ci",
             settings=(
                 _on("digits", "resnet18", _TINY, train_images=128, width=4, **_DIGITS),
+                _on("digits", "resnet18", _TINY, train_images=64, width=4, **_DNR_DIGITS),
                 _on("digits", "wrn16_8", _TINY, train_images=64, width=1, role="svhn", **_DIGITS),
                 _on("digits", "wrn40_2", _TINY, train_images=64, width=2, role="stl10", **_DIGITS),
             ),
@@ -114,6 +123,7 @@ PRESETS: dict[str, Preset] = {
             settings=(
                 _on("digits", "resnet18", _SHORT, width=8, **_DIGITS),
                 _on("digits", "resnet18", _BRIEF, width=8, role=BRIEF, **_DIGITS),
+                _on("digits", "resnet18", _REWIRED, width=8, **_DNR_DIGITS),
                 _on("digits", "wrn16_8", _BRIEFER, width=1, role="svhn", **_DIGITS),
                 _on("digits", "wrn40_2", _BRIEFER, width=2, role="stl10", **_DIGITS),
             ),
@@ -127,6 +137,7 @@ PRESETS: dict[str, Preset] = {
             name="cifar",
             settings=(
                 _on("cifar10", "resnet18", _REAL, train_images=15_000, width=16),
+                _on("cifar10", "resnet18", _REAL, train_images=6_000, width=16, **_DNR),
                 _on("cifar10", "wrn16_8", _FEW, train_images=6_000, width=2, role="svhn", **_LESS),
                 _on("cifar10", "wrn40_2", _FEW, train_images=3_000, width=4, role="stl10", **_LESS),
             ),
@@ -140,6 +151,7 @@ PRESETS: dict[str, Preset] = {
             settings=(
                 _on("cifar10", "resnet34", _CYCLE, **_WHOLE),
                 _on("cifar10", "resnet18", _CYCLE, role=BRIEF, **_WHOLE),
+                _on("cifar10", "resnet18", _CYCLE, **_WHOLE, **_DNR),
                 _on("cifar10", "wrn16_8", _CYCLE, role="svhn", **_DEEP),
                 _on("cifar10", "wrn40_2", _CYCLE, role="stl10", **_DEEP),
             ),
@@ -157,6 +169,9 @@ PRESETS: dict[str, Preset] = {
                 _on("stl10", "wrn40_2", _LONG, dropout=0.3, role="stl10"),
                 _on("tiny_imagenet", "resnet34", Train(epochs=120), role="tiny_imagenet"),
                 _on("tiny_imagenet", "resnet34", _SMART, role="tiny_imagenet", paper="smart"),
+                _on("cifar10", "resnet18", _DROPS, **_DNR),
+                _on("cifar100", "resnet18", replace(_DROPS, epochs=170), role="cifar100", **_DNR),
+                _on("tiny_imagenet", "vgg16", _HALF, role="tiny_imagenet", **_DNR),
             ),
             images=0,
             timing_rounds=30,

@@ -9,7 +9,7 @@ from lib import artifacts, claims, paths, rows, studies
 from lib.errors import UserError
 from lib.methods import Smart
 from lib.presets import PRESETS
-from lib.studies import float_, smart
+from lib.studies import dnr, float_, smart
 
 
 @pytest.mark.parametrize("name", studies.ARTIFACTS)
@@ -24,10 +24,12 @@ def test_every_artifact_plans_in_every_preset(name, preset):
             usual, slow = study.preset.images, study.preset.slow_images
             strong = study.preset.strong.images if protocol.attack == "autoattack" else usual
             own = {s.images for s in study.preset.settings if s.model == job.recipe.model} - {0}
-            many = protocol.steps > 7 or protocol.eot > 1
+            swept = name == "dnr/fig4_attack_strength"
+            many = protocol.steps > 7 or protocol.eot > 1 or swept
             assert protocol.images in (usual, strong, slow if many else usual, *own)
             if protocol.attack != "none":
-                assert protocol.eps == job.recipe.attack.eps
+                times = protocol.eps / job.recipe.attack.eps
+                assert times == 1 or (swept and times in dnr.RADII)
 
 
 def test_a_notebook_opened_by_hand_changes_nothing_that_git_keeps(changed):

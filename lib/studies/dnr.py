@@ -1,0 +1,204 @@
+"""DNR (Kundu et al. 2021): the networks behind each figure and table."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from lib.method import Method
+from lib.methods import Hybrid, PgdAt, Plain, Pni
+from lib.presets import MAIN, Setting
+from lib.recipe import Cut, Recipe
+from lib.sparsity import Admm, Dnr, Fixed, Lasso, Momentum, Snip, Sparsity
+from lib.studies.smart import FGSM, PGD7
+from lib.study import Builder, plan
+
+VGG, RESNET = "vgg16", "resnet18"
+BETA, RHO = 0.5, 1e-4  # of Eqs. 4 and 6
+IRREGULAR, CHANNEL = 0.05, 0.5  # target densities (section 4.5)
+KINDS = (("irregular", IRREGULAR, "weight"), ("channel", CHANNEL, "channel"))
+ATTACKS = (PGD7, FGSM)
+
+LAYER = 14  # the convolution shown in Figure 1a, counted from 1
+CUT = 0.05  # of each layer in turn, what Figure 2b leaves
+CONVOLUTIONS = [f"layer{i}.{j}.conv" for i, n in enumerate((2, 2, 3, 3, 3), 1) for j in range(n)]
+# Figure 3: densities by weights and by channels, of which the paper prints no list
+BY_WEIGHTS, BY_CHANNELS = (0.2, 0.1, 0.05, 0.02, 0.01), (0.69, 0.5, 0.25, 0.1)
+# Figure 4: iterations, and radii in units of that of the training
+ITERATIONS = (1, 2, 4, 7, 10, 20, 50, 100)
+RADII = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
+COEFFICIENTS = (1e-5, 1e-4, 1e-3)  # of the lasso; the paper prints none
+# Table 2: one over the compression ratios of ADMM, and of ADMM with equal ratios
+ADMM, NAIVE = {VGG: 1 / 16.78, RESNET: 1 / 14.6}, 1 / 19.74
+# Table 3: one over the compression ratios: by weights, by channels
+CLEAN = {VGG: (1 / 34.57, 1 / 12.61), RESNET: (1 / 20.32, 1 / 5.67), "resnet50": (1 / 20, None)}
+OTHERS = {
+    ("cifar100", VGG): (1 / 20, 1 / 2.76),
+    ("cifar100", RESNET): (1 / 22.45, 1 / 5.57),
+    ("tiny_imagenet", VGG): (1 / 11.55, 1 / 1.74),
+}
+SNIP = 1 / 32.33
+
+
+def warm_up(setting: Setting) -> int:
+    """Return how many epochs are clean alone: 5 (section 4.1.2), of short trainings an eighth."""
+    return min(5, max(1, setting.train.epochs // 8))
+
+
+def rewired(
+    setting: Setting, density: float, granularity: str = "weight", beta: float = BETA
+) -> Dnr:
+    """Return DNR's part of a recipe; the regulariser stands inside beta."""
+    fields: dict[str, Any] = {"granularity": granularity, "pull": beta * RHO}
+    return Dnr(density, clean_epochs=warm_up(setting) if beta < 1 else 0, **fields)
+
+
+def trained(
+    b: Builder, setting: Setting, seed: int, backbone: str, part: Sparsity | None = None, **own: Any
+) -> Recipe:
+    """Return the recipe of a network trained by the hybrid loss (Eq. 6), pruned by a part."""
+    method = Hybrid(lam=1 - BETA, clean_epochs=warm_up(setting))
+    return b.recipe(setting, seed, method, backbone=backbone, sparsity=part, **own)
+
+
+def stage(setting: Setting, share: float = 1.0) -> Setting:
+    """Return the setting of a later stage: a tenth of the rate, a share of the epochs."""
+    epochs = max(2, round(share * setting.train.epochs))
+    train = dataclasses.replace(setting.train, epochs=epochs, lr=0.1 * setting.train.lr)
+    if share < 1:
+        train = dataclasses.replace(train, schedule="cosine", milestones=())
+    return dataclasses.replace(setting, train=train)
+
+
+def tuned(b: Builder, setting: Setting, seed: int, backbone: str, start: Recipe) -> Recipe:
+    """Return the last stage: training of what another one has left."""
+    how: dict[str, Any] = {"backbone": backbone, "sparsity": Fixed(), "start": start}
+    return b.recipe(stage(setting), seed, PgdAt(lam=1 - BETA), **how)
+
+
+def admm(b: Builder, setting: Setting, seed: int, backbone: str, part: Admm) -> Recipe:
+    """Return the last of three stages; the second takes 30 of 200 epochs (section 4.3)."""
+    short = stage(setting, 0.15)
+    part = dataclasses.replace(part, every=max(1, short.train.epochs // 10))
+    start = trained(b, setting, seed, backbone)
+    how: dict[str, Any] = {"backbone": backbone, "sparsity": part, "start": start}
+    pruned = b.recipe(short, seed, PgdAt(lam=1 - BETA), **how)
+    return tuned(b, setting, seed, backbone, pruned)
+
+
+@plan("dnr/fig1_weight_distributions")
+def fig1_weight_distributions(b: Builder) -> None:
+    """Plan a ResNet-18 trained on clean, attacked, and attacked images with weight noise."""
+    for setting, seed in b.settings():
+        methods: dict[str, Method] = {"normal": Plain(), "adversarial": PgdAt(lam=1.0)}
+        methods["noisy adversarial"] = Pni(clean_epochs=warm_up(setting))
+        for label, method in methods.items():
+            recipe = b.recipe(setting, seed, method, backbone=RESNET)
+            b.add(label, recipe, (1.0,), ATTACKS)
+
+
+@plan("dnr/fig2_convergence_sensitivity")
+def fig2_convergence_sensitivity(b: Builder) -> None:
+    """Plan a VGG-16, whole and rewired, and the whole one with one layer cut at a time."""
+    for setting, seed in b.settings():
+        whole = trained(b, setting, seed, VGG)
+        b.add("unpruned", whole, (0.0,), ATTACKS)
+        b.add("DNR", trained(b, setting, seed, VGG, rewired(setting, IRREGULAR)), (0.0,), ATTACKS)
+        train = dataclasses.replace(whole.train, epochs=0)
+        for layer in CONVOLUTIONS:
+            part = Cut(density=CUT, layer=layer)
+            cut = dataclasses.replace(whole, train=train, start=whole, convert=part)
+            b.add(f"without {layer}", cut, (0.0,), [PGD7])
+
+
+@plan("dnr/fig3_compression_accuracy")
+def fig3_compression_accuracy(b: Builder) -> None:
+    """Plan accuracy against compression, by weights and by channels, of two networks."""
+    for role, backbone in ((MAIN, VGG), ("cifar100", RESNET)):
+        for setting, seed in b.settings((role,)):
+            b.add("unpruned", trained(b, setting, seed, backbone), (0.0,), ATTACKS)
+            for kind, densities in (("weight", BY_WEIGHTS), ("channel", BY_CHANNELS)):
+                for density in densities:
+                    part = rewired(setting, density, kind)
+                    recipe = trained(b, setting, seed, backbone, part)
+                    b.add(f"{kind} {density:g}", recipe, (0.0,), ATTACKS)
+
+
+@plan("dnr/fig4_attack_strength")
+def fig4_attack_strength(b: Builder) -> None:
+    """Plan ResNet-18, pruned by weights and by channels, under stronger and stronger PGD."""
+    for setting, seed in b.settings():
+        for label, density, kind in KINDS:
+            recipe = trained(b, setting, seed, RESNET, rewired(setting, density, kind))
+            a = recipe.attack
+            steps = [PGD7 | {"steps": n} for n in ITERATIONS]
+            radii = [PGD7 | {"eps": r * a.eps, "step": r * a.step} for r in RADII if r != 1]
+            b.add(f"DNR {label}", recipe, (0.0,), [b.slow(attack) for attack in (*steps, *radii)])
+
+
+@plan("dnr/table1_tiny_imagenet")
+def table1_tiny_imagenet(b: Builder) -> None:
+    """Plan a VGG-16 on Tiny-ImageNet, whole and pruned; other presets take their own images."""
+    for setting, seed in b.settings(_role(b, "tiny_imagenet")):
+        b.add("unpruned", trained(b, setting, seed, VGG), (0.0,), ATTACKS)
+        for label, density, kind in (KINDS[0], ("channel", BY_CHANNELS[0], "channel")):
+            recipe = trained(b, setting, seed, VGG, rewired(setting, density, kind))
+            b.add(f"DNR {label}", recipe, (0.0,), ATTACKS)
+
+
+def _role(b: Builder, role: str) -> Sequence[str]:
+    """Return a role, the main one where the preset lacks it."""
+    return (role,) if b.preset.roles((role,), "dnr") else (MAIN,)
+
+
+@plan("dnr/table2_admm_lasso")
+def table2_admm_lasso(b: Builder) -> None:
+    """Plan ADMM in its three stages, with ratios by layer and equal ones, the lasso, and DNR."""
+    for setting, seed in b.settings():
+        for backbone in (VGG, RESNET):
+            rows: dict[str, Recipe] = {
+                "unpruned": trained(b, setting, seed, backbone),
+                "ADMM": admm(b, setting, seed, backbone, Admm(ADMM[backbone])),
+                "ADMM naive": admm(b, setting, seed, backbone, Admm(NAIVE, ratios="uniform")),
+            }
+            for coefficient in COEFFICIENTS:
+                start = trained(b, setting, seed, backbone, Lasso(coefficient))
+                rows[f"L1 lasso {coefficient:g}"] = tuned(b, setting, seed, backbone, start)
+            rows["DNR"] = trained(b, setting, seed, backbone, rewired(setting, IRREGULAR))
+            for label, recipe in rows.items():
+                b.add(label, recipe, (0.0,), ATTACKS)
+
+
+@plan("dnr/table3_clean_pruning")
+def table3_clean_pruning(b: Builder) -> None:
+    """Plan DNR without attacks, SNIP and sparse learning; their speed is measured, too."""
+    networks = {(MAIN, name): densities for name, densities in CLEAN.items()} | OTHERS
+    for (role, backbone), (weights, channels) in networks.items():
+        for setting, seed in b.settings((role,)):
+            parts: dict[str, Sparsity | None] = {"unpruned": None}
+            if role == MAIN and backbone == VGG:
+                parts |= {"SNIP": Snip(SNIP), "sparse learning": Momentum(SNIP)}
+            parts["DNR-C irregular"] = rewired(setting, weights, beta=1.0)
+            if channels:
+                parts["DNR-C channel"] = rewired(setting, channels, "channel", beta=1.0)
+            for label, part in parts.items():
+                recipe = b.recipe(setting, seed, Plain(), backbone=backbone, sparsity=part)
+                b.add(label, recipe, (0.0,), [])
+
+
+@plan("dnr/table4_dynamic_l2")
+def table4_dynamic_l2(b: Builder) -> None:
+    """Plan DNR with its regulariser, without, and with as much more plain weight decay."""
+    for setting, seed in b.settings():
+        decay = setting.train.weight_decay + BETA * RHO
+        train = dataclasses.replace(setting.train, weight_decay=decay)
+        decayed = dataclasses.replace(setting, train=train)
+        for backbone in (VGG, RESNET):
+            for label, density, kind in KINDS:
+                plain = Momentum(density, granularity=kind)
+                for how, where, part in (
+                    ("with dynamic L2", setting, rewired(setting, density, kind)),
+                    ("without", setting, plain),
+                    ("with weight decay", decayed, plain),
+                ):
+                    recipe = trained(b, where, seed, backbone, part)
+                    b.add(f"{label} {how}", recipe, (0.0,), ATTACKS)
