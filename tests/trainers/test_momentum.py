@@ -80,7 +80,7 @@ def test_the_smallest_weights_go_and_the_largest_momentum_comes():
     weights = [layer.weight.detach().clone() for layer in sparse.layers]
     before = [layer.mask.clone() for layer in sparse.layers]
     momentum = [torch.randn_like(w) for w in weights]
-    sparse.rewire(momentum, epoch=0)
+    sparse.rewire([v.clone() for v in momentum], epoch=0)
     for layer, w, old, v in zip(sparse.layers, weights, before, momentum, strict=True):
         survivors = old & (w.abs() > w[old].abs().median())
         assert layer.mask[survivors].all()
@@ -100,6 +100,20 @@ def test_what_is_freed_goes_to_the_layer_of_highest_momentum(density, kind, laye
     gains = [int(unit.kept().sum()) - n for unit, n in zip(sparse.units, before, strict=True)]
     assert max(gains) == gains[layer] > 0
     assert kind == "channel" or sum(gains) == 0
+
+
+def test_a_regrown_weight_starts_from_zero_and_from_rest():
+    sparse = network(0.3, rate=0.5, epochs=10**9)
+    weights = [layer.weight.detach().clone() for layer in sparse.layers]
+    before = [layer.mask.clone() for layer in sparse.layers]
+    momentum = [torch.randn_like(w) for w in weights]
+    kept = [v.clone() for v in momentum]
+    sparse.rewire(momentum, epoch=0)
+    for layer, old, w, v, u in zip(sparse.layers, before, weights, momentum, kept, strict=True):
+        regrown = layer.mask & ~old
+        assert regrown.any() and not layer.weight[regrown].any() and not v[regrown].any()
+        assert torch.equal(v[~regrown], u[~regrown])
+        assert torch.equal(layer.weight[layer.mask & old], w[layer.mask & old])
 
 
 def test_rate_falls_linearly_to_zero():
@@ -198,7 +212,7 @@ def test_the_larger_half_of_the_channels_survives_and_none_is_passed_over():
     weights = [layer.weight.detach().clone() for layer in sparse.layers]
     before = [channels_of(layer) for layer in sparse.layers]
     momentum = [torch.randn_like(w) for w in weights]
-    sparse.rewire(momentum, epoch=0)
+    sparse.rewire([v.clone() for v in momentum], epoch=0)
     rows = list(zip(sparse.layers, weights, before, momentum, strict=True))[1:]  # not the stem
     for layer, w, old, v in rows:
         norm, drive = (torch.linalg.vector_norm(t, dim=(0, 2, 3)) for t in (w, v))

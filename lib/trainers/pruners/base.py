@@ -10,7 +10,7 @@ from lib.errors import UserError
 from lib.sparsity import Sparsity
 
 Batch = tuple[Tensor, Tensor]  # images (B, C, H, W) in [0, 1] and labels (B,)
-MomentumOf = Callable[[Tensor], Tensor]  # the optimiser's momentum of a parameter, in its shape
+MomentumOf = Callable[[Tensor], Tensor]  # the optimiser's own momentum of a parameter
 
 
 class Pruner:
