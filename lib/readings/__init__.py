@@ -1,4 +1,4 @@
-"""What every analytic figure of SMART and FLOAT comes to, under its plain reading and others.
+"""What every analytic figure of the papers comes to, under its plain reading and others.
 
 The plain reading counts a method whole and like its rivals, in one unit, at the settings that the
 papers state. A reading that needs a caveat stands beside it; context is shown but never judged.
@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 from lib.readings.counted import noise, operations, sharing, storage
 from lib.readings.derived import tables, time, variants
+from lib.readings.pruned import densities, gains, pruning
 from lib.readings.reading import Reading, gathered
 
 __all__ = ["Reading", "readings"]
@@ -19,7 +20,8 @@ def readings(ids: Collection[str] = ()) -> dict[str, Reading]:
     Networks are counted only as far as the figures asked for need it, so that there may be more.
     """
     found: dict[str, Reading] = {}
-    for group in (tables, variants, storage, time, sharing, operations, noise):
+    quick = (tables, variants, gains, pruning)
+    for group in (*quick, storage, time, sharing, operations, noise, densities):
         found |= {id: gathered(numbers) for id, numbers in group().items()}
         if ids and found.keys() >= set(ids):
             break

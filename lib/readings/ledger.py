@@ -1,4 +1,4 @@
-"""The networks of the SMART and FLOAT papers, built and counted: the ground of the audit.
+"""The networks of the papers, built and counted: the ground of the audit.
 
 Only counting needs torch, so that plans that lead here stay light.
 """
@@ -41,6 +41,9 @@ NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "plain wrn16_8": ("plain", "wrn16_8", {}),
     "oat wrn16_8": ("oat", "wrn16_8", {}),
     "oat scalar wrn16_8": ("oat", "wrn16_8", SCALAR),
+    "plain vgg16": ("plain", "vgg16", {}),
+    "plain resnet18": ("plain", "resnet18", {}),
+    "plain resnet18 released": ("plain", "resnet18", {"num_classes": 100}),  # DNR's, on CIFAR-10
 }
 METHODS = {  # labels of metrics.csv to networks; the papers count OAT with a scalar code
     "plain": "plain",
