@@ -88,7 +88,8 @@ _TINY = Train(epochs=1, batch=32)
 _SHORT, _BRIEF, _BRIEFER = (Train(epochs=epochs, batch=64) for epochs in (20, 7, 5))
 _REWIRED = Train(epochs=8, batch=64, lr=0.05)
 _FEW = Train(epochs=5, batch=64, schedule="onecycle", lr=0.1)
-_REAL = replace(_FEW, epochs=6, batch=128, lr=0.2)
+_SLOW = replace(_FEW, epochs=6, batch=128)
+_REAL = replace(_SLOW, lr=0.2)
 _LESS = {"images": 500}
 _CYCLE = replace(_REAL, epochs=30)
 _WHOLE: dict[str, Any] = {"split": "all"}
@@ -138,7 +139,7 @@ PRESETS: dict[str, Preset] = {
             name="cifar",
             settings=(
                 _on("cifar10", "resnet18", _REAL, train_images=15_000, width=16),
-                _on("cifar10", "resnet18", _REAL, train_images=6_000, width=16, **_DNR),
+                _on("cifar10", "resnet18", _SLOW, train_images=6_000, width=16, **_DNR),
                 _on("cifar10", "wrn16_8", _FEW, train_images=6_000, width=2, role="svhn", **_LESS),
                 _on("cifar10", "wrn40_2", _FEW, train_images=3_000, width=4, role="stl10", **_LESS),
             ),

@@ -25,9 +25,9 @@ class SparseMomentum(Masks):
     With channels the stem, whose inputs are the colours of the image, stays dense.
     What a full layer cannot take the others get by their shares; the released code hands it to all
     equally, fills no layer above 99 % and regrows nothing where momentum is 0, so that densities of
-    small layers differ by up to 0.22. Here a regrown weight starts from rest, there with the momentum
-    of its past gradients: hundreds of times larger in filters that had no weight, whose batch norm
-    has variance 0, and such filters are many in narrow networks.
+    small layers differ by up to 0.22. Here a regrown weight starts from rest, there with the
+    momentum of its past gradients: hundreds of times larger in filters that had no weight, whose
+    batch norm has variance 0, and such filters are many in narrow networks.
     """
 
     part: Momentum
