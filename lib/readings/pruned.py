@@ -30,7 +30,7 @@ def gains() -> dict[str, Numbers]:
     for id, rival in (("admm", "ADMM"), ("lasso", "L1 lasso")):
         ours, theirs = (two.xs(method, level="method") for method in ("DNR", rival))
         leads, ratios = (ours - theirs)[["clean_acc", *ROBUST]], (ours / theirs)[RATIO]
-        last = f"points in the last of them, {leads.min(axis=1).idxmin()} {leads.min().idxmin()}"
+        last = f"smallest lead in points, {leads.min(axis=1).idxmin()} {leads.min().idxmin()}"
         ahead = float((leads > 0).sum().sum())
         found[f"dnr-{id}-all"] = [
             ("plain", "accuracies of Table 2 in which DNR is ahead", ahead),

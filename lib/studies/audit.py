@@ -12,7 +12,7 @@ COMPARED = ("method.pattern", "method.overlap", "method.loop")
 
 @plan("audit/published_numbers")
 def published_numbers(b: Builder) -> None:
-    """Plan the recomputation of every analytic figure of SMART and FLOAT; it trains nothing."""
+    """Plan the recomputation of every figure that follows from others; it trains nothing."""
 
 
 @plan("audit/observations")
