@@ -1,5 +1,6 @@
 """Chains of recipes: train, prune, fine-tune, convert; a kill anywhere changes no bit."""
 
+import io
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ from lib.errors import UserError
 from lib.methods import Float, PgdAt, Smart
 from lib.models.compaction import channels
 from lib.protocol import Protocol
-from lib.recipe import Attack, Compact, Data, Model, Recipe, Train
+from lib.recipe import Attack, Compact, Cut, Data, Model, Recipe, Train
 from lib.sparsity import Admm, Fixed, Momentum
 from lib.study import Job, Study
 from tests.test_runs import same, unfinished
@@ -83,8 +84,10 @@ def test_a_chain_killed_in_each_stage_ends_in_the_same_bits(results, trained):
         "from lib import runs, training; training.SAVE_EVERY = -1\n"
         "epoch, victim = runs.Trainer.epoch, CHAIN[sys.argv[1]]\n"
         "def dying(self, on_step):\n"
-        "    if self.epochs_done == 1 and self.recipe == victim: os.kill(os.getpid(), 9)\n"
-        "    return epoch(self, on_step)\n"
+        "    def step(share):\n"
+        "        on_step(share)\n"
+        "        if self.epochs_done and self.recipe == victim: os.kill(os.getpid(), 9)\n"
+        "    return epoch(self, step)\n"
         "runs.Trainer.epoch = dying; runs.fit(TUNED)"
     )
     env = os.environ | {"SUITE_RESULTS": str(results), "OMP_NUM_THREADS": "1"}
@@ -92,7 +95,9 @@ def test_a_chain_killed_in_each_stage_ends_in_the_same_bits(results, trained):
         call = [sys.executable, "-c", code, name]
         killed = subprocess.run(call, cwd=paths.ROOT, env=env, check=False, timeout=120)
         assert killed.returncode == -signal.SIGKILL
-        assert (runs.folder(recipe) / "resume.pt").is_file()
+        raw = (runs.folder(recipe) / "resume.pt").read_bytes()
+        state = torch.load(io.BytesIO(raw[32:]), weights_only=True)["pruner"]
+        assert any(u.any() for u in state.get("u", [])) is (name == "pruned")
         done = [n for n, r in CHAIN.items() if runs.load(r)]
         assert done == [*CHAIN][: [*CHAIN].index(name)]
     runs.fit(TUNED)
@@ -147,6 +152,18 @@ def test_compaction_is_a_recipe_that_can_be_tuned_and_evaluated(trained):
     assert same(first, weights(runs.fit(frozen, fresh=True).recipe))  # one draw of noise, seeded
 
 
+@pytest.mark.parametrize("layer", ["layer2.0.conv1", ""])
+def test_a_cut_keeps_the_largest_weights_of_the_layer_it_names_or_of_each(trained, layer):
+    cut = replace(DENSE, start=DENSE, train=ZERO, convert=Cut(0.1, layer))
+    before, after = weights(DENSE), weights(runs.fit(cut).recipe)
+    for name, old in before.items():
+        if old.dim() == 4 and name.startswith(layer):
+            least = old.abs().flatten().sort(descending=True).values[round(0.1 * old.numel()) - 1]
+            old = old * (old.abs() >= least)
+            assert int((old != 0).sum()) == round(0.1 * old.numel())
+        assert torch.equal(after[name], old)
+
+
 MASKED = replace(DENSE, method=Smart(pattern="DSS"))
 OTHER = {
     "width": (replace(DENSE, model=Model("resnet20", 8), start=DENSE), "width is 8 but 4"),
@@ -163,6 +180,7 @@ OTHER = {
     ),
     "plain": (replace(DENSE, method=Float(), start=DENSE, convert=Compact()), "plain or pgd_at"),
     "masks": (replace(PRUNED, convert=Compact()), "plain network without masks"),
+    "layer": (replace(DENSE, start=DENSE, convert=Cut(layer="layer2.0.conv")), "did you mean"),
 }
 
 

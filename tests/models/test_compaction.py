@@ -11,7 +11,7 @@ from lib.models.compaction import GatheredConv2d
 from lib.sparsity import Momentum
 from lib.trainers.pruners.momentum import SparseMomentum
 
-BACKBONES = ["resnet18", "resnet50", "wrn16_8"]
+BACKBONES = ["resnet18", "resnet50", "wrn16_8", "vgg16"]
 
 
 @pytest.fixture
@@ -103,6 +103,19 @@ def test_pre_activation_blocks_lose_filters_and_the_second_batch_norm(plain):
     assert before["macs"] - after["macs"] == 2 * 5 * 16 * 9 * 32**2
     assert narrow.layer1[1].bn2.num_features == 11
     assert narrow.layer1[1].bn1.num_features == 16
+
+
+def test_a_pruned_vgg_keeps_no_filter_that_makes_a_dead_channel(make, images):
+    model = make("plain", "vgg16", prunable=True, width=8).double()
+    SparseMomentum(model, Momentum(0.3, granularity="channel"), 1).begin()
+    narrow = compact(freeze(model, 0.0))
+    assert_equal_outputs(narrow, model, images)
+    kept = [alive for alive, _ in channels(model).values()]
+    assert kept[0] == 3 and sum(kept) < sum(there for _, there in channels(model).values())
+    shapes = [tuple(conv.weight.shape[:2]) for conv in convs(narrow).values()]
+    assert shapes == list(zip([*kept[1:], 64], kept, strict=True))
+    assert not any(isinstance(layer, GatheredConv2d) for layer in narrow.modules())
+    assert [len(conv.bias) for conv in convs(narrow).values()] == [*kept[1:], 64]
 
 
 def test_filters_that_go_take_the_inputs_with_them_that_only_they_read(plain, images):
