@@ -86,7 +86,7 @@ def _on(dataset: str, backbone: str, train: Train, **fields: Any) -> Setting:
 _DIGITS = {"attack": Attack(eps=0.25)}
 _TINY = Train(epochs=1, batch=32)
 _SHORT, _BRIEF, _BRIEFER = (Train(epochs=epochs, batch=64) for epochs in (20, 7, 5))
-_REWIRED = Train(epochs=8, batch=64, lr=0.05)
+_REWIRED = Train(epochs=10, batch=64, lr=0.05)
 _FEW = Train(epochs=5, batch=64, schedule="onecycle", lr=0.1)
 _SLOW = replace(_FEW, epochs=6, batch=128)
 _REAL = replace(_SLOW, lr=0.2)
