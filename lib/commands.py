@@ -82,7 +82,9 @@ def _train(words: argparse.Namespace) -> int:
         try:
             if words.within and not index:  # counts from the start of the process all the same
                 stopping.limit(words.within)
-            label, fresh = f"{need.label}, seed {recipe.seed}", words.fresh and recipe.key in asked
+            where = f"{recipe.data.dataset} {recipe.model.backbone}"  # a label may be on several
+            label = f"{need.label}, {where}, seed {recipe.seed}"
+            fresh = words.fresh and recipe.key in asked
             made = worker.work(recipe, [*need.protocols.values()], label, fresh)
         except stopping.Stopped as stopped:
             moved = _files(home) != before or not all(n.done for n in needs[:index])
