@@ -32,6 +32,7 @@ NORMS = sum(2 * o for _, _, o, _, _ in convolutions())
 PLAIN = WEIGHTS + NORMS + 5130
 MASKED = sum(9 * i * o for k, i, o, _, stage in convolutions() if k == 3 and stage > 2)
 MACS = sum(k * k * i * o * s * s for k, i, o, s, _ in convolutions()) + 5120
+VGG = 14_710_464 / 14_728_266  # share of VGG-16's parameters in its convolutions
 FILM = [o for k, _, o, _, _ in convolutions() if k == 3]
 
 
@@ -86,6 +87,11 @@ def test_the_ledger_by_hand_is_the_one_of_the_papers():
         ("float-delay:context:128-dimensional code, same machine", 1.88),
         ("float-delay:context:if shortcuts had FiLM, same machine", 7.06),
         ("float-time-oat:context:six lambdas, FLOAT's released loop", 1.49),
+        ("dnr-density:context:vgg16, dense but for convolutions", round(1 / (1 - 0.95 * VGG), 6)),
+        ("dnr-density:context:density that resnet18 needs", round(1 / 21.57, 6)),
+        ("dnr-naive:context:vgg16 at x = 95 %", round(1 / (0.05 + 0.95 * 1728 / 14_710_464), 6)),
+        ("dnr-lasso-all:context:smallest lead in points, resnet18 fgsm", -0.07),
+        ("dnr-l2-vgg:context:what |theta - z|^2 weighs in Eq. 6", 2.5e-5),
     ],
 )
 def test_numbers_of_an_independent_recount(at, metric, value):
@@ -160,6 +166,11 @@ def test_storage_counts_one_batch_norm_and_no_mask(label, backbone, millions):
         ("float-add-share", "not reproduced"),
         ("float-robust-gain", "not reproduced"),
         ("float-sparse-ratio", "not judged"),
+        ("dnr-lasso-ratio-vgg", "reproduced"),
+        ("dnr-c-all", "reproduced"),
+        ("dnr-lasso-all", "not reproduced"),
+        ("dnr-density", "not reproduced"),
+        ("dnr-same-pgd", "not judged"),
     ],
 )
 def test_verdicts_of_well_understood_figures(found, id, verdict):
