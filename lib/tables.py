@@ -124,6 +124,12 @@ def plain(rows: pd.DataFrame) -> str:
     return f"{value:.2f}" if rows["metric"].iloc[0].endswith("_acc") else f"{value:.4g}"
 
 
+def as_printed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows with networks and attacks named as papers do: without a width, without a step."""
+    named = {"backbone": {r"-\d+$": ""}, "attack": {r"-step[\d.]+": ""}}
+    return rows.replace(named, regex=True)
+
+
 def matching(frame: pd.DataFrame, where: Where) -> pd.DataFrame:
     """Return the rows whose columns have the given values; there may be none."""
     for name, value in where.items():

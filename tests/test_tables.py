@@ -197,3 +197,12 @@ def test_verdicts_open_with_their_counts_and_why_nothing_is_judged(preset, overr
 )
 def test_backbones_are_spelt_as_in_papers(backbone, spelt):
     assert tables.backbone_name(backbone) == spelt
+
+
+def test_rows_are_named_as_papers_name_them_without_a_width_and_a_step():
+    rows = pd.DataFrame(
+        {"backbone": ["vgg16-8", "resnet18"], "attack": ["pgd7x2-step2.6-eot3", None], "n": [1, 2]}
+    )
+    named = tables.as_printed(rows)
+    assert named["backbone"].tolist() == ["vgg16", "resnet18"]
+    assert named["attack"].tolist() == ["pgd7x2-eot3", None]
