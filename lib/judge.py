@@ -31,7 +31,7 @@ def judge(
 
     worked_out maps the ids of claims that no comparison of accuracies decides to what they rest on:
     booleans, one for each case ('count'), the Estimate of a ratio ('ratio', 'at most') or of a
-    difference (any comparison), a Reading ('reading').
+    difference (any comparison), a Reading ('reading'), or a text: why this study cannot tell.
     """
     stated = claims.stated(study.artifact)
     rows = [{str(k): v for k, v in row.items()} for row in stated.to_dict("records")]
@@ -47,6 +47,8 @@ def _found(claim: Row, metrics: pd.DataFrame, spread: Spread, given: Any) -> Fou
     """Return what a claim came to."""
     if claim["why_not"]:
         return Found("", fixed=NOT_JUDGED)
+    if isinstance(given, str):
+        return Found(given, fixed=NOT_JUDGED)
     if claim["test"] in COMPARISONS:
         if given is None:
             return compare.compared(claim, metrics, spread)

@@ -277,3 +277,10 @@ def test_a_reading_holds_as_it_is_or_with_a_caveat(value, caveats, verdict):
     one = claim("reading", kind="analytic", value=1.47, limit=0.01)
     found = compare.reading(one, compare.Reading("plain", value, caveats))
     assert found.fixed == verdict
+
+
+def test_what_a_study_cannot_tell_is_not_judged_and_says_why():
+    metrics = world(EQUAL, np.random.default_rng(0))
+    found = judge._found(claim("above"), metrics, known(None, None), "no such images here")
+    (row,) = judge.decided([claim("above")], [found])
+    assert (row["verdict"], row["why"]) == ("not judged", "no such images here")
