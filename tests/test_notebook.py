@@ -6,7 +6,8 @@ import pytest
 
 from lib import notebook
 from lib.intervals import Estimate
-from lib.studies import smart
+from lib.rows import frame, row
+from lib.studies import dnr, smart
 from lib.trainers.objectives import two_paths
 from lib.trainers.pruners.momentum import SparseMomentum
 
@@ -30,3 +31,12 @@ def test_stated_claims_say_how_they_are_judged_and_why_not():
     text = notebook.stated(smart.fig2_layer_sensitivity("ci")).data
     assert "it holds in all cases" in text and "not judged: the plan trains no dense" in text
     assert notebook.stated(smart.fig3_bn_statistics("ci")).data.count("in 50% of the cases") == 2
+
+
+def test_a_study_that_attacks_nothing_is_checked_by_its_clean_accuracies():
+    study = dnr.table3_clean_pruning("ci")
+    bounds = {"metric": "clean_acc", "value": 50.0, "ci_low": 40.0, "ci_high": 60.0}
+    rows = [row(study, job.recipe, method=job.label, lam=0.0, **bounds) for job in study.jobs]
+    notebook.check(study, frame(rows))
+    with pytest.raises(AssertionError):
+        notebook.check(study, frame(rows[1:]))
