@@ -26,10 +26,19 @@ def test_every_artifact_plans_in_every_preset(name, preset):
             own = {s.images for s in study.preset.settings if s.model == job.recipe.model} - {0}
             swept = name == "dnr/fig4_attack_strength"
             many = protocol.steps > 7 or protocol.eot > 1 or swept
-            assert protocol.images in (usual, strong, slow if many else usual, *own)
+            wanted = (usual, strong, slow if many else usual, *own)
+            assert protocol.images in ((0,) if protocol.split == "val" else wanted)
             if protocol.attack != "none":
                 times = protocol.eps / job.recipe.attack.eps
                 assert times == 1 or (swept and times in dnr.RADII)
+
+
+def test_the_lasso_is_chosen_on_images_that_nothing_beside_it_trains_on():
+    for name in PRESETS:
+        study = dnr.table2_admm_lasso(name)
+        chosen = [job for job in study.jobs if job.label.endswith("validation")]
+        assert {p.split for job in chosen for p in job.protocols} == {"val"}
+        assert {job.recipe.data.split for job in study.jobs} == {"train"} and len(chosen) == 6
 
 
 def test_a_notebook_opened_by_hand_changes_nothing_that_git_keeps(changed):
