@@ -37,6 +37,7 @@ OTHERS = {
     ("tiny_imagenet", VGG): (1 / 11.55, 1 / 1.74),
 }
 SNIP = 1 / 32.33
+WIDE = 16  # at least: at these densities most filters of narrower layers would have no weight
 
 
 def warm_up(setting: Setting) -> int:
@@ -179,6 +180,9 @@ def table3_clean_pruning(b: Builder) -> None:
     networks = {(MAIN, name): densities for name, densities in CLEAN.items()} | OTHERS
     for (role, backbone), (weights, channels) in networks.items():
         for setting, seed in b.settings((role,)):
+            if backbone != RESNET and setting.model.width:
+                wide = dataclasses.replace(setting.model, width=max(WIDE, setting.model.width))
+                setting = dataclasses.replace(setting, model=wide)
             parts: dict[str, Sparsity | None] = {"unpruned": None}
             if role == MAIN and backbone == VGG:
                 parts |= {"SNIP": Snip(SNIP), "sparse learning": Momentum(SNIP)}
