@@ -22,7 +22,7 @@ LAYER = 14  # the convolution shown in Figure 1a, counted from 1
 CUT = 0.05  # of each layer in turn, what Figure 2b leaves
 CONVOLUTIONS = [f"layer{i}.{j}.conv" for i, n in enumerate((2, 2, 3, 3, 3), 1) for j in range(n)]
 # Figure 3: densities by weights and by channels, of which the paper prints no list
-BY_WEIGHTS, BY_CHANNELS = (0.2, 0.1, 0.05, 0.02, 0.01), (0.69, 0.5, 0.25, 0.1)
+BY_WEIGHTS, BY_CHANNELS = (0.2, 0.1, 0.05, 0.02, 0.01), (0.69, 0.5, 0.25, 0.1, 0.05)
 # Figure 4: iterations, and radii in units of that of the training
 ITERATIONS = (1, 2, 4, 7, 10, 20, 50, 100)
 RADII = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
