@@ -65,7 +65,7 @@ def _check_start(recipe: Recipe, start: Recipe) -> None:
     elif recipe.method.conditional or recipe.sparsity:
         raise UserError(
             f"What '{recipe.convert.kind}' makes is a plain network without masks; train it by the "
-            "method plain or pgd_at, without sparsity."
+            "method plain, pgd_at or hybrid, without sparsity."
         )
     for name in ours.keys() & theirs.keys() - {"dropout"}:
         if ours[name] != theirs[name]:

@@ -33,7 +33,8 @@ class Momentum(Sparsity):
     """Sparse momentum learning: prune by magnitude, regrow by momentum after every epoch.
 
     density is the fraction of convolution weights that stay non-zero over the whole network,
-    prune_rate the fraction of each layer's weights rewired in the first epoch (linear to zero).
+    prune_rate the fraction of each layer's weights that is rewired at the start; it falls linearly
+    to zero, after epoch i of E to 1 - i / E of it.
     granularity 'channel' keeps or removes whole input channels (FLOAT, section 3.2).
     """
 

@@ -21,6 +21,7 @@ from lib.evaluate import Record
 from lib.protocol import Protocol
 from lib.recipe import Recipe
 from lib.schedules import learning_rate
+from lib.sparsity import Admm, Lasso
 from lib.trainers import Trainer
 
 SAME = ("device", "instruction_set", "torch", "precision", "processes")
@@ -35,7 +36,11 @@ def stale(run: runs.Run) -> tuple[bool, dict[str, Record]]:
 
 def telling_epochs(recipe: Recipe) -> int:
     """Return how many epochs, from the first, have done everything that a training does."""
-    return max(recipe.method.warm_up, 1 if recipe.sparsity else 0) + 1
+    part = recipe.sparsity
+    if isinstance(part, Admm | Lasso):  # which prune after the last one
+        return recipe.train.epochs
+    waits = getattr(part, "clean_epochs", 0)
+    return max(recipe.method.warm_up, waits, 1 if part else 0) + 1
 
 
 @contextmanager
@@ -67,6 +72,8 @@ def _as_then(
 def verify(run: runs.Run, on_progress: runs.OnProgress = lambda done: None) -> bool:
     """Return whether the first epochs, trained anew, have exactly the recorded losses and rates.
 
+    So they must have the weights that pruning leaves, where a run has noted them.
+
     A positive answer is kept in the job store.
     """
     recipe, info = run.recipe, run.info
@@ -76,21 +83,22 @@ def verify(run: runs.Run, on_progress: runs.OnProgress = lambda done: None) -> b
         raise UserError(f"Run {run.key} has no epoch to compare; it was trained for none.")
     epochs = min(len(history), telling_epochs(recipe))
     precision = device.precision(recipe.train.precision, data.spec(recipe.data.dataset).size)
-    losses: list[float] = []
+    told = [name for name in ("loss", "active_weights") if name in history[0]]
+    seen: list[list[float]] = []
     part = recipe.data
     with _as_then(run, info, part.split, part.train_images, precision) as images:
         trainer = Trainer(runs.build(recipe), recipe, images, precision, info.get("compiled", ""))
-        while len(losses) < epochs:
-            row = trainer.epoch(lambda done: on_progress((len(losses) + done) / epochs))
-            losses.append(row["loss"])
+        while len(seen) < epochs:
+            row = trainer.epoch(lambda done: on_progress((len(seen) + done) / epochs))
+            seen.append([row[name] for name in told])
     last = 1 - 1 / trainer.steps_per_epoch  # where an epoch's last step begins
     rates = [learning_rate(recipe.train, epoch + last) for epoch in range(len(history))]
     recorded = [float(past["lr"]) for past in history]
-    same = losses == [float(past["loss"]) for past in history[:epochs]]
+    same = seen == [[float(past[name]) for name in told] for past in history[:epochs]]
     if not same or not np.allclose(rates, recorded, rtol=1e-9):
         return False
     shown = {"code": runs.code_fingerprint(recipe), "made_by": info.get("code")}
-    shown |= {"epoch_1_loss": losses[0], "epochs": epochs}
+    shown |= {"epoch_1_loss": seen[0][0], "epochs": epochs}
     _note(run, shown | training.provenance())
     return True
 

@@ -178,7 +178,7 @@ OTHER = {
         replace(MASKED, method=replace(MASKED.method, density=0.4), start=MASKED),
         "density is 0.4 but 0.5",
     ),
-    "plain": (replace(DENSE, method=Float(), start=DENSE, convert=Compact()), "plain or pgd_at"),
+    "plain": (replace(DENSE, method=Float(), start=DENSE, convert=Compact()), "plain, pgd_at"),
     "masks": (replace(PRUNED, convert=Compact()), "plain network without masks"),
     "layer": (replace(DENSE, start=DENSE, convert=Cut(layer="layer2.0.conv")), "did you mean"),
 }

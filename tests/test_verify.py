@@ -11,7 +11,8 @@ from lib.batch import status
 from lib.errors import UserError
 from lib.methods import Pni
 from lib.protocol import Protocol
-from lib.sparsity import Momentum
+from lib.sparsity import Dnr, Lasso, Momentum
+from lib.trainers.pruners.lasso import L1
 from lib.trainers.pruners.momentum import SparseMomentum
 from tests.test_runs import RECIPE
 
@@ -149,11 +150,21 @@ def test_a_run_that_rewires_is_verified_over_its_first_rewiring(tmp_path, monkey
     assert not verify.verify(run)  # the first epoch alone would not have told
 
 
+def test_what_is_pruned_after_the_last_loss_is_verified_as_well(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    run = runs.fit(replace(rewired(2), sparsity=Lasso(threshold=0.3)))
+    assert verify.verify(run)
+    monkeypatch.setattr(L1, "after_epoch", lambda self, epoch, momentum: None)
+    assert not verify.verify(run)
+
+
 @pytest.mark.parametrize(
     ("recipe", "epochs"),
     [
         (RECIPE, 1),
         (rewired(9), 2),
+        (replace(rewired(9), sparsity=Dnr(0.5, clean_epochs=3)), 4),
+        (replace(rewired(9), sparsity=Lasso()), 9),
         (replace(RECIPE, method=Pni(clean_epochs=3)), 4),
         (replace(RECIPE, method=Pni(clean_epochs=0)), 1),
     ],

@@ -282,6 +282,13 @@ def test_sensitivities_are_the_derivative_by_the_mask():
             assert float(score[place]) == pytest.approx(slope, rel=1e-4, abs=1e-9)
 
 
+def test_snip_draws_dropout_from_the_seed_of_the_recipe_alone():
+    part, model = Snip(0.3), Model("wrn16_8", 1, dropout=0.5)
+    first, second = (trainer(part, model=model, method=PgdAt(0.5)) for _ in range(2))
+    masks = [[layer.mask for layer in one.pruner.layers] for one in (first, second)]
+    assert equal(*masks)
+
+
 def test_snip_keeps_the_most_sensitive_weights_of_the_whole_network_for_good():
     made = trainer(Snip(0.1))
     fresh = runs.build(made.recipe)

@@ -23,5 +23,5 @@ class L1(Masks):
         if epoch + 1 == self.epochs:
             for layer in self.layers:
                 size = layer.weight.abs()
-                layer.mask.copy_(size >= self.part.threshold * size.max())
+                layer.mask.copy_((size > 0) & (size >= self.part.threshold * size.max()))
             self.after_step()

@@ -34,7 +34,10 @@ class Sensitivity(Masks):
         if batch is None:
             return
         names = [name for name, layer in self.model.named_modules() if layer in self.layers]
-        scores = sensitivities(self.model, names, batch)
+        place = batch[0].device
+        with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+            torch.manual_seed(self.seed)  # for dropout and weight noise
+            scores = sensitivities(self.model, names, batch)
         flat = torch.cat([score.flatten() for score in scores])
         kept = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
         kept[flat.topk(max(1, round(self.part.density * len(flat)))).indices] = True
