@@ -205,4 +205,4 @@ def test_rows_are_named_as_papers_name_them_without_a_width_and_a_step():
     )
     named = tables.as_printed(rows)
     assert named["backbone"].tolist() == ["vgg16", "resnet18"]
-    assert named["attack"].tolist() == ["pgd7x2-eot3", None]
+    assert named["attack"].fillna("").tolist() == ["pgd7x2-eot3", ""]
