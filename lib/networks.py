@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lib import data, device, scoring
 from lib.errors import UserError, choose
 from lib.models import BACKBONES, compact, create, freeze
+from lib.models.masks import largest
 from lib.protocol import Protocol
 from lib.recipe import Compact, Cut, Recipe
 
@@ -24,9 +25,7 @@ def _cut(part: Cut, model: nn.Module) -> nn.Module:
     layers: dict[str, nn.Conv2d] = dict(found)
     names = [choose("convolution", part.layer, layers)] if part.layer else list(layers)
     for weight in (layers[name].weight for name in names):
-        kept = torch.zeros(weight.numel(), dtype=torch.bool, device=weight.device)
-        kept[weight.abs().flatten().topk(round(part.density * len(kept))).indices] = True
-        weight.mul_(kept.view(weight.shape))
+        weight.mul_(largest(weight.abs(), round(part.density * weight.numel())))
     return plain
 
 

@@ -1,4 +1,4 @@
-"""Random path masks of SMART: which weights the clean and the adversarial path use."""
+"""Masks: random ones for the two paths of SMART, and those of the largest values."""
 
 import math
 from collections.abc import Sequence
@@ -43,6 +43,13 @@ def share_out(total: int, density: float, overlap: float) -> list[int]:
     for state in by_remainder[: total - sum(counts)]:
         counts[state] += 1
     return counts
+
+
+def largest(values: Tensor, count: int) -> Tensor:
+    """Return which count of the values are the largest, boolean in their shape."""
+    kept = torch.zeros(values.numel(), dtype=torch.bool, device=values.device)
+    kept[values.flatten().topk(count).indices] = True
+    return kept.view(values.shape)
 
 
 def parse_pattern(pattern: str | None, stages: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lib.models.masks import largest
 from lib.sparsity import Admm
 from lib.trainers.pruners.base import Batch, Masks, MomentumOf
 from lib.trainers.pruners.units import UNITS, Channels, Weights, allocate, whole_units
@@ -16,8 +17,8 @@ from lib.trainers.pruners.units import UNITS, Channels, Weights, allocate, whole
 def ranked(units: list[Weights], budget: int) -> list[int]:
     """Return how many units each layer holds of the most important that fit into budget weights.
 
-    Units are compared by the size of their weights over the whole network; none gets fewer than
-    its least, and one at least.
+    Units are compared by the size of their weights over the whole network; those that a layer must
+    keep, and one at least, come first.
     """
     scores = []
     for unit in units:
@@ -67,15 +68,11 @@ class AdmmStage(Masks):
 
     def projected(self, values: list[Tensor]) -> list[Tensor]:
         """Return values, like the weights, with nothing but the most important units of each."""
-        return [v * mask for v, mask in zip(values, self._largest(values), strict=True)]
+        return [v * mask for v, mask in zip(values, self._masks(values), strict=True)]
 
-    def _largest(self, values: list[Tensor]) -> list[Tensor]:
-        masks = []
-        for unit, value, count in zip(self.units, values, self.counts, strict=True):
-            kept = torch.zeros(unit.total, dtype=torch.bool, device=value.device)
-            kept[unit.importance(value).topk(count).indices] = True
-            masks.append(unit.mask(kept))
-        return masks
+    def _masks(self, values: list[Tensor]) -> list[Tensor]:
+        parts = zip(self.units, values, self.counts, strict=True)
+        return [unit.mask(largest(unit.importance(v), count)) for unit, v, count in parts]
 
     def penalty(self) -> Tensor | float:
         """Return rho / 2 sum |W - Z + U|^2."""
@@ -88,7 +85,7 @@ class AdmmStage(Masks):
         """Update rho, Z and U when it is time; after the last epoch prune for good."""
         weights = [layer.weight.detach() for layer in self.layers]
         if epoch + 1 == self.epochs:
-            for layer, mask in zip(self.layers, self._largest(weights), strict=True):
+            for layer, mask in zip(self.layers, self._masks(weights), strict=True):
                 layer.mask.copy_(mask)
             self.after_step()
         elif (epoch + 1) % self.part.every == 0:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lib.models.masks import largest
 from lib.sparsity import Snip
 from lib.trainers.pruners.base import Batch, Masks
 
@@ -39,8 +40,7 @@ class Sensitivity(Masks):
             torch.manual_seed(self.seed)  # for dropout and weight noise
             scores = sensitivities(self.model, names, batch)
         flat = torch.cat([score.flatten() for score in scores])
-        kept = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
-        kept[flat.topk(max(1, round(self.part.density * len(flat)))).indices] = True
+        kept = largest(flat, max(1, round(self.part.density * len(flat))))
         for layer, part in zip(self.layers, kept.split([s.numel() for s in scores]), strict=True):
             layer.mask.copy_(part.view_as(layer.mask))
         self.after_step()
