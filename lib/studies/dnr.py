@@ -54,15 +54,15 @@ def rewired(
 
 
 def trained(
-    b: Builder, setting: Setting, seed: int, backbone: str, part: Sparsity | None = None, **own: Any
+    b: Builder, setting: Setting, seed: int, backbone: str, part: Sparsity | None = None
 ) -> Recipe:
     """Return the recipe of a network trained by the hybrid loss (Eq. 6), pruned by a part."""
     method = Hybrid(lam=1 - BETA, clean_epochs=warm_up(setting))
-    return b.recipe(setting, seed, method, backbone=backbone, sparsity=part, **own)
+    return b.recipe(setting, seed, method, backbone=backbone, sparsity=part)
 
 
 def stage(setting: Setting, share: float = 1.0) -> Setting:
-    """Return the setting of a later stage: a tenth of the rate, a share of the epochs."""
+    """Return a later stage: a tenth of the rate, a share of the epochs, then with a cosine."""
     epochs = max(2, round(share * setting.train.epochs))
     train = dataclasses.replace(setting.train, epochs=epochs, lr=0.1 * setting.train.lr)
     if share < 1:
@@ -79,8 +79,9 @@ def tuned(b: Builder, setting: Setting, seed: int, backbone: str, start: Recipe)
 def admm(b: Builder, setting: Setting, seed: int, backbone: str, part: Admm) -> Recipe:
     """Return the last of three stages; the second takes 30 of 200 epochs (section 4.3).
 
-    All of them have the loss, the attack and the decay of DNR, which the table compares with, and
-    one cosine of rates; the released code of ADMM trains on attacked images alone.
+    All of them have the loss, the attack and the decay of DNR, which they are compared with, and
+    the second one cosine of rates. The released code trains on attacked images alone and begins its
+    rates anew with every update.
     """
     short = stage(setting, 0.15)
     part = dataclasses.replace(part, every=max(1, short.train.epochs // 10))
