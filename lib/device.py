@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from lib import paths, store
 from lib.errors import UserError
 
-TRIALS = 4  # of which the first warms up
+TRIALS = 20  # of either, in turn, so that a slow moment spoils few of them; the first warm up
 LONG = 5_000  # steps
 MARGIN = 1.25  # times as fast bfloat16 must be; equal machines are to choose alike
 
@@ -67,10 +67,9 @@ def fastest() -> str:
     known = store.read_json(path)
     if here.items() <= known.items() and known.get("precision") in ("bf16", "fp32"):
         return str(known["precision"])
-    seconds = {"fp32": 0.0, "bf16": 0.0}
-    for name in seconds:
-        seconds[name] = min(_trial(name) for _ in range(TRIALS))
-    best = "bf16" if seconds["bf16"] * MARGIN < seconds["fp32"] else "fp32"
+    trials = [(_trial("fp32"), _trial("bf16")) for _ in range(TRIALS)]
+    fp32, bf16 = map(min, zip(*trials, strict=True))
+    best = "bf16" if bf16 * MARGIN < fp32 else "fp32"
     with suppress(UserError):  # where nothing can be written, it is measured again
         store.write_json(path, here | {"precision": best})
     return best
