@@ -41,6 +41,15 @@ def test_the_lasso_is_chosen_on_images_that_nothing_beside_it_trains_on():
         assert {job.recipe.data.split for job in study.jobs} == {"train"} and len(chosen) == 6
 
 
+@pytest.mark.parametrize("preset", ["quick", "cifar", "gpu"])
+def test_admm_pulls_as_much_in_few_steps_as_in_the_papers(preset):
+    stages = [job.recipe.start for job in dnr.table2_admm_lasso(preset).jobs if "ADMM" in job.label]
+    images = {"quick": 1_097, "cifar": 6_000, "gpu": 45_000}[preset]
+    for stage in stages:
+        steps = stage.train.epochs * -(-images // stage.train.batch)
+        assert steps * stage.sparsity.rho == pytest.approx(30 * 391 * 1e-3)
+
+
 def test_a_notebook_opened_by_hand_changes_nothing_that_git_keeps(changed):
     study = smart.fig5_fgsm("ci")
     artifacts.save(study, rows.frame([rows.row(study, value=1.0)]), claims.table([]))

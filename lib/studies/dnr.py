@@ -1,9 +1,10 @@
 """DNR (Kundu et al. 2021): the networks behind each figure and table."""
 
 import dataclasses
-from collections.abc import Sequence
+import math
 from typing import Any
 
+from lib import datasets
 from lib.method import Method
 from lib.methods import Hybrid, PgdAt, Plain, Pni
 from lib.presets import MAIN, Setting
@@ -37,6 +38,7 @@ OTHERS = {
     ("tiny_imagenet", VGG): (1 / 11.55, 1 / 1.74),
 }
 SNIP = 1 / 32.33
+PULLED = 30 * 391  # steps of ADMM's second stage in the paper
 WIDE = 16  # at least: at these densities most filters of narrower layers would have no weight
 
 
@@ -79,12 +81,15 @@ def tuned(b: Builder, setting: Setting, seed: int, backbone: str, start: Recipe)
 def admm(b: Builder, setting: Setting, seed: int, backbone: str, part: Admm) -> Recipe:
     """Return the last of three stages; the second takes 30 of 200 epochs (section 4.3).
 
-    All of them have the loss, the attack and the decay of DNR, which they are compared with, and
-    the second one cosine of rates. The released code trains on attacked images alone and begins its
-    rates anew with every update.
+    All of them have the loss, the attack and the decay of DNR, and the second one cosine of rates.
+    The released code trains on attacked images alone and begins its rates anew with every update.
+    Where steps are fewer, rho is as much larger, so that the whole stage pulls alike.
     """
     short = stage(setting, 0.15)
-    part = dataclasses.replace(part, every=max(1, short.train.epochs // 10))
+    images = short.data.train_images or datasets.spec(short.data.dataset).count(short.data.split)
+    steps = short.train.epochs * math.ceil((images or 50_000) / short.train.batch)
+    rho = part.rho * max(1.0, PULLED / steps)
+    part = dataclasses.replace(part, rho=rho, every=max(1, short.train.epochs // 10))
     start = trained(b, setting, seed, backbone)
     how: dict[str, Any] = {"backbone": backbone, "sparsity": part, "start": start}
     pruned = b.recipe(short, seed, PgdAt(lam=1 - BETA), **how)
@@ -144,16 +149,12 @@ def fig4_attack_strength(b: Builder) -> None:
 @plan("dnr/table1_tiny_imagenet")
 def table1_tiny_imagenet(b: Builder) -> None:
     """Plan a VGG-16 on Tiny-ImageNet, whole and pruned; other presets take their own images."""
-    for setting, seed in b.settings(_role(b, "tiny_imagenet")):
+    role = "tiny_imagenet" if b.preset.roles(("tiny_imagenet",), "dnr") else MAIN
+    for setting, seed in b.settings((role,)):
         b.add("unpruned", trained(b, setting, seed, VGG), (0.0,), ATTACKS)
         for label, density, kind in (KINDS[0], ("channel", BY_CHANNELS[0], "channel")):
             recipe = trained(b, setting, seed, VGG, rewired(setting, density, kind))
             b.add(f"DNR {label}", recipe, (0.0,), ATTACKS)
-
-
-def _role(b: Builder, role: str) -> Sequence[str]:
-    """Return a role, the main one where the preset lacks it."""
-    return (role,) if b.preset.roles((role,), "dnr") else (MAIN,)
 
 
 @plan("dnr/table2_admm_lasso")
