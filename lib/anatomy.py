@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from lib import cost, evaluate, runs, store
+from lib import cost, evaluate, networks, runs, store
 from lib.models import effective_weights
 from lib.models.compaction import standing
 from lib.readings.ledger import published
@@ -46,6 +46,13 @@ def remaining(run: runs.Run, slim: float = 1.0) -> pd.DataFrame:
     return pd.DataFrame.from_dict(found["layers"], orient="index")
 
 
+def compression(run: runs.Run) -> float:
+    """Return all weights over those left; the classifier counts in both, though never pruned."""
+    left, layers = remaining(run).sum(), networks.fresh(run.recipe).modules()
+    dense = sum(layer.weight.numel() for layer in layers if isinstance(layer, nn.Linear))
+    return float((left["weights"] + dense) / (left["kept"] + dense))
+
+
 def layer_remains(model: nn.Module, slim: float = 1.0) -> dict[str, Any]:
     """Return kept weights and live input channels of each convolution of the sub-network at slim.
 
@@ -54,9 +61,7 @@ def layer_remains(model: nn.Module, slim: float = 1.0) -> dict[str, Any]:
     """
     used = effective_weights(model, 0.0, slim=slim)
     layers = {}
-    for name, layer in model.named_modules():
-        if not isinstance(layer, nn.Conv2d):
-            continue
+    for name, layer in ((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d)):
         outputs, inputs = used[f"{name}.weight"].shape[:2]
         kept = standing(layer)[:outputs, :inputs]
         layers[name] = {
@@ -74,10 +79,9 @@ def noise_scales(study: Study, fitted: Mapping[str, runs.Run]) -> list[Row]:
     for job in study.jobs:
         if "alpha" in job.recipe.method.options():
             record = recorded(fitted[job.recipe.key], "alphas", layer_alphas)
-            rows += [
-                row(study, job.recipe, method=job.label, metric="alpha", detail=name, value=value)
-                for name, value in record["layers"].items()
-            ]
+            for name, value in record["layers"].items():
+                own = {"metric": "alpha", "detail": name, "value": value}
+                rows.append(row(study, job.recipe, method=job.label, **own))
     return rows
 
 
@@ -88,9 +92,7 @@ def layer_alphas(model: nn.Module) -> dict[str, Any]:
     return {"layers": {name: round(value, 6) for name, value in found.items()}}
 
 
-def recorded(
-    run: runs.Run, name: str, look: Callable[[nn.Module], dict[str, Any]]
-) -> dict[str, Any]:
+def recorded(run: runs.Run, name: str, look: Callable[[nn.Module], Row]) -> Row:
     """Return what was seen in a trained network: kept beside the run, or looked up and kept."""
     if record := next(evaluate.kept(run, name), None):
         return record
@@ -105,10 +107,8 @@ def published_costs(study: Study) -> list[Row]:
     OAT stands there twice: as it is trained, and as the papers count it.
     """
     start = row(study) | {"dataset": "cifar10", "backbone": "resnet34"}
-    rows = []
-    for label in PUBLISHED:
-        rows += counted(start | {"method": label}, published(label).total)
-    return rows
+    costs = {label: published(label).total for label in PUBLISHED}
+    return [one for name, of in costs.items() for one in counted(start | {"method": name}, of)]
 
 
 def counted(start: Row, counts: Mapping[str, int]) -> list[Row]:
