@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lib import anatomy, cost, paths, runs, store
+from lib import anatomy, cost, networks, paths, runs, store
 from lib.models import channels, create, freeze
 from lib.rows import frame
 from lib.sparsity import Momentum
@@ -41,6 +41,16 @@ def test_what_is_left_is_what_the_masks_leave():
     assert layers["layer1.0.conv1"] == {"kept": 108, "weights": 144, "live": 4, "inputs": 4}
     assert layers["layer2.0.conv2"] == {"kept": 180, "weights": 576, "live": 3, "inputs": 8}
     assert len(layers) == 20
+
+
+def test_compression_counts_the_classifier_on_both_sides(monkeypatch):
+    model = create("pgd_at", "vgg16", in_channels=1, width=4, prunable=True)
+    monkeypatch.setattr(networks, "fresh", lambda recipe: model)
+    assert anatomy.compression(Run(model)) == 1
+    model.layer5[2].conv.mask[:] = False
+    weights = sum(p.numel() for p in model.parameters() if p.ndim > 1)
+    found = anatomy.compression(Run(model, "1" * 16))
+    assert found == weights / (weights - model.layer5[2].conv.weight.numel())
 
 
 def test_a_kept_weight_may_be_zero_and_without_masks_a_zero_is_none():
