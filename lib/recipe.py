@@ -212,6 +212,13 @@ class Recipe(Part):
         """Return the recipe of a tree as `to_dict` makes it; unknown fields are refused."""
         return _build(cls, tree, "recipe")
 
+    def lacks(self, path: str) -> bool:
+        """Return whether a dotted field is one that only some recipes have, and not this one."""
+        top, _, rest = path.partition(".")
+        if top == "start":
+            return self.start is None or self.start.lacks(rest)
+        return top in ("method", "sparsity", "convert") and not hasattr(getattr(self, top), rest)
+
     def override(self, changes: Mapping[str, Any]) -> Recipe:
         """Return a copy with dotted fields replaced, as in {'train.epochs': 3}."""
         return replace_fields(self, changes)

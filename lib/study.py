@@ -14,10 +14,12 @@ from lib.errors import UserError, check_range
 from lib.method import Method
 from lib.presets import MAIN, Preset, Setting, preset
 from lib.protocol import Protocol
-from lib.recipe import Conversion, Recipe, replace_fields
+from lib.recipe import Conversion, Recipe, Train, replace_fields
 from lib.sparsity import Sparsity
 
 ONLY_PGD = ("steps", "step", "restarts", "random_start")
+EARLY = ("data.", "train.", "attack.")  # overrides of a setting, which a plan derives others from
+COMPARED = ("method.", "sparsity.density", "sparsity.granularity", "convert.density")
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,8 @@ class Study:
 
         Other methods and densities are what a reader compares; a verdict on them stands.
         """
-        parts = ("method.", "sparsity.", "convert.")
-        return tuple(sorted(name for name in self.overrides if not name.startswith(parts)))
+        kept = {n for n in self.overrides if n.startswith(COMPARED)} - {"method.clean_epochs"}
+        return tuple(sorted(self.overrides.keys() - kept))
 
     @property
     def judged(self) -> bool:
@@ -123,21 +125,30 @@ class Builder:
             if not isinstance(seed, int) or isinstance(seed, bool):
                 raise UserError(f"A seed must be a whole number, not {seed!r}.")
             check_range("seed", seed, 0, 2**31 - 1)
-        self.overrides = dict(self.overrides)
+        for path in self.overrides:
+            if "." not in path:
+                raise UserError(f"'{path}' cannot be set; use a field such as 'train.epochs'.")
+
+    def refuse(self, *names: str) -> None:
+        """Refuse overrides of what a plan sets or compares itself, in any link of a chain."""
+        for path in self.overrides:
+            if path.rpartition("start.")[2] in names:
+                raise UserError(f"'{path}' is up to {self.artifact} itself and cannot be set.")
 
     def settings(
-        self, roles: Sequence[str] = (MAIN,), stand_ins: bool = True
+        self, roles: Sequence[str] = (MAIN,), change: Callable[[Setting], Setting] = lambda s: s
     ) -> Iterator[tuple[Setting, int]]:
         """Yield the settings of the roles that the preset has, with each seed.
 
-        Where the data set is overridden there is the main setting only. stand_ins=False leaves out
-        the settings with other images than their role names.
+        Overrides come after change. Where they name a data set there is the main setting only.
         """
-        if "data.dataset" in self.overrides:
+        early = {path: value for path, value in self.overrides.items() if path.startswith(EARLY)}
+        self.used |= early.keys()
+        if "data.dataset" in early:
             roles = (MAIN,)
         for setting in self.preset.roles(roles, self.artifact.split("/")[0]):
-            for seed in self.seeds if stand_ins or not setting.stands_in else ():
-                yield setting, seed
+            for seed in self.seeds:
+                yield replace_fields(change(setting), early), seed
 
     def recipe(
         self,
@@ -150,29 +161,18 @@ class Builder:
         start: Recipe | None = None,
         convert: Conversion | None = None,
     ) -> Recipe:
-        """Return the recipe of a method in a setting, overrides applied.
+        """Return the recipe of a method in a setting, with the overrides that `settings` leaves.
 
         They change every link of a chain; `start.FIELD` changes those that others start from alone.
         """
-        model = setting.model
-        if backbone:
-            model = dataclasses.replace(model, backbone=backbone)
-        parts = (setting.data, model, method, setting.train, setting.attack, sparsity, seed)
-        recipe = Recipe(*parts, start=start, convert=convert)
-        changes = {}
-        for path, value in self.overrides.items():
-            top, _, rest = path.partition(".")
-            if top == "evaluation":
-                continue
-            if top == "seed" or not rest:
-                raise UserError(f"'{path}' cannot be set; use a field such as 'train.epochs'.")
-            part = getattr(recipe, top, None)
-            some = top in ("method", "sparsity", "convert") and not hasattr(part, rest)
-            if some or (top == "start" and part is None):
-                continue  # a field of some recipes only; `study` refuses it if none has it
-            changes[path] = value
+        model = dataclasses.replace(setting.model, backbone=backbone or setting.model.backbone)
+        parts = (setting.data, model, method, Train(), setting.attack, sparsity, seed)
+        recipe = Recipe(*parts, start=start, convert=convert)  # its training is judged at the end
+        early = (*EARLY, "evaluation.")
+        late = {path: value for path, value in self.overrides.items() if not path.startswith(early)}
+        changes = {path: value for path, value in late.items() if not recipe.lacks(path)}
         self.used |= changes.keys()
-        return recipe.override(changes)
+        return dataclasses.replace(recipe.override(changes), train=setting.train)
 
     def add(
         self,
@@ -195,6 +195,8 @@ class Builder:
         made = [Protocol(lam=lam, **field) for lam in lams for field in fields]
         made = [p for p in made if p.eot == 1 or p.attack != "pgd" or p.draws(recipe.method) > 1]
         protocols = [self._overridden(protocol) for protocol in made]
+        if not recipe.train.epochs and any(p.weights == "best" for p in protocols):
+            raise UserError(f"'{label}' trains no epochs; leave evaluation.weights at 'last'.")
         if len(set(protocols)) < len(protocols):
             raise UserError(
                 f"These settings make two attacks of {self.artifact} the same; leave out those of "
@@ -225,14 +227,11 @@ class Builder:
         return [fields | {"version": version} for version in versions]
 
     def _overridden(self, protocol: Protocol) -> Protocol:
+        self.refuse("evaluation.attack", "evaluation.lam")
         changes = {}
         for path, value in self.overrides.items():
             top, _, rest = path.partition(".")
-            if top == "evaluation":
-                if rest in ("attack", "lam"):
-                    raise UserError(f"'{path}' is what the artifact compares and cannot be set.")
-                if rest in ONLY_PGD and protocol.attack != "pgd":
-                    continue
+            if top == "evaluation" and (rest not in ONLY_PGD or protocol.attack == "pgd"):
                 changes[rest] = value
                 self.used.add(path)
         return replace_fields(protocol, changes)

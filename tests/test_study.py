@@ -39,6 +39,8 @@ def test_the_lasso_is_chosen_on_images_that_nothing_beside_it_trains_on():
         chosen = [job for job in study.jobs if job.label.endswith("validation")]
         assert {p.split for job in chosen for p in job.protocols} == {"val"}
         assert {job.recipe.data.split for job in study.jobs} == {"train"} and len(chosen) == 6
+        with pytest.raises(UserError, match="split' is up to dnr"):
+            dnr.table2_admm_lasso(name, [0], {"data.split": "all"})
 
 
 @pytest.mark.parametrize("preset", ["quick", "cifar", "gpu"])
@@ -79,6 +81,35 @@ def test_overrides_reach_recipes_and_protocols_and_mark_the_folder():
     assert {p.eps for p in protocols if p.attack == "pgd"} == {0.1}
     assert study.results.startswith("quick-custom-")
     assert smart.fig4_lambda_sweep("quick").results == "quick"
+
+
+def test_what_a_plan_derives_follows_the_overrides():
+    own = {"train.epochs": 40, "train.weight_decay": 1e-3, "attack.eps": 0.1, "data.split": "train"}
+    last = dnr.table2_admm_lasso("quick", [0], own).find("ADMM").recipe
+    assert [r.train.epochs for r in (*last.ancestors, last)] == [40, 6, 40]
+    recipe = dnr.table4_dynamic_l2("quick", [0], own).jobs[2].recipe
+    assert recipe.train.weight_decay == 1e-3 + 5e-5 and recipe.method.clean_epochs == 5
+    recipe = float_.fig4_noise_rescaling("quick", [0], own).jobs[0].recipe
+    assert (recipe.train.weight_decay, recipe.attack.eps) == (1e-3, 0.1)  # not PNI's own
+    own = {"train.batch": 4, "method.lambdas": [0.0, 1.0]}  # too small for OAT's own four
+    assert smart.table2_comparison("quick", [0], own).find("OAT").recipe.train.batch == 4
+
+
+def test_fields_of_a_start_reach_the_chains_that_have_them():
+    own = {"start.sparsity.density": 0.3, "start.train.epochs": 3, "train.schedule": "constant"}
+    last = dnr.table2_admm_lasso("quick", [0], own).find("ADMM").recipe
+    assert last.start.sparsity.density == 0.3 and last.start.train.schedule == "constant"
+    assert [r.train.epochs for r in (*last.ancestors, last)] == [3, 3, 10]
+
+
+def test_layers_are_cut_as_asked_and_what_cannot_be_is_refused():
+    plan = dnr.fig2_convergence_sensitivity
+    assert plan("quick", [0], {"convert.density": 0.1}).jobs[-1].recipe.convert.density == 0.1
+    wrong = {"evaluation.weights": "best", "start.sparsity.density": 1, "model.backbone": "vgg11"}
+    said = ("trains no epochs", "names no field", "is up to dnr/")
+    for (name, value), words in zip(wrong.items(), said, strict=True):
+        with pytest.raises(UserError, match=words):
+            plan("quick", [0], {name: value, "train.validate_every": 1})
 
 
 def test_a_method_field_reaches_only_the_methods_that_have_it():
@@ -133,6 +164,8 @@ def test_the_presets_own_sizes_and_other_methods_are_judged():
     assert smart.table2_comparison("quick", [0], {"method.density": 0.4}).judged
     assert smart.fig2_layer_sensitivity("quick", [0], {"sparsity.density": 0.3}).judged
     assert not smart.table2_comparison("ci").judged
+    changes = {"method.clean_epochs": 2, "sparsity.pull": 0.0}
+    assert dnr.fig4_attack_strength("quick", [0], changes).altered == (*changes,)
 
 
 def test_patterns_select_papers_names_and_globs():

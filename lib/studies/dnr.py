@@ -8,7 +8,7 @@ from lib import datasets
 from lib.method import Method
 from lib.methods import Hybrid, PgdAt, Plain, Pni
 from lib.presets import MAIN, Setting
-from lib.recipe import Cut, Recipe
+from lib.recipe import Cut, Recipe, replace_fields
 from lib.sparsity import Admm, Dnr, Fixed, Lasso, Momentum, Snip, Sparsity
 from lib.studies.smart import FGSM, PGD7
 from lib.study import Builder, plan
@@ -47,12 +47,9 @@ def warm_up(setting: Setting) -> int:
     return min(5, max(1, setting.train.epochs // 8))
 
 
-def rewired(
-    setting: Setting, density: float, granularity: str = "weight", beta: float = BETA
-) -> Dnr:
+def rewired(setting: Setting, density: float, kind: str = "weight", beta: float = BETA) -> Dnr:
     """Return DNR's part of a recipe; the regulariser stands inside beta."""
-    fields: dict[str, Any] = {"granularity": granularity, "pull": beta * RHO}
-    return Dnr(density, clean_epochs=warm_up(setting), **fields)
+    return Dnr(density, granularity=kind, pull=beta * RHO, clean_epochs=warm_up(setting))
 
 
 def trained(
@@ -63,19 +60,19 @@ def trained(
     return b.recipe(setting, seed, method, backbone=backbone, sparsity=part)
 
 
-def stage(setting: Setting, share: float = 1.0) -> Setting:
+def stage(b: Builder, setting: Setting, share: float = 1.0) -> Setting:
     """Return a later stage: a tenth of the rate, a share of the epochs, then with a cosine."""
-    epochs = max(2, round(share * setting.train.epochs))
-    train = dataclasses.replace(setting.train, epochs=epochs, lr=0.1 * setting.train.lr)
-    if share < 1:
-        train = dataclasses.replace(train, schedule="cosine", milestones=())
-    return dataclasses.replace(setting, train=train)
+    train = setting.train
+    new: dict[str, Any] = {"epochs": max(2, round(share * train.epochs)), "lr": 0.1 * train.lr}
+    if share < 1 and "train.schedule" not in b.overrides:
+        new |= {"schedule": "cosine", "milestones": ()}
+    return dataclasses.replace(setting, train=dataclasses.replace(train, **new))
 
 
 def tuned(b: Builder, setting: Setting, seed: int, backbone: str, start: Recipe) -> Recipe:
     """Return the last stage: training of what another one has left."""
     how: dict[str, Any] = {"backbone": backbone, "sparsity": Fixed(), "start": start}
-    return b.recipe(stage(setting), seed, PgdAt(lam=1 - BETA), **how)
+    return b.recipe(stage(b, setting), seed, PgdAt(lam=1 - BETA), **how)
 
 
 def admm(b: Builder, setting: Setting, seed: int, backbone: str, part: Admm) -> Recipe:
@@ -85,7 +82,7 @@ def admm(b: Builder, setting: Setting, seed: int, backbone: str, part: Admm) -> 
     The released code trains on attacked images alone and begins its rates anew with every update.
     Where steps are fewer, rho is as much larger, so that the whole stage pulls alike.
     """
-    short = stage(setting, 0.15)
+    short = stage(b, setting, 0.15)
     images = short.data.train_images or datasets.spec(short.data.dataset).count(short.data.split)
     steps = short.train.epochs * math.ceil((images or 50_000) / short.train.batch)
     rho = part.rho * max(1.0, PULLED / steps)
@@ -110,14 +107,15 @@ def fig1_weight_distributions(b: Builder) -> None:
 @plan("dnr/fig2_convergence_sensitivity")
 def fig2_convergence_sensitivity(b: Builder) -> None:
     """Plan a VGG-16, whole and rewired, and the whole one with one layer cut at a time."""
+    b.refuse("model.backbone", "convert.layer")
     for setting, seed in b.settings():
         whole = trained(b, setting, seed, VGG)
         b.add("unpruned", whole, (0.0,), ATTACKS)
         b.add("DNR", trained(b, setting, seed, VGG, rewired(setting, IRREGULAR)), (0.0,), ATTACKS)
-        train = dataclasses.replace(whole.train, epochs=0)
+        untrained = replace_fields(setting, {"train.epochs": 0})
         for layer in CONVOLUTIONS:
             part = Cut(density=CUT, layer=layer)
-            cut = dataclasses.replace(whole, train=train, start=whole, convert=part)
+            cut = b.recipe(untrained, seed, whole.method, backbone=VGG, start=whole, convert=part)
             b.add(f"without {layer}", cut, (0.0,), [PGD7])
 
 
@@ -160,10 +158,11 @@ def table1_tiny_imagenet(b: Builder) -> None:
 @plan("dnr/table2_admm_lasso")
 def table2_admm_lasso(b: Builder) -> None:
     """Plan ADMM in its three stages, with ratios by layer and equal ones, the lasso, and DNR."""
+    if b.overrides.get("data.split") != "train":
+        b.refuse("data.split")
     for setting, seed in b.settings():
         # The lasso's coefficient is chosen on the validation images; none of these trains on them
-        apart = dataclasses.replace(setting.data, split="train")
-        setting = dataclasses.replace(setting, data=apart)
+        setting = replace_fields(setting, {"data.split": "train"})
         for backbone in (VGG, RESNET):
             rows: dict[str, Recipe] = {
                 "unpruned": trained(b, setting, seed, backbone),
@@ -187,8 +186,7 @@ def table3_clean_pruning(b: Builder) -> None:
     for (role, backbone), (weights, channels) in networks.items():
         for setting, seed in b.settings((role,)):
             if backbone != RESNET and setting.model.width:
-                wide = dataclasses.replace(setting.model, width=max(WIDE, setting.model.width))
-                setting = dataclasses.replace(setting, model=wide)
+                setting = replace_fields(setting, {"model.width": max(WIDE, setting.model.width)})
             parts: dict[str, Sparsity | None] = {"unpruned": None}
             if role == MAIN and backbone == VGG:
                 parts |= {"SNIP": Snip(SNIP), "sparse learning": Momentum(SNIP)}
@@ -205,8 +203,7 @@ def table4_dynamic_l2(b: Builder) -> None:
     """Plan DNR with its regulariser, without, and with as much more plain weight decay."""
     for setting, seed in b.settings():
         decay = setting.train.weight_decay + BETA * RHO
-        train = dataclasses.replace(setting.train, weight_decay=decay)
-        decayed = dataclasses.replace(setting, train=train)
+        decayed = replace_fields(setting, {"train.weight_decay": decay})
         for backbone in (VGG, RESNET):
             for label, density, kind in KINDS:
                 plain = Momentum(density, granularity=kind)

@@ -89,11 +89,11 @@ def fig3_oat_lambda_choices(b: Builder) -> None:
 @plan("float/fig4_noise_rescaling")
 def fig4_noise_rescaling(b: Builder) -> None:
     """Plan PNI, a ResNet-20 with one noise scale a layer, channel or weight, re-scaled."""
-    for setting, seed in b.settings((BRIEF,)):
+    for setting, seed in b.settings((BRIEF,), change=released):
         clean = min(5, setting.train.epochs // 32)  # 5 of PNI's 160 epochs, as many in proportion
         for granularity, label in GRANULARITIES.items():
             method = Pni(granularity=granularity, clean_epochs=clean)
-            recipe = b.recipe(released(setting), seed, method, backbone="resnet20")
+            recipe = b.recipe(setting, seed, method, backbone="resnet20")
             b.add(label, recipe, RESCALES, [PGD7, FGSM])
 
 

@@ -73,11 +73,12 @@ def table1_mask_density(b: Builder) -> None:
 @plan("smart/fig4_lambda_sweep")
 def fig4_lambda_sweep(b: Builder) -> None:
     """Plan SMART, trained once, against PGD-AT trained once per trade-off, on every data set."""
-    for setting, seed in b.settings(DATASETS, stand_ins=False):
+    for setting, seed in b.settings(DATASETS):
+        if setting.stands_in:
+            continue
         for lam in LAMBDAS:
             b.add("PGD-AT", b.recipe(setting, seed, PgdAt(lam=lam)), LAMBDAS, [PGD7])
-        wide = setting.model.backbone.startswith("wrn")
-        method = Smart(pattern="DSS") if wide else Smart()
+        method = Smart(pattern="DSS") if setting.model.backbone.startswith("wrn") else Smart()
         b.add("SMART", b.recipe(setting, seed, method), LAMBDAS, [PGD7])
 
 
