@@ -128,6 +128,7 @@ class Builder:
         for path in self.overrides:
             if "." not in path:
                 raise UserError(f"'{path}' cannot be set; use a field such as 'train.epochs'.")
+        self.refuse("evaluation.attack", "evaluation.lam")
 
     def refuse(self, *names: str) -> None:
         """Refuse overrides of what a plan sets or compares itself, in any link of a chain."""
@@ -227,7 +228,6 @@ class Builder:
         return [fields | {"version": version} for version in versions]
 
     def _overridden(self, protocol: Protocol) -> Protocol:
-        self.refuse("evaluation.attack", "evaluation.lam")
         changes = {}
         for path, value in self.overrides.items():
             top, _, rest = path.partition(".")
