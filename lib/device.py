@@ -8,6 +8,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -101,11 +102,19 @@ def autocast(chosen: str) -> AbstractContextManager[Any]:
 
 
 def peak_memory() -> int:
-    """Return the most bytes this process has held: on the GPU if it used one, else resident."""
+    """Return the most bytes this process held since `forget_peak`: of the GPU, or resident."""
     if device().type == "cuda":
         return torch.cuda.max_memory_allocated()
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def forget_peak() -> None:
+    """Let `peak_memory` count anew, where that can be done: on GPUs and on Linux."""
+    if device().type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def describe() -> dict[str, Any]:

@@ -40,10 +40,7 @@ def evaluate(
         if record := find(run, protocol):
             return record
         images = data.load(
-            run.recipe.data.dataset,
-            protocol.split,
-            limit=protocol.images,
-            device=device.device(),
+            run.recipe.data.dataset, protocol.split, limit=protocol.images, device=device.device()
         )
         known = {
             "protocol": protocol.to_dict(),

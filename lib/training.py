@@ -43,6 +43,7 @@ def train(
     An unfinished training is carried on, unless fresh, if all that marks say of it still holds.
     """
     started = time.time()
+    device.forget_peak()
     part = recipe.data
     images = data.load(part.dataset, part.split, part.train_images, device.device())
     spec = data.spec(recipe.data.dataset)

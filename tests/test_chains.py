@@ -169,10 +169,7 @@ OTHER = {
     "width": (replace(DENSE, model=Model("resnet20", 8), start=DENSE), "width is 8 but 4"),
     "backbone": (replace(DENSE, model=Model("resnet18", 4), start=DENSE), "backbone is resnet18"),
     "method": (replace(DENSE, method=Float(), start=DENSE), "bn1.adv.bias is not in the network"),
-    "classes": (
-        replace(DENSE, data=Data("cifar10"), start=DENSE),
-        "conv1.weight has the shape",
-    ),
+    "classes": (replace(DENSE, data=Data("cifar10"), start=DENSE), "conv1.weight has the shape"),
     "mask": (replace(DENSE, start=PRUNED), "mask .* has no place in it"),
     "density": (
         replace(MASKED, method=replace(MASKED.method, density=0.4), start=MASKED),

@@ -162,8 +162,7 @@ def test_errors_that_nobody_can_mend_keep_their_traceback(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("raised", "status"),
-    [(KeyboardInterrupt(), 130), (Stopped(15), 143), (Stopped(1), 129)],
+    ("raised", "status"), [(KeyboardInterrupt(), 130), (Stopped(15), 143), (Stopped(1), 129)]
 )
 def test_an_interruption_is_one_line(monkeypatch, capsys, raised, status):
     def stop(words):

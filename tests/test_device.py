@@ -1,6 +1,9 @@
 """What the device is measured for, and who decides otherwise."""
 
+import sys
+
 import pytest
+import torch
 
 from lib import device, paths, store
 
@@ -41,3 +44,10 @@ def test_only_long_trainings_on_a_gpu_are_compiled_unless_somebody_says_otherwis
     assert device.backend(10**9) == ""
     monkeypatch.setenv("SUITE_COMPILE", "inductor")
     assert device.backend(1) == "inductor"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a peak can be forgotten on Linux only")
+def test_memory_that_is_given_back_counts_until_the_peak_is_forgotten():
+    most = (torch.ones(50_000_000), device.peak_memory())[1]
+    device.forget_peak()
+    assert device.peak_memory() < most - 100_000_000

@@ -47,9 +47,8 @@ def test_the_lasso_is_chosen_on_images_that_nothing_beside_it_trains_on():
 def test_admm_pulls_as_much_in_few_steps_as_in_the_papers(preset):
     stages = [job.recipe.start for job in dnr.table2_admm_lasso(preset).jobs if "ADMM" in job.label]
     images = {"quick": 1_097, "cifar": 6_000, "gpu": 45_000}[preset]
-    for stage in stages:
-        steps = stage.train.epochs * -(-images // stage.train.batch)
-        assert steps * stage.sparsity.rho == pytest.approx(30 * 391 * 1e-3)
+    pulls = [s.train.epochs * -(-images // s.train.batch) * s.sparsity.rho for s in stages]
+    assert pulls == pytest.approx([30 * 391 * 1e-3] * 4)
 
 
 def test_a_notebook_opened_by_hand_changes_nothing_that_git_keeps(changed):
@@ -183,8 +182,7 @@ def test_patterns_select_papers_names_and_globs():
 
 
 @pytest.mark.parametrize(
-    "module",
-    ["lib.studies", "lib.claims", "lib.plots", "lib.presets", "lib.paths"],
+    "module", ["lib.studies", "lib.claims", "lib.plots", "lib.presets", "lib.paths"]
 )
 def test_planning_judging_and_plotting_need_no_torch(module):
     code = f"import {module}, sys; sys.exit('torch' in sys.modules)"

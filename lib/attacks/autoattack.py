@@ -13,14 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lib.attacks.loss import (
-    GRADIENT,
-    Classifier,
-    Worst,
-    check_attack,
-    check_gradient,
-    check_logits,
-)
+from lib.attacks.loss import GRADIENT, Classifier, Worst, check_attack, check_gradient, check_logits
 from lib.attacks.norms import NORMS
 from lib.errors import UserError, check_range, choose
 

@@ -169,8 +169,7 @@ def test_training_goes_on_in_a_compact_network(plain, images):
 
 
 @pytest.mark.parametrize(
-    ("method", "lam", "slim"),
-    [("float", 0.0, 1.0), ("float", 0.7, 1.0), ("float_slim", 0.7, 0.5)],
+    ("method", "lam", "slim"), [("float", 0.0, 1.0), ("float", 0.7, 1.0), ("float_slim", 0.7, 0.5)]
 )
 def test_float_pruned_by_channels_can_be_frozen_and_compacted(make, images, method, lam, slim):
     model = make(method, "resnet20", prunable=True, width=8).double()

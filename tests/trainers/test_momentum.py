@@ -16,10 +16,7 @@ from lib.trainers.pruners.units import Channels, allocate, grow, prune, whole_un
 
 
 @settings(deadline=None)
-@given(
-    caps=st.lists(st.integers(0, 50), min_size=1, max_size=8),
-    data=st.data(),
-)
+@given(caps=st.lists(st.integers(0, 50), min_size=1, max_size=8), data=st.data())
 def test_allocation_is_whole_complete_and_below_the_caps(caps, data):
     total = data.draw(st.integers(0, sum(caps)))
     positive = st.floats(0, 1e3)
