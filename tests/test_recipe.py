@@ -73,9 +73,8 @@ def test_key_is_a_function_of_the_values(epochs, lr, lam, seed):
 
 def test_key_does_not_depend_on_the_process():
     code = "from tests.test_recipe import BASE; print(BASE.key)"
-    call = [sys.executable, "-c", code]
-    out = subprocess.run(call, capture_output=True, text=True, cwd=paths.ROOT, check=True)
-    assert out.stdout.strip() == BASE.key
+    out = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=paths.ROOT)
+    assert out.strip() == BASE.key
 
 
 @pytest.mark.parametrize(
