@@ -24,6 +24,13 @@ def norm(channels: int, *, site: str = "branch", **options: Any) -> nn.BatchNorm
     return nn.BatchNorm2d(channels, **options)
 
 
+def he_normal(model: nn.Module) -> None:
+    """Draw convolutions from a normal distribution of variance 2 / (k^2 outputs)."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+
+
 class Normalised(nn.Module):
     """Mixin before a backbone: images in [0, 1] less the mean, over the standard deviation.
 

@@ -8,7 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.models import layers
-from lib.models.layers import ConvFactory, LinearFactory, NormFactory, Staged, shortcut
+from lib.models.layers import (
+    ConvFactory,
+    LinearFactory,
+    NormFactory,
+    Staged,
+    he_normal,
+    shortcut,
+)
 
 
 class BasicBlock(nn.Module):
@@ -125,3 +132,20 @@ class CifarResNet(ResNet):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
         nn.init.kaiming_normal_(self.fc.weight)
         nn.init.zeros_(self.fc.bias)
+
+
+class ImageNetResNet(ResNet):
+    """ResNets for large images: a 7x7 stem of stride 2, then 3x3 max-pooling of stride 2.
+
+    Keys, function and first weights are those of torchvision's.
+    """
+
+    def __init__(self, *args: Any, conv: ConvFactory = layers.conv, **options: Any) -> None:
+        super().__init__(*args, conv=conv, **options)
+        shape = self.conv1.in_channels, self.conv1.out_channels
+        self.conv1 = conv(*shape, 7, stride=2, padding=3, stage=0, site="stem")
+        he_normal(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        return self.classify(self.through_stages(F.max_pool2d(x, 3, stride=2, padding=1)))

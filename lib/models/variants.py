@@ -15,9 +15,18 @@ from lib.models.conditional import Conditional
 from lib.models.conditional_layers import BatchNorm2d, Condition, Conv2d, Linear
 from lib.models.encoding import Encoder
 from lib.models.layers import Normalised
-from lib.models.resnet import BasicBlock, Bottleneck, CifarResNet, ResNet
+from lib.models.mobilenet import MobileNetV1, MobileNetV2, SeparableBlock
+from lib.models.preact_resnet import (
+    PreActBasicBlock,
+    PreActBottleneck,
+    PreActResNet,
+    SeparablePreActResNet,
+    UnnormedPreActResNet,
+)
+from lib.models.resnet import BasicBlock, Bottleneck, CifarResNet, ImageNetResNet, ResNet
+from lib.models.robnet import ROBNET_FREE, RobNet
 from lib.models.slimmable import SlimmableBatchNorm2d, SlimmableConv2d, SlimmableLinear
-from lib.models.vgg import VGG
+from lib.models.vgg import VGG, HydraVgg, VggBn
 from lib.models.wide_resnet import WideResNet
 
 
@@ -33,11 +42,22 @@ class Backbone:
 
 
 BACKBONES = {
+    "mobilenet_v1": Backbone(MobileNetV1, (SeparableBlock, (1, 2, 2, 6, 2)), 32, 5),
+    "mobilenet_v2": Backbone(MobileNetV2, (), 32, 7),
+    "preact_resnet18": Backbone(PreActResNet, (PreActBasicBlock, (2, 2, 2, 2)), 64, 4),
+    "preact_resnet18_admm": Backbone(UnnormedPreActResNet, (PreActBasicBlock, (2, 2, 2, 2)), 64, 4),
+    "preact_resnet50": Backbone(PreActResNet, (PreActBottleneck, (3, 4, 6, 3)), 64, 4),
     "resnet18": Backbone(ResNet, (BasicBlock, (2, 2, 2, 2)), 64, 4),
+    "resnet18_dws": Backbone(SeparablePreActResNet, (PreActBasicBlock, (2, 2, 2, 2)), 64, 4),
     "resnet20": Backbone(CifarResNet, (BasicBlock, (3, 3, 3)), 16, 3),
+    "resnet20_40": Backbone(CifarResNet, (BasicBlock, (3, 3, 3)), 40, 3),
     "resnet34": Backbone(ResNet, (BasicBlock, (3, 4, 6, 3)), 64, 4),
     "resnet50": Backbone(ResNet, (Bottleneck, (3, 4, 6, 3)), 64, 4),
+    "resnet50_imagenet": Backbone(ImageNetResNet, (Bottleneck, (3, 4, 6, 3)), 64, 4),
+    "robnet_free": Backbone(RobNet, (ROBNET_FREE,), 36, 3),
     "vgg16": Backbone(VGG, ((2, 2, 3, 3, 3),), 64, 5),
+    "vgg16_bn": Backbone(VggBn, ((2, 2, 3, 3, 3),), 64, 5),
+    "vgg16_hydra": Backbone(HydraVgg, ((2, 2, 3, 3, 3),), 64, 5),
     "wrn16_8": Backbone(WideResNet, (16, 8), 16, 3, True),
     "wrn28_4": Backbone(WideResNet, (28, 4), 16, 3, True),
     "wrn40_2": Backbone(WideResNet, (40, 2), 16, 3, True),

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.errors import UserError
 from lib.models import layers
-from lib.models.layers import ConvFactory, LinearFactory, NormFactory, Staged
+from lib.models.layers import ConvFactory, LinearFactory, NormFactory, Staged, he_normal
+from lib.models.slimmable import Slimmable
 
 
 class ConvNorm(nn.Module):
@@ -70,3 +73,46 @@ class VGG(Staged):
         for stage in range(1, self.stages + 1):  # an image of one pixel stays
             x = F.max_pool2d(getattr(self, f"layer{stage}")(x), 2, ceil_mode=True)
         return self.classify(x)
+
+
+class VggBn(VGG):
+    """The same layers, whose weights begin as torch has it."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.BatchNorm2d | nn.Linear):
+                layer.reset_parameters()
+
+
+class HydraVgg(VGG):
+    """Convolutions without bias, four poolings and two hidden linear layers of 4w units, which read
+    the mean of each quarter of the image. Weights begin as in HYDRA's networks; narrower linear
+    layers have larger ones, so that what comes out is no smaller.
+    """
+
+    def __init__(self, *args: Any, linear: LinearFactory = nn.Linear, **options: Any) -> None:
+        super().__init__(*args, linear=linear, **options)
+        channels, classes = self.fc.in_features, self.fc.out_features
+        del self.fc  # which comes last
+        self.hidden1 = linear(4 * channels, channels // 2)
+        self.hidden2 = linear(channels // 2, channels // 2)
+        self.fc = linear(channels // 2, classes)
+        if isinstance(self.fc, Slimmable):
+            raise UserError("Hidden linear layers have one width; choose a method without slims.")
+        he_normal(self)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.bias = None
+            elif isinstance(layer, nn.BatchNorm2d):
+                layer.reset_parameters()
+        for layer in (self.hidden1, self.hidden2, self.fc):
+            nn.init.normal_(layer.weight, std=0.01 * (512 / channels) ** 0.5)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for stage in range(1, self.stages + 1):
+            x = x if stage == 1 else F.max_pool2d(x, 2, ceil_mode=True)
+            x = getattr(self, f"layer{stage}")(x)
+        x = F.relu(self.hidden1(F.adaptive_avg_pool2d(x, 2).flatten(1)), inplace=True)
+        return self.fc(F.relu(self.hidden2(x), inplace=True))

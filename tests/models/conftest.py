@@ -5,10 +5,29 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lib.methods import METHODS
 from lib.models import create
 
 WIDTH = 4
+ALIKE = ("resnet20_40", "vgg16_bn")  # other widths and first weights of resnet20 and vgg16
+SLIM = {name for name, method in METHODS.items() if len(method().widths) > 1}
+TWICE = {name for name, method in METHODS.items() if method().dual_bn or method().film}
+REFUSED = {  # methods that a backbone cannot be built by
+    **dict.fromkeys(("mobilenet_v1", "mobilenet_v2", "resnet18_dws", "vgg16_hydra"), SLIM),
+    "robnet_free": SLIM | TWICE,
+}
 SMALL = {"oat": {"code_dim": 8}, "oat_slim": {"code_dim": 8}}
+
+
+def pytest_collection_modifyitems(items):
+    """Leave out what cannot be built, and networks of the same layers as another."""
+    for item in items[:]:
+        case = item.callspec.params if hasattr(item, "callspec") else {}
+        backbone = str(case.get("backbone"))
+        if item.path.parent.name == "models" and (
+            case.get("method") in REFUSED.get(backbone, ()) or backbone in ALIKE
+        ):
+            items.remove(item)
 
 
 def stir(model: nn.Module, seed: int = 3) -> nn.Module:
@@ -104,6 +123,11 @@ def oracle(
 @pytest.fixture(name="make")
 def _make():
     return make
+
+
+@pytest.fixture
+def refused():
+    return REFUSED
 
 
 @pytest.fixture(name="oracle")

@@ -11,7 +11,7 @@ from lib.models.compaction import GatheredConv2d
 from lib.sparsity import Momentum
 from lib.trainers.pruners.momentum import SparseMomentum
 
-BACKBONES = ["resnet18", "resnet50", "wrn16_8", "vgg16"]
+BACKBONES = ["resnet18", "resnet50", "preact_resnet50", "wrn16_8", "vgg16", "vgg16_hydra"]
 
 
 @pytest.fixture

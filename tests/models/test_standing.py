@@ -21,8 +21,9 @@ def network(method: str, backbone: str = "resnet18", **options) -> nn.Module:
         if isinstance(norm, nn.BatchNorm2d):
             norm.running_mean.normal_(0, 0.1)
             norm.running_var.uniform_(0.5, 2)
-            norm.weight.data.uniform_(0.5, 1.5)
-            norm.bias.data.normal_(0, 0.1)
+            if norm.affine:
+                norm.weight.data.uniform_(0.5, 1.5)
+                norm.bias.data.normal_(0, 0.1)
     return model
 
 
