@@ -22,7 +22,18 @@ DATASETS = {
     "stl10": "STL-10",
     "tiny_imagenet": "Tiny-ImageNet",
 }
-BACKBONES = {"resnet": "ResNet", "wrn": "WRN", "vgg": "VGG"}
+BACKBONES = {"preact_resnet": "PreActResNet", "resnet": "ResNet", "wrn": "WRN", "vgg": "VGG"}
+SPELT = {  # the others
+    "mobilenet_v1": "MobileNetV1",
+    "mobilenet_v2": "MobileNetV2",
+    "preact_resnet18_admm": "PreActResNet-18 without final norm",
+    "resnet18_dws": "ResNet-18 (DWS)",
+    "resnet20_40": "ResNet-20 (40 to 160 channels)",
+    "resnet50_imagenet": "ResNet-50 (ImageNet)",
+    "robnet_free": "RobNet-free",
+    "vgg16_bn": "VGG-16-BN",
+    "vgg16_hydra": "VGG-16 (HYDRA)",
+}
 ATTACKS = {
     "fgsm": "FGSM",
     "aa": "AutoAttack",
@@ -198,7 +209,9 @@ def backbone_name(backbone: str) -> str:
     """Return the usual spelling of a backbone: 'WRN-16-8, width 1' of 'wrn16_8-1'."""
     network, _, width = backbone.partition("-")
     family = network.rstrip("_0123456789")
-    if family in BACKBONES:
+    if network in SPELT:
+        network = SPELT[network]
+    elif family in BACKBONES:
         network = f"{BACKBONES[family]}-{network.removeprefix(family).replace('_', '-')}"
     return f"{network}, width {width}" if width else network
 

@@ -192,6 +192,8 @@ def test_verdicts_open_with_their_counts_and_why_nothing_is_judged(preset, overr
         ("wrn16_8-1", "WRN-16-8, width 1"),
         ("wrn40_2", "WRN-40-2"),
         ("resnet18-8", "ResNet-18, width 8"),
+        ("preact_resnet50", "PreActResNet-50"),
+        ("mobilenet_v2-8", "MobileNetV2, width 8"),
         ("mine-3", "mine, width 3"),
     ],
 )
