@@ -1,0 +1,252 @@
+"""GDWS: any trained convolution as depthwise kernels and a 1x1 convolution (Dbouk, Shanbhag 2021).
+
+W_c, (M, kh kw), are the weights that read input channel c. Its singular value decomposition sorts
+them into kernels, the most important first; how many are kept of each channel is what MEGO
+(Algorithm 1) and LEGO (Algorithm 2) choose, both exactly. All of it in float64 on the CPU, the same
+everywhere: values below ZERO of a channel's largest count as zero, which is what float32 leaves of
+a lower rank, and among equals the kernels of the first channels are kept.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lib.errors import UserError, check_range
+from lib.models.compaction import GatheredConv2d
+from lib.models.conditional import Conditional
+from lib.models.conditional_layers import BatchNorm2d, Noisy
+from lib.models.depthwise import GeneralizedDepthwise, replaced
+from lib.models.gains import error_weights
+from lib.progress import Report
+
+__all__ = ["allocate", "convert", "convertible", "error_weights", "lego", "mego", "spectrum"]
+
+ZERO = 1e-6
+
+Factors = tuple[Tensor, Tensor, list[int]]  # pointwise (M, G), depthwise (G, kh, kw), g
+
+
+class Price(NamedTuple):
+    """What a layer costs, in any unit: dense, or fixed + kernel * G with G kernels."""
+
+    dense: float
+    fixed: float
+    kernel: float
+
+
+class Spectrum(NamedTuple):
+    """All kernels of a convolution: W_c = sum of pointwise[c, i] x depthwise[c, i], i < rank."""
+
+    pointwise: Tensor  # (C, R, M), of length singular value
+    depthwise: Tensor  # (C, R, kh, kw), of length 1
+    values: Tensor  # (C, R), alpha times the squared singular value, falling in each channel
+
+
+def spectrum(weight: Tensor, alpha: Tensor | None = None) -> Spectrum:
+    """Return the kernels of a weight (M, C, kh, kw), their errors weighted by alpha (C,)."""
+    inputs, size = weight.shape[1], weight.shape[2:]
+    alpha = torch.ones(inputs) if alpha is None else alpha
+    alpha = alpha.detach().to("cpu", torch.float64)
+    if alpha.shape != (inputs,) or not (alpha.isfinite() & (alpha >= 0)).all():
+        raise UserError(f"alpha must be {inputs} finite numbers of at least 0, one a channel.")
+    if not weight.isfinite().all():
+        raise UserError("The weights of this convolution are not finite; train it again.")
+    matrices = weight.detach().cpu().flatten(2).transpose(0, 1).contiguous().double()  # (C, M, K)
+    left, sigma, right = torch.linalg.svd(matrices, full_matrices=False)
+    sigma = sigma.where(sigma >= ZERO * sigma[:, :1], 0)
+    return Spectrum(
+        left.transpose(1, 2) * sigma[:, :, None],
+        right.unflatten(2, size),
+        alpha[:, None] * sigma**2,
+    )
+
+
+def lego(
+    weight: Tensor,
+    alpha: Tensor | None,
+    beta: float,
+    *,
+    squared: bool = True,
+    least: int = 0,
+) -> Factors:
+    """GDWS Algorithm 2: fewest depthwise kernels whose weighted squared error is at most beta.
+
+    weight is (M, C, kh, kw), alpha (C,) or None for ones. Returns the pointwise weight (M, G), the
+    depthwise kernels (G, kh, kw) and how many of them each input channel gets, summing to G. The
+    released code bounds the squared error, e^2 <= beta, and so do the published values of beta;
+    squared=False is Theorem 2, e <= beta. least=1 leaves every channel a kernel or more; with 0, a
+    channel whose alpha is 0 keeps none.
+    """
+    found = spectrum(weight, alpha)
+    return _factors(found, _fewest(found.values, _bound(beta, squared), least), weight)
+
+
+def mego(weight: Tensor, alpha: Tensor | None, budget: int, *, least: int = 0) -> Factors:
+    """GDWS Algorithm 1: the least weighted error that budget depthwise kernels can have.
+
+    As `lego`; G is below the budget where the kernels that are left would change nothing.
+    """
+    found = spectrum(weight, alpha)
+    return _factors(found, _first(found.values, budget, least), weight)
+
+
+def _bound(beta: float, squared: bool) -> float:
+    return check_range("beta", beta, 0) ** (1 if squared else 2)
+
+
+def _ranked(values: Tensor, least: int) -> tuple[Tensor, Tensor]:
+    """Return values (C, R) from the largest to the smallest, (C R,), and the channel of each.
+
+    Where every channel is to keep one at least, its first stands before all others.
+    """
+    check_range("least", least, 0, 1)
+    kept = values.clone()
+    kept[:, :least] = math.inf
+    ranked, order = kept.flatten().sort(descending=True, stable=True)
+    return ranked, order // values.shape[1]
+
+
+def _fewest(values: Tensor, bound: float, least: int = 0) -> list[int]:
+    """Return how many kernels each channel keeps if what goes sums to bound at most."""
+    ranked, channel = _ranked(values, least)
+    gone = int((ranked.flip(0).cumsum(0) <= bound).sum())
+    return _counts(channel[: len(ranked) - gone], values)
+
+
+def _first(values: Tensor, budget: int, least: int = 0) -> list[int]:
+    """Return how many kernels each channel keeps of budget ones, none of value zero."""
+    check_range("budget", budget, least * len(values))
+    ranked, channel = _ranked(values, least)
+    return _counts(channel[: min(budget, int((ranked > 0).sum()))], values)
+
+
+def _counts(channel: Tensor, values: Tensor) -> list[int]:
+    return channel.bincount(minlength=len(values)).tolist()
+
+
+def _factors(found: Spectrum, g: list[int], like: Tensor) -> Factors:
+    kept = torch.arange(found.values.shape[1]) < torch.tensor(g)[:, None]
+    pointwise, depthwise = found.pointwise[kept].T.contiguous(), found.depthwise[kept]
+    return pointwise.to(like), depthwise.to(like), g
+
+
+def allocate(
+    values: Mapping[str, Tensor], prices: Mapping[str, Price], bound: float
+) -> dict[str, int]:
+    """Spend a squared error over all layers where it saves most: LEGO with a price.
+
+    values are the weighted squared errors of each layer's kernels, in any order. Returns how many
+    kernels each layer that is converted keeps; those not named stay dense, without an error. Steps
+    go down the lower convex hull of cost over error; what is left of the bound at its first step
+    too large is spent layer by layer on the largest saving that still fits.
+    """
+    curves, steps = {}, []
+    for name, (dense, fixed, kernel) in prices.items():
+        ranked = values[name].flatten().double().sort(descending=True).values
+        errors = torch.cat([ranked.new_zeros(1), ranked.flip(0).cumsum(0)]).flip(0)  # by G
+        saved = dense - fixed - kernel * torch.arange(len(errors)).double()
+        curves[name] = (errors, saved, errors.tolist())
+        if saved[0] <= 0:
+            continue
+        slopes = torch.where(saved > 0, errors / saved.clamp(min=1e-300), math.inf)
+        start = int(slopes.argmin())
+        steps.append((float(slopes[start]), name, start))
+        if kernel > 0:
+            ratios = (ranked[:start] / kernel).tolist()
+            steps.extend((ratios[g], name, g) for g in range(start))
+    left, plan, spent = bound, dict[str, int](), dict.fromkeys(curves, 0.0)
+    for _, name, g in sorted(steps, key=lambda step: (step[0], -step[2])):
+        error = curves[name][2][g]
+        if g < plan.get(name, g + 1):
+            if error - spent[name] > left:
+                break
+            left, spent[name], plan[name] = left - error + spent[name], error, g
+    for name, (errors, saved, _) in curves.items():
+        fits = torch.where(errors <= left + spent[name], saved, -math.inf)
+        best = int(fits.argmax())
+        if fits[best] > (saved[plan[name]] if name in plan else 0):
+            left, plan[name] = left - float(errors[best]) + spent[name], best
+    return plan
+
+
+def convertible(model: nn.Module, skip_first: bool = True) -> dict[str, nn.Conv2d]:
+    """Return the convolutions that a conversion takes: all but the first, 1x1 and grouped ones.
+
+    Nor is one of a class of its own, which may compute something else with its weights.
+    """
+    if any(isinstance(layer, Conditional | Noisy | BatchNorm2d) for layer in model.modules()):
+        raise UserError("GDWS takes a plain network; give it what freeze(model, lam) returns.")
+    found = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d)]
+    return {
+        name: layer
+        for name, layer in found[1 if skip_first else 0 :]
+        if type(layer) in (nn.Conv2d, GatheredConv2d)
+        and layer.groups == 1
+        and math.prod(layer.kernel_size) > 1
+    }
+
+
+def convert(
+    model: nn.Module,
+    beta: float | None = None,
+    budget: int | None = None,
+    alphas: Mapping[str, Tensor] | None = None,
+    *,
+    prices: Mapping[str, Price] | None = None,
+    squared: bool = True,
+    least: int = 0,
+    skip_first: bool = True,
+    report: Report = lambda done: None,
+) -> nn.Module:
+    """Return a copy of a trained network with GDWS layers for its convolutions (Algorithm 3).
+
+    beta bounds the weighted squared error of every layer, as `lego` does; with prices it bounds
+    their sum, which `allocate` spends, and layers stay dense where that pays more, or without a
+    price. budget is the number of kernels in all layers together, the first in importance. alphas
+    are `error_weights`, ones if None. Convolutions that `convertible` leaves out stay as they are.
+    """
+    if (beta is None) == (budget is None) or (prices is not None and (beta is None or least)):
+        raise UserError(
+            "Give convert beta or budget, one of them; prices go with beta alone, without least."
+        )
+    layers = convertible(model, skip_first)
+    spectra = {}
+    for i, (name, layer) in enumerate(layers.items()):
+        if alphas is not None and name not in alphas:
+            raise UserError(f"alphas has nothing for the convolution '{name}'; take error_weights.")
+        spectra[name] = spectrum(layer.weight, alphas[name] if alphas is not None else None)
+        report((i + 1) / len(layers))
+    values = {name: found.values for name, found in spectra.items()}
+    kept: dict[str, list[int]]
+    if budget is not None:
+        kept = _shared(values, budget, least)
+    elif prices is not None:
+        known = {name: prices[name] for name in values if name in prices}
+        plan = allocate(values, known, _bound(beta or 0, squared))
+        kept = {name: _first(values[name], g) for name, g in plan.items()}
+    else:
+        bound = _bound(beta or 0, squared)
+        kept = {name: _fewest(found, bound, least) for name, found in values.items()}
+    return replaced(
+        model,
+        {
+            name: GeneralizedDepthwise(
+                layers[name], *_factors(spectra[name], g, layers[name].weight)
+            )
+            for name, g in kept.items()
+        },
+    )
+
+
+def _shared(values: Mapping[str, Tensor], budget: int, least: int) -> dict[str, list[int]]:
+    """Return the kernels of each channel and layer if all layers share one budget."""
+    if not values:
+        return {}
+    ranks = max(found.shape[1] for found in values.values())
+    every = torch.cat([F.pad(found, (0, ranks - found.shape[1])) for found in values.values()])
+    each = torch.tensor(_first(every, budget, least)).split([len(v) for v in values.values()])
+    return {name: g.tolist() for name, g in zip(values, each, strict=True)}
