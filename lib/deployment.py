@@ -1,0 +1,127 @@
+"""Which form of each GDWS layer is fastest on this device, and what a kernel costs there."""
+
+import copy
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from lib.cost import layer_costs
+from lib.models.depthwise import FORMS, GeneralizedDepthwise, converted, replaced
+from lib.models.gdws import Price, convertible
+from lib.timing import interleaved
+
+MARGIN = 1.05  # times as fast as dense a form must be to take its place
+FINALISTS = 3  # forms that are measured well, beside dense
+
+
+@torch.no_grad()
+def fastest(
+    model: nn.Module, images: Tensor, original: nn.Module | None = None, rounds: int = 7
+) -> nn.Module:
+    """Return a copy of a converted network, every GDWS layer in its fastest form or dense.
+
+    Each layer is measured by itself on what reaches it of the images (N, C, H, W), in evaluation
+    mode and in the autocast that this is called in: batch, layout and precision are to be those it
+    will be used with. Where dense wins, the convolution is that of the original, if it is given.
+    """
+    layers, new = converted(model), dict[str, nn.Module]()
+    for name, x in _inputs(model, layers, images).items():
+        seconds = _seconds(layers[name], x, rounds)
+        best = str(seconds.idxmin())
+        form = best if seconds[best] * MARGIN < seconds["dense"] else "dense"
+        if form == "dense" and original is not None:
+            new[name] = copy.deepcopy(original.get_submodule(name))
+        else:
+            new[name] = layers[name].executed(form)
+    return replaced(model, new)
+
+
+@torch.no_grad()
+def measured_prices(
+    model: nn.Module, images: Tensor, kernels: tuple[int, int] = (2, 4), rounds: int = 5
+) -> dict[str, Price]:
+    """Return what each convolution takes in seconds for the images, as `convert` takes prices.
+
+    Measured as `fastest` does, with so many kernels a channel in the mean; a line through the two
+    gives the price of a kernel and what a layer costs beside its kernels. Layers of equal shape
+    are measured once.
+    """
+    layers, prices = convertible(model), {}
+    known: dict[Any, Price] = {}
+    for name, x in _inputs(model, layers, images).items():
+        conv = layers[name]
+        key = (x.shape, conv.extra_repr())
+        if key not in known:
+            known[key] = _price(conv, x, kernels, rounds)
+        prices[name] = known[key]
+    return prices
+
+
+def mac_prices(model: nn.Module, in_channels: int = 3, size: int = 32) -> dict[str, Price]:
+    """Return multiply-accumulates of each convolution for an image, as `convert` takes prices."""
+    rows = {row.name: row for row in layer_costs(model, in_channels, size)}
+    return {
+        name: Price(
+            dense=rows[name].macs,
+            fixed=0,
+            kernel=rows[name].positions * (conv.weight[0, 0].numel() + conv.out_channels),
+        )
+        for name, conv in convertible(model).items()
+    }
+
+
+def _price(conv: nn.Conv2d, x: Tensor, kernels: Iterable[int], rounds: int) -> Price:
+    """Return the price of a layer whose channels have one kernel less, as many or one more."""
+    times, counts = [], []
+    for each in kernels:
+        g = [each + c % 3 - 1 for c in range(conv.in_channels)]
+        factors = (
+            conv.weight.new_zeros(conv.out_channels, sum(g)),
+            conv.weight.new_zeros(sum(g), *conv.kernel_size),
+        )
+        seconds = _seconds(GeneralizedDepthwise(conv, *factors, g), x, rounds)
+        times.append(float(seconds.drop("dense").min()))
+        counts.append(sum(g))
+    kernel = min(max(0.0, times[1] - times[0]) / (counts[1] - counts[0]), times[0] / counts[0])
+    return Price(float(seconds["dense"]), times[0] - kernel * counts[0], kernel)
+
+
+def _inputs(model: nn.Module, layers: Mapping[str, nn.Module], images: Tensor) -> dict[str, Tensor]:
+    """Return what reaches each of the layers when the network, in evaluation mode, sees images."""
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str, layer: nn.Module, inputs: Any) -> None:
+        seen[name] = inputs[0].clone()
+
+    hooks = [layer.register_forward_pre_hook(partial(keep, name)) for name, layer in layers.items()]
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, mode in modes.items():
+            module.training = mode
+    return seen
+
+
+def _seconds(layer: GeneralizedDepthwise, x: Tensor, rounds: int) -> "pd.Series[float]":
+    """Return the seconds of dense and of the forms that are among the fastest.
+
+    The least of all rounds counts: whatever else the machine does only adds to it.
+    """
+    forms = {form: layer.executed(form) for form in FORMS}
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    if last:
+        forms = {
+            form: module.to(memory_format=torch.channels_last) for form, module in forms.items()
+        }
+    calls = {form: partial(module, x) for form, module in forms.items()}
+    first = interleaved(calls, 2).groupby("label")["seconds"].min()
+    finalists = {"dense", *first.nsmallest(FINALISTS).index}
+    times = interleaved({form: calls[form] for form in finalists}, rounds)
+    return times.groupby("label")["seconds"].min()

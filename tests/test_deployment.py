@@ -1,0 +1,50 @@
+"""Forms and prices: measured on what reaches each layer, or counted as in GDWS, Eq. 3."""
+
+import pytest
+import torch
+from torch import nn
+
+from lib import deployment
+from lib.cost import cost
+from lib.models import create
+from lib.models.depthwise import FORMS
+from lib.models.gdws import convert, convertible
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    return create("plain", "resnet20", width=4).double().eval()
+
+
+def test_parameters_and_operations_are_those_of_equation_3(model):
+    converted = convert(model, budget=200)
+    before, after, saved, prices = cost(model), cost(converted), 0, deployment.mac_prices(model)
+    macs = before["macs"]
+    for name, conv in convertible(model).items():
+        layer = converted.get_submodule(name)
+        saved += conv.weight.numel() - sum(layer.g) * (9 + conv.out_channels)
+        macs += prices[name].kernel * sum(layer.g) - prices[name].dense
+    assert sum(sum(converted.get_submodule(n).g) for n in prices) == 200
+    assert before["params"] - after["params"] == saved and after["macs"] == macs
+
+
+def test_the_fastest_form_is_taken_and_dense_where_nothing_beats_it(model, images, monkeypatch):
+    x, original = images.double(), model
+    model = convert(original, beta=0.5)
+    for best, kind in (("sum", "Summed"), ("dense", "Conv2d"), ("gather", "GeneralizedDepthwise")):
+        timed = deployment.pd.Series(dict.fromkeys(FORMS, 2.0) | {best: 1.0})
+        monkeypatch.setattr(deployment, "_seconds", lambda *_, timed=timed: timed)
+        fast = deployment.fastest(model, x)
+        assert type(fast.layer1[0].conv1).__name__ == kind
+        torch.testing.assert_close(fast(x), model(x))
+        own = deployment.fastest(model, x, original)
+        torch.testing.assert_close(own(x), (original if best == "dense" else model)(x))
+
+
+def test_measuring_leaves_the_network_alone_and_finds_prices(model, images):
+    model.train()
+    prices = deployment.measured_prices(model, images.double(), rounds=2)
+    assert prices.keys() == convertible(model).keys() and model.training
+    assert all(price.dense > 0 and min(price.fixed, price.kernel) >= 0 for price in prices.values())
+    fast = deployment.fastest(convert(model, beta=5.0, prices=prices), images.double(), rounds=2)
+    assert fast(images.double()).shape == (8, 10)
