@@ -7,6 +7,7 @@ everywhere: values below ZERO of a channel's largest count as zero, which is wha
 a lower rank, and among equals the kernels of the first channels are kept.
 """
 
+import copy
 import math
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -23,7 +24,16 @@ from lib.models.depthwise import GeneralizedDepthwise, replaced
 from lib.models.gains import error_weights
 from lib.progress import Report
 
-__all__ = ["allocate", "convert", "convertible", "error_weights", "lego", "mego", "spectrum"]
+__all__ = [
+    "allocate",
+    "convert",
+    "convertible",
+    "error_weights",
+    "lego",
+    "mego",
+    "renormalised",
+    "spectrum",
+]
 
 ZERO = 1e-6
 
@@ -250,3 +260,23 @@ def _shared(values: Mapping[str, Tensor], budget: int, least: int) -> dict[str, 
     every = torch.cat([F.pad(found, (0, ranks - found.shape[1])) for found in values.values()])
     each = torch.tensor(_first(every, budget, least)).split([len(v) for v in values.values()])
     return {name: g.tolist() for name, g in zip(values, each, strict=True)}
+
+
+@torch.no_grad()
+def renormalised(model: nn.Module, images: Tensor, batch: int = 128) -> nn.Module:
+    """Return a copy of a converted network with batch norms of what it now computes from images.
+
+    Not in the paper, where they keep the statistics of the dense network. Each gets the mean over
+    batches; nothing else is in training mode, and no weight changes.
+    """
+    fresh = copy.deepcopy(model).eval()
+    norms = [m for m in fresh.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.train().momentum = None  # the mean of all batches
+    for part in images.split(batch):
+        fresh(part)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return fresh.train(model.training)
