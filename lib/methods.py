@@ -72,6 +72,24 @@ class Hybrid(PgdAt):
 
 
 @dataclass(frozen=True)
+class Trades(Method):
+    """TRADES (Zhang et al. 2019): clean images right, attacked ones like the clean ones.
+
+    The attack climbs the divergence that beta weighs, from a start of its own.
+    """
+
+    kind, label = "trades", "TRADES"
+    conditional = False
+    training = ("beta",)
+    shares = 1.0, 1.0
+
+    beta: float = 6.0
+
+    def check(self) -> None:
+        check_range("method.beta", self.beta, 0)
+
+
+@dataclass(frozen=True)
 class Pni(Method):
     """Parametric noise injection (He et al. 2019): weight noise everywhere, one batch norm.
 
@@ -228,5 +246,5 @@ class OatSlim(Slim, Oat):
 
 
 METHODS: dict[str, type[Method]] = {
-    m.kind: m for m in (Plain, PgdAt, Hybrid, Pni, Oat, OatSlim, Float, FloatSlim, Smart)
+    m.kind: m for m in (Plain, PgdAt, Hybrid, Trades, Pni, Oat, OatSlim, Float, FloatSlim, Smart)
 }

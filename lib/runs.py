@@ -23,7 +23,7 @@ from lib.errors import UserError, choose
 from lib.networks import check
 from lib.recipe import Recipe
 from lib.schedules import SCHEDULES
-from lib.trainers import Trainer, objective
+from lib.trainers import objective, trainer_of
 from lib.trainers.pruners import PRUNERS
 from lib.training import OnProgress
 
@@ -206,8 +206,9 @@ def assist() -> int:
 def code_fingerprint(recipe: Recipe) -> str:
     """Return a hash of the code that decides the weights of a recipe, given its images."""
     spec = data.spec(recipe.data.dataset)
-    found: list[Any] = [networks.fresh, Trainer, objective(recipe.method), data.Images]
-    found += [NORMS[recipe.attack.norm], SCHEDULES[recipe.train.schedule], recipe.method.decays]
+    method = recipe.method
+    found: list[Any] = [networks.fresh, trainer_of(method), objective(method), data.Images]
+    found += [NORMS[recipe.attack.norm], SCHEDULES[recipe.train.schedule], method.decays]
     found += [device.precision, PRUNERS[recipe.sparsity.kind if recipe.sparsity else ""]]
     found += [str((spec.pad, spec.flip, spec.num_classes, spec.channels))]
     if recipe.train.validate_every:
@@ -216,7 +217,7 @@ def code_fingerprint(recipe: Recipe) -> str:
         found += [networks.started, code_fingerprint(recipe.start)]
     if recipe.convert:
         found.append(networks.CONVERTERS[recipe.convert.kind])
-    found += scoring.network_code(recipe.model, recipe.method, recipe.sparsity is not None)
+    found += scoring.network_code(recipe.model, method, recipe.sparsity is not None)
     return source.used(*found)
 
 

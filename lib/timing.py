@@ -26,7 +26,7 @@ from lib.models import classifier, compact, freeze
 from lib.recipe import Recipe
 from lib.rows import row
 from lib.study import Study
-from lib.trainers import Trainer, pruner
+from lib.trainers import Trainer, pruner, trainer_of
 
 COLUMNS = ["round", "label", "seconds"]
 FROZEN = "noise frozen"  # marks a network whose draw of noise is part of its weights
@@ -160,7 +160,7 @@ def _images(recipe: Recipe) -> data.Images:
 
 def _trainer(recipe: Recipe, images: data.Images) -> Trainer:
     precision = device.precision(recipe.train.precision, data.spec(recipe.data.dataset).size)
-    return Trainer(runs.build(recipe), recipe, images, precision)
+    return trainer_of(recipe.method)(runs.build(recipe), recipe, images, precision)
 
 
 def _endless(trainer: Trainer) -> Iterator[Tensor]:

@@ -21,7 +21,7 @@ from torch import nn
 from lib import data, device, parallel, paths, scoring, stopping, store
 from lib.protocol import Protocol
 from lib.recipe import Recipe
-from lib.trainers import Trainer
+from lib.trainers import Trainer, trainer_of
 
 log = logging.getLogger("lib")
 
@@ -51,7 +51,7 @@ def train(
     _clear(home)
 
     def start() -> Trainer:
-        return Trainer(build(), recipe, images, precision, backend)
+        return trainer_of(recipe.method)(build(), recipe, images, precision, backend)
 
     backend = device.backend(recipe.train.epochs * (len(images) // recipe.train.batch))
     known = marks | {"data_fingerprint": data.fingerprint(images), "precision": precision}

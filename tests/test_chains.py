@@ -81,14 +81,15 @@ def test_a_chain_killed_in_each_stage_ends_in_the_same_bits(results, trained):
     code = (
         "import os, signal, sys, torch; torch.set_num_threads(1)\n"
         "from tests.test_chains import CHAIN, TUNED\n"
-        "from lib import runs, training; training.SAVE_EVERY = -1\n"
-        "epoch, victim = runs.Trainer.epoch, CHAIN[sys.argv[1]]\n"
+        "from lib import runs, training; from lib.trainers import Trainer\n"
+        "training.SAVE_EVERY = -1\n"
+        "epoch, victim = Trainer.epoch, CHAIN[sys.argv[1]]\n"
         "def dying(self, on_step):\n"
         "    def step(share):\n"
         "        on_step(share)\n"
         "        if self.epochs_done and self.recipe == victim: os.kill(os.getpid(), 9)\n"
         "    return epoch(self, step)\n"
-        "runs.Trainer.epoch = dying; runs.fit(TUNED)"
+        "Trainer.epoch = dying; runs.fit(TUNED)"
     )
     env = os.environ | {"SUITE_RESULTS": str(results), "OMP_NUM_THREADS": "1"}
     for name, recipe in CHAIN.items():

@@ -110,54 +110,53 @@ def test_impossible_methods_are_refused(method, options, words):
 
 
 @dataclass(frozen=True)
-class Trades(Method):
-    """TRADES (Zhang et al. 2019), as a paper would add it: this class and an objective."""
+class Pairing(Method):
+    """Adversarial logit pairing (Kannan et al. 2018), as a paper would add it: class, objective."""
 
-    kind = "trades"
-    label = "TRADES"
+    kind = "pairing"
+    label = "ALP"
     conditional = False
     training = ("beta",)
 
-    beta: float = 6.0
+    beta: float = 0.5
 
     @property
     def shares(self):
         return 1.0, 1.0
 
 
-def trades(method, model, x, y, context):
-    """The attack climbs the divergence of the outputs from those of the clean images."""
+def pairing(method, model, x, y, context):
+    """The attack climbs the distance of the logits from those of the clean images."""
     logits = model(x)
-    target = logits.softmax(1)
 
-    def divergence(adversarial, y):
-        return F.kl_div(adversarial.log_softmax(1), target.detach(), reduction="none").sum(1)
+    def distance(adversarial, y):
+        return (adversarial - logits.detach()).square().sum(1)
 
-    adversarial = context.attack(model, x, y, loss=divergence)
-    pull = F.kl_div(model(adversarial).log_softmax(1), target, reduction="batchmean")
-    return F.cross_entropy(logits, y) + method.beta * pull
+    attacked = model(context.attack(model, x, y, loss=distance))
+    apart = F.mse_loss(attacked, logits)
+    return F.cross_entropy(attacked, y) + method.beta * apart
 
 
 @pytest.fixture
 def added(monkeypatch):
     """What a new method that needs no layers consists of."""
-    monkeypatch.setitem(METHODS, "trades", Trades)
-    monkeypatch.setitem(OBJECTIVES, "trades", trades)
+    monkeypatch.setitem(METHODS, "pairing", Pairing)
+    monkeypatch.setitem(OBJECTIVES, "pairing", pairing)
 
 
 def test_a_method_is_added_by_its_class_and_its_objective(added, monkeypatch, tmp_path):
     builder = study.Builder("smart/fig1_pareto", "ci", (0,), {"method.beta": 3.0})
     setting, seed = next(builder.settings())
-    recipe = builder.recipe(setting, seed, Trades())
-    builder.add("TRADES", recipe, (0.0, 1.0), [{"attack": "pgd", "steps": 2}])
+    recipe = builder.recipe(setting, seed, Pairing())
+    builder.add("ALP", recipe, (0.0, 1.0), [{"attack": "pgd", "steps": 2}])
     (job,) = builder.study().jobs
-    assert Recipe.from_dict(job.recipe.to_dict()) == recipe and recipe.method == Trades(3.0)
+    assert Recipe.from_dict(job.recipe.to_dict()) == recipe and recipe.method == Pairing(3.0)
     assert [p.lam for p in job.protocols] == [0.0, 0.0]  # a network without lam is scored once
     assert recipe.method.passes(recipe.attack.steps) == 2 * recipe.attack.steps + 6
     work = (recipe, True, job.protocols)
     assert effort.seconds(*work) > 0 < effort.memory(*work)
-    assert cost.report("trades", "resnet18", 4)["params"] > 0
-    label = style.method("TRADES, beta 3")
+    assert cost.report("pairing", "resnet18", 4)["params"] > 0
+    label = style.method("ALP, beta 3")
     assert style.faces([label, "PGD-AT"])[label].colour not in style.COLOURS.values()
 
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
@@ -168,8 +167,8 @@ def test_a_method_is_added_by_its_class_and_its_objective(added, monkeypatch, tm
 
 
 def test_a_method_without_an_objective_or_a_cost_is_an_error(monkeypatch):
-    monkeypatch.setitem(METHODS, "trades", Trades)
-    with pytest.raises(UserError, match="Unknown objective 'trades'"):
-        objective(Trades())
+    monkeypatch.setitem(METHODS, "pairing", Pairing)
+    with pytest.raises(UserError, match="Unknown objective 'pairing'"):
+        objective(Pairing())
     with pytest.raises(NotImplementedError):
         Method().passes(7)

@@ -12,6 +12,7 @@ from lib.errors import UserError
 from lib.methods import Pni
 from lib.protocol import Protocol
 from lib.sparsity import Dnr, Lasso, Momentum
+from lib.trainers import Trainer
 from lib.trainers.pruners.lasso import L1
 from lib.trainers.pruners.momentum import SparseMomentum
 from tests.test_runs import RECIPE
@@ -38,9 +39,9 @@ def test_a_change_that_trains_alike_is_verified_and_kept(run, monkeypatch):
 
 def test_a_change_that_matters_is_noticed(run, monkeypatch):
     monkeypatch.setattr(runs, "code_fingerprint", lambda recipe: "changed")
-    original = runs.Trainer._attack
+    original = Trainer._attack
     monkeypatch.setattr(
-        runs.Trainer,
+        Trainer,
         "_attack",
         lambda self, f, x, y, g: torch.clamp(original(self, f, x, y, g) + 1e-3, 0, 1),
     )

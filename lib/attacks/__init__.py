@@ -4,5 +4,6 @@ from lib.attacks.autoattack import autoattack
 from lib.attacks.loss import input_gradient
 from lib.attacks.norms import NORMS
 from lib.attacks.projected import fgsm, pgd
+from lib.attacks.trades import trades
 
-__all__ = ["NORMS", "autoattack", "fgsm", "input_gradient", "pgd"]
+__all__ = ["NORMS", "autoattack", "fgsm", "input_gradient", "pgd", "trades"]

@@ -1,4 +1,4 @@
-"""The loss of one mini-batch for each method: PGD-AT, DNR, PNI, OAT, FLOAT, SMART, slim ones.
+"""The loss of one mini-batch for each method: PGD-AT, DNR, TRADES, PNI, OAT, FLOAT, SMART, slim.
 
 An objective takes a method, a network in training mode, images x (B, C, H, W) in [0, 1], labels
 y (B,) and a Context, and returns the scalar loss. Adversarial images come from the context, which
@@ -17,9 +17,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lib import parallel
+from lib.attacks.trades import log_softmax
 from lib.errors import choose
 from lib.method import Method
-from lib.methods import Float, Hybrid, Oat, PgdAt, Plain, Pni
+from lib.methods import Float, Hybrid, Oat, PgdAt, Plain, Pni, Trades
 
 Network = Callable[..., Tensor]  # a call takes images and lam, split, slim
 
@@ -65,6 +66,18 @@ def hybrid(method: Hybrid, model: Network, x: Tensor, y: Tensor, context: Contex
     if context.epoch < method.clean_epochs:
         return cross_entropy(model(x), y)
     return pgd_at(method, model, x, y, context)
+
+
+def trades(method: Trades, model: Network, x: Tensor, y: Tensor, context: Context) -> Tensor:
+    """Return clean cross-entropy + beta KL(clean || attacked outputs) (TRADES Eq. 5).
+
+    The released code passes the clean images twice, which only their batch norms can tell.
+    """
+    adversarial = context.attack(model, x, y)
+    logits = model(x)
+    clean, attacked = log_softmax(logits), log_softmax(model(adversarial))
+    apart = F.kl_div(attacked, clean, reduction="batchmean", log_target=True)
+    return cross_entropy(logits, y) + method.beta * apart
 
 
 def pni(method: Pni, model: Network, x: Tensor, y: Tensor, context: Context) -> Tensor:
@@ -134,6 +147,7 @@ OBJECTIVES: dict[str, Callable[..., Tensor]] = {
     "plain": plain,
     "pgd_at": pgd_at,
     "hybrid": hybrid,
+    "trades": trades,
     "pni": pni,
     "oat": oat,
     "oat_slim": oat,
