@@ -30,6 +30,9 @@ class Method(Part):
     clean_lam: ClassVar[float] = 0.0  # of the clean path, and of a call without lam
     rescales: ClassVar[bool] = False  # whether a call takes a threshold (FLOAT Eq. 6)
 
+    climb: ClassVar[int] = 2  # cost of a step of the attack, in forward passes of what it attacks
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")  # in which it can be attacked
+
     # What layers the network is of; an option of some methods, fixed in others
     noise = False  # in the weights of convolutions
     noise_fc = False  # in those of the classifier, too
@@ -73,7 +76,7 @@ class Method(Part):
         A forward pass counts 1, a gradient of images 1, one of weights 2; steps are the attack's.
         """
         clean, attacked = self.shares
-        work = 2 * steps * attacked + 3 * (clean + attacked)
+        work = self.climb * steps * attacked + 3 * (clean + attacked)
         return sum(width**2 for width in self.widths) * work
 
     def decays(self, name: str) -> bool:

@@ -90,6 +90,36 @@ class Trades(Method):
 
 
 @dataclass(frozen=True)
+class Msd(Method):
+    """Adversarial training against Linf, L2 and L1 at once (Maini et al. 2020).
+
+    The recipe's attack is the part in Linf and says how many steps there are; radii and steps of
+    the other balls are here. In L1 a step is spread over 5 to 20 pixels.
+    """
+
+    kind, label = "msd", "MSD"
+    conditional = False
+    training = ("l2", "l2_step", "l1", "l1_step")
+    shares = 0.0, 1.0
+    climb = 5  # a gradient, then a loss in each ball
+    norms = ("linf",)
+
+    l2: float = 0.3
+    l2_step: float = 0.05
+    l1: float = 12.0
+    l1_step: float = 1.0
+
+    def check(self) -> None:
+        for name in self.training:
+            check_range(f"method.{name}", getattr(self, name), 0)
+
+    def balls(self, linf: float, step: float) -> tuple[dict[str, float], dict[str, float]]:
+        """Return the radii of all balls and the lengths of their steps, by norm."""
+        radii = {"linf": linf, "l2": self.l2, "l1": self.l1}
+        return radii, {"linf": step, "l2": self.l2_step, "l1": self.l1_step}
+
+
+@dataclass(frozen=True)
 class Pni(Method):
     """Parametric noise injection (He et al. 2019): weight noise everywhere, one batch norm.
 
@@ -246,5 +276,6 @@ class OatSlim(Slim, Oat):
 
 
 METHODS: dict[str, type[Method]] = {
-    m.kind: m for m in (Plain, PgdAt, Hybrid, Trades, Pni, Oat, OatSlim, Float, FloatSlim, Smart)
+    m.kind: m
+    for m in (Plain, PgdAt, Hybrid, Trades, Msd, Pni, Oat, OatSlim, Float, FloatSlim, Smart)
 }

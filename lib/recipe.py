@@ -190,6 +190,7 @@ class Recipe(Part):
         check_range(f"train.batch of {method.kind}", self.train.batch, method.least_batch)
         if self.data.split == WHOLE and self.train.validate_every:
             raise UserError("data.split 'all' leaves no images to validate on; use 'train'.")
+        choose(f"attack.norm of {method.kind}", self.attack.norm, method.norms)
         part = self.sparsity
         needing = f"sparsity '{part.kind}'" if part and part.trained else ""
         needing = "convert" if self.convert else needing

@@ -40,7 +40,7 @@ def test_a_step_takes_the_passes_that_its_objective_takes(method):
     x, y = torch.zeros(batch, 1), torch.zeros(batch, dtype=torch.long)
     objective(method)(model, x, y, Context(attack, torch.Generator(), epoch=method.warm_up))
     for steps in (0, 7):
-        counted = (2 * steps * images["attacked"] + 3 * images["passed"]) / batch
+        counted = (method.climb * steps * images["attacked"] + 3 * images["passed"]) / batch
         assert method.passes(steps) == pytest.approx(counted)
 
 

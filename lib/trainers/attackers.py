@@ -6,9 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lib.attacks import trades
+from lib.attacks import msd, trades
 from lib.attacks.loss import Classifier
 from lib.method import Method
+from lib.methods import Msd
+from lib.step import default_step
 from lib.trainers.loop import Trainer, under_attack
 
 
@@ -35,7 +37,17 @@ class Diverging(Attacker):
         return trades(f, x, y, a.eps, a.step or None, a.steps, a.norm, generator)
 
 
-TRAINERS: dict[str, type[Trainer]] = {"trades": Diverging}
+class Steepest(Attacker):
+    """MSD: the attack takes the best of a step in each of three balls."""
+
+    def climb(self, f: Classifier, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        a, method = self.recipe.attack, self.recipe.method
+        assert isinstance(method, Msd)
+        radii, sizes = method.balls(a.eps, a.step or default_step(a.eps, a.steps))
+        return msd(f, x, y, radii, sizes, a.steps, generator)
+
+
+TRAINERS: dict[str, type[Trainer]] = {"trades": Diverging, "msd": Steepest}
 
 
 def trainer_of(method: Method) -> type[Trainer]:

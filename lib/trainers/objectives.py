@@ -1,4 +1,4 @@
-"""The loss of one mini-batch for each method: PGD-AT, DNR, TRADES, PNI, OAT, FLOAT, SMART, slim.
+"""The loss of one mini-batch for each method: PGD-AT, DNR, TRADES, MSD, PNI, OAT, FLOAT, slim.
 
 An objective takes a method, a network in training mode, images x (B, C, H, W) in [0, 1], labels
 y (B,) and a Context, and returns the scalar loss. Adversarial images come from the context, which
@@ -20,7 +20,7 @@ from lib import parallel
 from lib.attacks.trades import log_softmax
 from lib.errors import choose
 from lib.method import Method
-from lib.methods import Float, Hybrid, Oat, PgdAt, Plain, Pni, Trades
+from lib.methods import Float, Hybrid, Msd, Oat, PgdAt, Plain, Pni, Trades
 
 Network = Callable[..., Tensor]  # a call takes images and lam, split, slim
 
@@ -78,6 +78,11 @@ def trades(method: Trades, model: Network, x: Tensor, y: Tensor, context: Contex
     clean, attacked = log_softmax(logits), log_softmax(model(adversarial))
     apart = F.kl_div(attacked, clean, reduction="batchmean", log_target=True)
     return cross_entropy(logits, y) + method.beta * apart
+
+
+def msd(method: Msd, model: Network, x: Tensor, y: Tensor, context: Context) -> Tensor:
+    """Return the cross-entropy on attacked images alone."""
+    return cross_entropy(model(context.attack(model, x, y)), y)
 
 
 def pni(method: Pni, model: Network, x: Tensor, y: Tensor, context: Context) -> Tensor:
@@ -148,6 +153,7 @@ OBJECTIVES: dict[str, Callable[..., Tensor]] = {
     "pgd_at": pgd_at,
     "hybrid": hybrid,
     "trades": trades,
+    "msd": msd,
     "pni": pni,
     "oat": oat,
     "oat_slim": oat,

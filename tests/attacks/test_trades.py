@@ -85,6 +85,8 @@ def test_a_training_attacks_so_in_evaluation_mode_and_other_methods_as_before():
     generator = torch.Generator().manual_seed(5)
     assert made.model.training
     wanted = trades(made.model.eval(), x, y, a.eps, a.step, a.steps, generator=generator)
-    assert (adv - wanted).abs().lt(1e-6).double().mean() > 0.9  # signs of small gradients may differ
+    assert (adv - wanted).abs().lt(
+        1e-6
+    ).double().mean() > 0.9  # signs of small gradients may differ
     other = replace(RECIPE, method=Trades(beta=1.0))
     assert runs.code_fingerprint(other) == runs.code_fingerprint(RECIPE)
