@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+import torch
 
 from lib import evaluate, progress, runs
+from lib.errors import UserError
 from lib.intervals import wilson
 from lib.protocol import Protocol
 from lib.rows import frame, row
@@ -46,6 +48,39 @@ def accuracy_row(
     )
 
 
+def union_rows(
+    study: Study, job: Job, records: Mapping[Protocol, dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return a row for each trade-off of a job that asks for it: images that withstand everything.
+
+    An image counts if it is right under every attack, and not if one breaks it; with weight noise,
+    in each draw. All attacks must be on the same images.
+    """
+    rows = []
+    attacked = [p for p in records if job.union and p.attack != "none"]
+    for lam in dict.fromkeys(p.lam for p in attacked):
+        same = [p for p in attacked if p.lam == lam]
+        bits = [evaluate.unpack(records[p]["bits"], records[p]["n"]) for p in same]
+        if len({(p.images, p.split, hits.shape) for p, hits in zip(same, bits, strict=True)}) > 1:
+            raise UserError(
+                f"The attacks on '{job.label}' are on different images or draws of noise; for a "
+                "union of them set evaluation.images."
+            )
+        hits = torch.stack(bits).all(0)
+        found = {"n": hits.shape[1], "correct": int(hits.sum()), "bits": evaluate.pack(hits)}
+        row = accuracy_row(study, job, same[0], found)
+        rows.append(row | {"attack": "union", "detail": None})
+    return rows
+
+
+def _accuracies(
+    study: Study, job: Job, records: Mapping[Protocol, dict[str, Any]]
+) -> list[dict[str, Any]]:
+    rows = [accuracy_row(study, job, p, record) for p, record in records.items()]
+    whole = len(records) == len(job.protocols)
+    return rows + (union_rows(study, job, records) if whole else [])
+
+
 def measure(study: Study, fitted: Mapping[str, runs.Run] | None = None) -> pd.DataFrame:
     """Return every accuracy of a study as rows of metrics.csv.
 
@@ -54,11 +89,11 @@ def measure(study: Study, fitted: Mapping[str, runs.Run] | None = None) -> pd.Da
     fitted = fit(study) if fitted is None else fitted
     rows = []
     for job in study.jobs:
-        run = fitted[job.recipe.key]
+        run, records = fitted[job.recipe.key], {}
         for protocol in job.protocols:
             with progress.task(f"{job.label}, {protocol.name}, lam {protocol.lam:g}") as report:
-                record = evaluate.evaluate(run, protocol, report)
-            rows.append(accuracy_row(study, job, protocol, record))
+                records[protocol] = evaluate.evaluate(run, protocol, report)
+        rows += _accuracies(study, job, records)
     return frame(rows)
 
 
@@ -67,6 +102,6 @@ def recorded(study: Study) -> pd.DataFrame:
     rows = []
     for job in study.jobs:
         if run := runs.find(job.recipe, records=True):
-            records = ((p, evaluate.find(run, p, any_code=True)) for p in job.protocols)
-            rows += [accuracy_row(study, job, p, record) for p, record in records if record]
+            found = ((p, evaluate.find(run, p, any_code=True)) for p in job.protocols)
+            rows += _accuracies(study, job, {p: record for p, record in found if record})
     return frame(rows)

@@ -29,6 +29,7 @@ class Job:
     label: str
     recipe: Recipe
     protocols: tuple[Protocol, ...] = ()
+    union: bool = False  # whether images that withstand all attacks are counted, too
 
     def lam(self, protocol: Protocol) -> float:
         """Return the trade-off that a score stands for: PGD-AT has the one it was trained for."""
@@ -181,12 +182,14 @@ class Builder:
         recipe: Recipe,
         lams: Sequence[float],
         attacks: Sequence[Mapping[str, Any]],
+        union: bool = False,
         **scoring: Any,
     ) -> None:
         """Add a network with one clean and some attacked measurements per trade-off.
 
         scoring are fields of the protocol that hold for all of them, as slim or threshold. Attacks
-        that average gradients over draws are for networks that draw noise.
+        that average gradients over draws are for networks that draw noise. union asks for the share
+        of images, too, that withstand all of the attacks.
         """
         if not recipe.method.conditional:
             lams = (0.0,)
@@ -203,7 +206,7 @@ class Builder:
                 f"These settings make two attacks of {self.artifact} the same; leave out those of "
                 "the evaluation that it compares, such as 'evaluation.steps'."
             )
-        self.jobs.append(Job(label, recipe, tuple(protocols)))
+        self.jobs.append(Job(label, recipe, tuple(protocols), union))
 
     def images(self, setting: Setting) -> int:
         """Return the number of test images of a setting."""
@@ -231,7 +234,9 @@ class Builder:
         changes = {}
         for path, value in self.overrides.items():
             top, _, rest = path.partition(".")
-            if top == "evaluation" and (rest not in ONLY_PGD or protocol.attack == "pgd"):
+            if top == "evaluation" and (
+                rest not in ONLY_PGD or protocol.attack in ("pgd", "sparse")
+            ):
                 changes[rest] = value
                 self.used.add(path)
         return replace_fields(protocol, changes)

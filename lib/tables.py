@@ -37,11 +37,13 @@ SPELT = {  # the others
 ATTACKS = {
     "fgsm": "FGSM",
     "aa": "AutoAttack",
+    "union": "union",
     "aa-rand": "AutoAttack",
     "aa-rand-all": "AutoAttack, all draws",
 }
-WORDS = {r"(?<=\d)x(\d+)": r", \1 restarts", r"-step([\d.]+)": r", step \1/255"}
-WORDS |= {r"-eot(\d+)": r", \1 draws"}  # parts of the names of attacks
+WORDS = {r"-(l[12])(-sparse)?-step([\d.]+)": r"-\1\2, step \3", r"-(l[12])": r", \1"}
+WORDS |= {"-sparse": " of few pixels", r"(?<=\d)x(\d+)": r", \1 restarts"}
+WORDS |= {r"-step([\d.]+)": r", step \1/255", r"-eot(\d+)": r", \1 draws"}  # parts of the names
 # Columns of protocols that are left out where empty
 RARE = ("draws that score", "AutoAttack", "queries", "slimming factor")
 
@@ -89,7 +91,7 @@ def _listed(lams: Iterable[float]) -> str:
 
 def _protocol(protocol: Protocol, job: Job) -> dict[str, Any]:
     attacked = protocol.attack != "none"
-    stepwise = protocol.attack == "pgd"
+    stepwise = protocol.attack in ("pgd", "sparse")
     automatic = protocol.attack == "autoattack"  # chooses the size of its steps itself
     standard = automatic and protocol.version == "standard"
     draws = 1 if standard else protocol.eot
