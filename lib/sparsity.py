@@ -29,6 +29,30 @@ class Fixed(Sparsity):
 
 
 @dataclass(frozen=True)
+class FixedAll(Fixed):
+    """Fine-tuning after HYDRA: zeros of linear layers stay, too."""
+
+    kind: ClassVar[str] = "fixed_all"
+
+
+@dataclass(frozen=True)
+class Hydra(Sparsity):
+    """HYDRA's score optimisation (Sehwag et al. 2020), between pre-training and `FixedAll`.
+
+    density is the fraction of weights that stay in every layer, linear ones and the first among
+    them. Of zero epochs it leaves the largest weights of each layer (LWM).
+    """
+
+    kind: ClassVar[str] = "hydra"
+    trained: ClassVar[bool] = True
+    density: float = 0.1
+
+    def check(self) -> None:
+        """Refuse a density of zero or above one."""
+        check_range("sparsity.density", self.density, 1e-6, 1)
+
+
+@dataclass(frozen=True)
 class Momentum(Sparsity):
     """Sparse momentum learning: prune by magnitude, regrow by momentum after every epoch.
 
@@ -128,5 +152,5 @@ class Snip(Sparsity):
 
 
 SPARSITIES: dict[str, type[Sparsity]] = {
-    s.kind: s for s in (Fixed, Momentum, Dnr, Admm, Lasso, Snip)
+    s.kind: s for s in (Fixed, FixedAll, Hydra, Momentum, Dnr, Admm, Lasso, Snip)
 }

@@ -7,6 +7,7 @@ from lib.trainers.pruners.admm import AdmmStage
 from lib.trainers.pruners.base import Pruner
 from lib.trainers.pruners.dnr import Rewiring
 from lib.trainers.pruners.fixed import Fixed
+from lib.trainers.pruners.hydra import FixedEverywhere, Scores
 from lib.trainers.pruners.lasso import L1
 from lib.trainers.pruners.momentum import SparseMomentum
 from lib.trainers.pruners.snip import Sensitivity
@@ -14,10 +15,12 @@ from lib.trainers.pruners.snip import Sensitivity
 PRUNERS: dict[str, type[Pruner]] = {
     "": Pruner,
     "fixed": Fixed,
+    "fixed_all": FixedEverywhere,
     "momentum": SparseMomentum,
     "dnr": Rewiring,
     "admm": AdmmStage,
     "lasso": L1,
+    "hydra": Scores,
     "snip": Sensitivity,
 }
 

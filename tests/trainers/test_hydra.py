@@ -1,0 +1,198 @@
+"""HYDRA against its released layers written as a function of their scores, and its three stages."""
+
+import copy
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lib import data, paths, runs, store
+from lib.methods import Trades
+from lib.models import create
+from lib.recipe import Attack, Data, Model, Recipe, Train
+from lib.sparsity import FixedAll, Hydra
+from lib.trainers import PRUNERS, trainer_of
+from lib.trainers.pruners.hydra import kept
+from tests.test_runs import unfinished
+
+DENSE = Recipe(
+    Data("digits", 32),
+    Model("vgg16", 4),
+    Trades(),
+    Train(2, batch=16, lr=0.05, precision="fp32"),
+    Attack(0.1, 1, 0.05),
+)
+PRUNED = replace(DENSE, sparsity=Hydra(0.3), start=DENSE)
+TUNED = replace(DENSE, sparsity=FixedAll(), start=PRUNED)
+CHAIN = {"dense": DENSE, "pruned": PRUNED, "tuned": TUNED}
+
+
+class Subnet(torch.autograd.Function):
+    """As released: of the scores' sizes ones for the largest, and a gradient that passes."""
+
+    @staticmethod
+    def forward(ctx, sizes, k):
+        out = sizes.clone()
+        order = sizes.flatten().sort().indices
+        zeros = int((1 - k) * sizes.numel())
+        out.view(-1)[order[:zeros]] = 0
+        out.view(-1)[order[zeros:]] = 1
+        return out
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad, None
+
+
+def networks(backbone="resnet20"):
+    """A prunable network and the same one without masks."""
+    masked = create("plain", backbone, in_channels=1, width=4, prunable=True)
+    plain = create("plain", backbone, in_channels=1, width=4)
+    plain.load_state_dict({n: t for n, t in masked.state_dict().items() if n[-4:] != "mask"})
+    return masked, plain
+
+
+def pruner(model, density=0.3):
+    made = PRUNERS["hydra"](model, Hydra(density), 1, 0)
+    made.begin()
+    return made
+
+
+def names(model):
+    kinds = nn.Conv2d | nn.Linear
+    return [f"{name}.weight" for name, layer in model.named_modules() if isinstance(layer, kinds)]
+
+
+@pytest.mark.parametrize("density", [0.01, 0.3, 1.0])
+@pytest.mark.parametrize("backbone", ["resnet20", "vgg16"])
+def test_it_begins_with_scaled_scores_and_the_largest_weights_of_every_layer(backbone, density):
+    masked, plain = networks(backbone)
+    made = pruner(masked, density)
+    weights = dict(plain.named_parameters())
+    assert len(made.layers) == len(names(plain))
+    for name, layer, score in zip(names(plain), made.layers, made.scores, strict=True):
+        w = weights[name].detach()
+        fan_in = w.numel() // len(w)
+        torch.testing.assert_close(score, math.sqrt(6 / fan_in) * w / w.abs().max())
+        count = w.numel() - int((1 - density) * w.numel())
+        least = w.abs().flatten().sort(descending=True).values[count - 1]
+        assert torch.equal(layer.mask, w.abs() >= least) and int(layer.mask.sum()) == count
+        assert torch.equal(layer.weight, w * layer.mask)
+    assert made.row() == {"active_weights": sum(kept(density, w.numel()) for w in made.weights)}
+    assert {name for name in masked.state_dict() if name.startswith("fc")} == {
+        name for name in plain.state_dict() if name.startswith("fc")
+    }
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.05])
+def test_its_steps_are_those_of_sgd_on_the_scores(decay):
+    """Two passes a step, as TRADES makes; batch norms train, weights and biases stand still."""
+    masked, plain = networks()
+    masked, plain = masked.double(), plain.double()
+    made = pruner(masked)
+    how = {"lr": 0.2, "momentum": 0.9, "weight_decay": decay}
+    optimiser = torch.optim.SGD(masked.parameters(), **how, fused=True)
+    fixed = {name: p.detach().clone() for name, p in plain.named_parameters()}
+    scores = {
+        name: score.clone().requires_grad_()
+        for name, score in zip(names(plain), made.scores, strict=True)
+    }
+    free = {n: p for n, p in fixed.items() if n not in scores and n != "fc.bias"}
+    free = {n: p.clone().requires_grad_() for n, p in free.items()}
+    reference = torch.optim.SGD([*scores.values(), *free.values()], **how)
+
+    def oracle(x):
+        chosen = {n: fixed[n] * Subnet.apply(s.abs(), 0.3) for n, s in scores.items()}
+        return torch.func.functional_call(plain, {"fc.bias": fixed["fc.bias"], **chosen, **free}, x)
+
+    before = [layer.mask.clone() for layer in made.layers]
+    for step in range(6):
+        x = torch.rand(8, 1, 8, 8, dtype=torch.double)
+        y = torch.randint(0, 10, (8,))
+        for f, optim in ((masked, optimiser), (oracle, reference)):
+            loss = F.cross_entropy(f(x), y) + F.cross_entropy(f(x.flip(3)), y)
+            optim.zero_grad(set_to_none=True)
+            loss.backward()
+            optim.step()
+        made.after_step()
+        for name, ours in zip(scores, made.scores, strict=True):
+            torch.testing.assert_close(ours, scores[name].detach(), msg=f"{name} at step {step}")
+    after = dict(masked.named_parameters())
+    for name, p in free.items():
+        torch.testing.assert_close(after[name], p)
+    assert torch.equal(after["fc.bias"], fixed["fc.bias"])
+    for name, layer, weight in zip(scores, made.layers, made.weights, strict=True):
+        assert torch.equal(weight, fixed[name])
+        assert torch.equal(after[name], fixed[name] * layer.mask)
+        assert int(layer.mask.sum()) == kept(0.3, weight.numel())
+    masks = zip(before, made.layers, strict=True)
+    assert any(not torch.equal(old, layer.mask) for old, layer in masks)
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    monkeypatch.delenv("SUITE_FROM_RECORDS", raising=False)
+
+
+def digests():
+    return {name: runs.load(r).marks()["weights_sha256"] for name, r in CHAIN.items()}
+
+
+def test_three_stages_keep_what_they_should_and_a_stop_in_each_changes_no_bit(results):
+    runs.fit(TUNED)
+    straight = digests()
+    dense, pruned, tuned = (runs.load(r).model().state_dict() for r in CHAIN.values())
+    weights = [name for name in dense if dense[name].dim() > 1]
+    assert len(weights) == 14  # thirteen convolutions and the classifier
+    for name in weights:
+        zeros = pruned[name] == 0
+        assert int((~zeros).sum()) == kept(0.3, zeros.numel())
+        assert torch.equal(pruned[name], dense[name] * ~zeros)  # weights stood still
+        assert not tuned[name][zeros].any() and not torch.equal(tuned[name], pruned[name])
+        bias = name.replace("weight", "bias")
+        assert torch.equal(pruned[bias], dense[bias]) and not torch.equal(tuned[bias], dense[bias])
+    norm = "layer1.0.bn.weight"
+    assert not torch.equal(pruned[norm], dense[norm])
+    counts = runs.load(PRUNED).history["active_weights"]
+    assert set(counts) == {sum(kept(0.3, dense[name].numel()) for name in weights)}
+    assert set(runs.load(TUNED).history["active_weights"]) == set(counts)
+    store.remove(paths.runs())
+    for recipe in CHAIN.values():
+        unfinished(recipe)
+        assert (runs.folder(recipe) / "resume.pt").is_file()
+    runs.fit(TUNED)
+    assert digests() == straight
+
+
+def test_a_restored_training_of_scores_goes_on_bit_for_bit(results):
+    runs.fit(DENSE)
+    images = data.load("digits", "train", limit=32)
+
+    def made():
+        return trainer_of(PRUNED.method)(runs.build(PRUNED), PRUNED, images, "fp32")
+
+    straight, first, second = made(), made(), made()
+    states = []
+    first.epoch(lambda share: states.append(copy.deepcopy(first.state())))
+    second.restore(states[0])
+    assert second.step == 1
+    for one in (straight, second):
+        one.epoch()
+        one.epoch()
+    ours, theirs = straight.model.state_dict(), second.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert all(map(torch.equal, straight.pruner.scores, second.pruner.scores))
+
+
+def test_of_zero_epochs_the_largest_weights_stay_for_fine_tuning(results):
+    least = replace(PRUNED, train=Train(0, batch=16))
+    runs.fit(replace(TUNED, start=least))
+    dense, pruned = (runs.load(r).model().state_dict() for r in (DENSE, least))
+    for name in (name for name in dense if dense[name].dim() > 1):
+        w = dense[name]
+        largest = w.abs().flatten().topk(kept(0.3, w.numel())).values.min()
+        assert torch.equal(pruned[name], w * (w.abs() >= largest))
