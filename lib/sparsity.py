@@ -6,7 +6,7 @@ A density is the share of all convolution weights that stay non-zero, over the w
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lib.errors import check_range, choose
+from lib.errors import UserError, check_range, choose
 from lib.part import Part
 
 GRANULARITIES = ("weight", "channel")  # single weights, or whole input channels
@@ -123,6 +123,22 @@ class Admm(Sparsity):
 
 
 @dataclass(frozen=True)
+class AdmmInner(Admm):
+    """ADMM of the channels inside of blocks, all others stay; density is the share kept in each."""
+
+    kind: ClassVar[str] = "admm_inner"
+    density: float = 0.5
+    ratios: str = "uniform"
+    granularity: str = "channel"
+
+    def check(self) -> None:
+        """Refuse single weights and shares by magnitude."""
+        super().check()
+        if (self.ratios, self.granularity) != ("uniform", "channel"):
+            raise UserError("admm_inner prunes the same share of channels everywhere; use 'admm'.")
+
+
+@dataclass(frozen=True)
 class Lasso(Sparsity):
     """The L1 lasso: coefficient sum |w| is added to the loss; how much goes, the training decides.
 
@@ -152,5 +168,5 @@ class Snip(Sparsity):
 
 
 SPARSITIES: dict[str, type[Sparsity]] = {
-    s.kind: s for s in (Fixed, FixedAll, Hydra, Momentum, Dnr, Admm, Lasso, Snip)
+    s.kind: s for s in (Fixed, FixedAll, Hydra, Momentum, Dnr, Admm, AdmmInner, Lasso, Snip)
 }

@@ -8,6 +8,7 @@ from lib.trainers.pruners.base import Pruner
 from lib.trainers.pruners.dnr import Rewiring
 from lib.trainers.pruners.fixed import Fixed
 from lib.trainers.pruners.hydra import FixedEverywhere, Scores
+from lib.trainers.pruners.inner import InnerStage
 from lib.trainers.pruners.lasso import L1
 from lib.trainers.pruners.momentum import SparseMomentum
 from lib.trainers.pruners.snip import Sensitivity
@@ -19,6 +20,7 @@ PRUNERS: dict[str, type[Pruner]] = {
     "momentum": SparseMomentum,
     "dnr": Rewiring,
     "admm": AdmmStage,
+    "admm_inner": InnerStage,
     "lasso": L1,
     "hydra": Scores,
     "snip": Sensitivity,

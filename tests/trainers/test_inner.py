@@ -1,0 +1,75 @@
+"""ADMM of the channels inside of blocks: what is drawn, what stays, and the published sizes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lib import paths, runs
+from lib.errors import UserError
+from lib.methods import PgdAt
+from lib.models import compact, create, freeze
+from lib.models.compaction import channels
+from lib.recipe import Attack, Compact, Data, Model, Recipe, Train
+from lib.sparsity import Admm, AdmmInner, Fixed
+from lib.trainers import PRUNERS
+
+DENSE = Recipe(
+    Data("digits", 32), Model("resnet20", 4), PgdAt(), Train(2, batch=16), Attack(0.1, 1)
+)
+
+
+def pruned(backbone, density, width=None, in_channels=1):
+    model = create("plain", backbone, in_channels=in_channels, width=width, prunable=True)
+    made = PRUNERS["admm_inner"](model, AdmmInner(density), 1, 0)
+    made.begin()
+    return model, made
+
+
+@pytest.mark.parametrize(("backbone", "layers"), [("resnet20", 9), ("vgg16", 12), ("wrn28_4", 12)])
+def test_every_reader_inside_of_a_block_keeps_its_largest_channels(backbone, layers):
+    model, made = pruned(backbone, 0.5, 4)
+    assert len(made.layers) == layers
+    sizes = [layer.weight.detach().square().sum((0, 2, 3)) for layer in made.layers]
+    apart = [layer.weight.detach() * 0 for layer in made.layers]
+    for layer, z, size, move in zip(made.layers, made.z, sizes, apart, strict=True):
+        count = round(0.5 * len(size))
+        least = size.sort(descending=True).values[count - 1]
+        assert torch.equal(z, layer.weight * (size >= least).view(1, -1, 1, 1))
+        move += layer.weight - z
+    pull = 0.5 * made.part.rho * sum(move.square().sum() for move in apart)
+    torch.testing.assert_close(made.penalty(), pull)
+    made.after_epoch(0, lambda p: torch.zeros_like(p))
+    assert {name for name, (live, total) in channels(model).items() if live < total} == {
+        name for name, layer in model.named_modules() if layer in made.layers
+    }
+    masks = [m.mask for m in model.modules() if getattr(m, "mask", None) is not None]
+    assert made.row() == {"active_weights": sum(int(mask.sum()) for mask in masks)}
+
+
+@pytest.mark.parametrize(("share", "size"), [(0.25, 32.1), (0.5, 21.7), (0.75, 11.2)])
+def test_a_resnet_without_its_channels_has_the_published_size(share, size):
+    model, made = pruned("resnet18", 1 - share, in_channels=3)
+    made.after_epoch(0, lambda p: torch.zeros_like(p))
+    small = compact(freeze(model))
+    found = 4 * sum(p.numel() for p in small.parameters()) / 2**20
+    assert found == pytest.approx(size, abs=0.06)
+
+
+def test_three_stages_and_compaction_end_in_a_narrow_network(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    stage = replace(DENSE, sparsity=AdmmInner(0.5, every=1), start=DENSE)
+    tuned = replace(DENSE, sparsity=Fixed(), start=stage)
+    narrow = replace(DENSE, start=tuned, convert=Compact(), train=Train(0, batch=16))
+    wide, small = runs.fit(tuned).model(), runs.fit(narrow).model()
+    x = torch.rand(4, 1, 8, 8)
+    torch.testing.assert_close(small(x), wide(x), rtol=1e-4, atol=1e-4)
+    assert small.layer1[0].conv1.out_channels == small.layer1[0].conv2.in_channels == 2
+    assert small.layer1[0].conv1.in_channels == small.layer1[0].conv2.out_channels == 4
+
+
+def test_it_prunes_channels_alone():
+    assert isinstance(AdmmInner(), Admm)  # which is verified to its end
+    for fields in ({"granularity": "weight"}, {"ratios": "magnitude"}):
+        with pytest.raises(UserError, match="admm_inner"):
+            AdmmInner(**fields)
