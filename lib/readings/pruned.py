@@ -15,8 +15,8 @@ WITH, WITHOUT = (
 
 
 def wide(table: str) -> pd.DataFrame:
-    """Return a table of DNR with a column for each metric; of robust accuracies for each attack."""
-    rows = published.read(f"dnr/{table}")
+    """Return a table with a column for each metric; of robust accuracies for each attack."""
+    rows = published.read(table)
     score = rows["attack"].where(rows["metric"] == "robust_acc", rows["metric"])
     keys = ["dataset", "backbone", "method"]
     return rows.assign(score=score).pivot_table(index=keys, columns="score", values="value")
@@ -24,7 +24,9 @@ def wide(table: str) -> pd.DataFrame:
 
 def gains() -> dict[str, Numbers]:
     """Return how far DNR is ahead of ADMM and the lasso, and of itself without its regulariser."""
-    two, four = (wide(name).loc["cifar10"] for name in ("table2_admm_lasso", "table4_dynamic_l2"))
+    two, four = (
+        wide(f"dnr/{n}").loc["cifar10"] for n in ("table2_admm_lasso", "table4_dynamic_l2")
+    )
     text = published.text("dnr")
     found: dict[str, Numbers] = {}
     for id, rival in (("admm", "ADMM"), ("lasso", "L1 lasso")):
@@ -63,8 +65,12 @@ def gains() -> dict[str, Numbers]:
 
 def pruning() -> dict[str, Numbers]:
     """Return how far networks are pruned, and what that costs and saves."""
-    text, clean, largest = published.text("dnr"), wide("table3_clean_pruning"), "largest in Table 3"
-    robust = pd.concat([wide("table1_tiny_imagenet"), wide("table2_admm_lasso")])[RATIO]
+    text, clean, largest = (
+        published.text("dnr"),
+        wide("dnr/table3_clean_pruning"),
+        "largest in Table 3",
+    )
+    robust = pd.concat([wide("dnr/table1_tiny_imagenet"), wide("dnr/table2_admm_lasso")])[RATIO]
     robust = robust[robust.index.isin(("DNR irregular", "DNR"), level="method")]
     errors, speed = clean.loc["cifar10", "error"], clean["speed_up"]
     quoted = errors.drop(["DNR-C irregular", "DNR-C channel"], level="method")
@@ -93,7 +99,7 @@ def pruning() -> dict[str, Numbers]:
 
 def densities() -> dict[str, Numbers]:
     """Return what density the compression needs that is printed, and what 5 % give."""
-    printed = wide("table2_admm_lasso").loc["cifar10", RATIO]
+    printed = wide("dnr/table2_admm_lasso").loc["cifar10", RATIO]
     density = published.text("dnr")["density_irregular"] / 100
     whole, naive = [], []
     for name in ("vgg16", "resnet18", "resnet18 released"):
