@@ -6,6 +6,7 @@ papers state. A reading that needs a caveat stands beside it; context is shown b
 
 from collections.abc import Collection
 
+from lib.readings.converted import frames, kept, sizes
 from lib.readings.counted import noise, operations, sharing, storage
 from lib.readings.derived import tables, time, variants
 from lib.readings.pruned import densities, gains, pruning
@@ -20,8 +21,8 @@ def readings(ids: Collection[str] = ()) -> dict[str, Reading]:
     Networks are counted only as far as the figures asked for need it, so that there may be more.
     """
     found: dict[str, Reading] = {}
-    quick = (tables, variants, gains, pruning)
-    for group in (*quick, storage, time, sharing, operations, noise, densities):
+    quick = (tables, variants, gains, pruning, kept)
+    for group in (*quick, storage, time, sharing, operations, noise, densities, sizes, frames):
         found |= {id: gathered(numbers) for id, numbers in group().items()}
         if ids and found.keys() >= set(ids):
             break

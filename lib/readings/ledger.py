@@ -44,6 +44,15 @@ NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "plain vgg16": ("plain", "vgg16", {}),
     "plain resnet18": ("plain", "resnet18", {}),
     "plain resnet18 released": ("plain", "resnet18", {"num_classes": 100}),  # DNR's, on CIFAR-10
+    "plain resnet50_imagenet": ("plain", "resnet50_imagenet", {"num_classes": 1000}),
+}
+NETWORKS |= {  # GDWS's
+    f"plain {name}": ("plain", name, {})
+    for name in (
+        *("preact_resnet18", "preact_resnet50", "wrn28_4", "vgg16_bn", "vgg16_hydra"),
+        *("mobilenet_v1", "mobilenet_v2", "resnet18_dws", "resnet20", "resnet20_40"),
+        "robnet_free",
+    )
 }
 METHODS = {  # labels of metrics.csv to networks; the papers count OAT with a scalar code
     "plain": "plain",

@@ -4,11 +4,12 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from lib import claims, compare
-from lib.readings import ledger, readings
+from lib.readings import converted, ledger, readings
 
 # channels, blocks, output size of ResNet-34's stages
 STAGES = [(64, 3, 32), (128, 4, 16), (256, 6, 8), (512, 3, 4)]
@@ -92,6 +93,10 @@ def test_the_ledger_by_hand_is_the_one_of_the_papers():
         ("dnr-naive:context:vgg16 at x = 95 %", round(1 / (0.05 + 0.95 * 1728 / 14_710_464), 6)),
         ("dnr-lasso-all:context:smallest lead in points, resnet18 fgsm", -0.07),
         ("dnr-l2-vgg:context:what |theta - z|^2 weighs in Eq. 6", 2.5e-5),
+        ("gdws-fps-macs:context:wrn28_4 in Table 4, faster 4.00x, fewer at most", 1.730),
+        ("gdws-fps-macs:context:preact_resnet50 in Table 1, faster 2.31x, fewer at most", 1.378),
+        ("gdws-fps-macs:context:vgg16_hydra in Table 4, faster 2.83x, fewer at most", 2.648),
+        ("gdws-ratio-wrn:context:norms and biases whole", 89.12),
     ],
 )
 def test_numbers_of_an_independent_recount(at, metric, value):
@@ -171,6 +176,13 @@ def test_storage_counts_one_batch_norm_and_no_mask(label, backbone, millions):
         ("dnr-lasso-all", "not reproduced"),
         ("dnr-density", "not reproduced"),
         ("dnr-same-pgd", "not judged"),
+        ("gdws-sizes", "reproduced"),
+        ("gdws-sizes-admm", "reproduced"),
+        ("gdws-sizes-hydra", "not reproduced"),
+        ("gdws-ratio-both", "partly"),
+        ("gdws-within-admm", "not reproduced"),
+        ("gdws-pruned-all", "not reproduced"),
+        ("gdws-fps-macs", "not reproduced"),
     ],
 )
 def test_verdicts_of_well_understood_figures(found, id, verdict):
@@ -189,3 +201,17 @@ def test_every_published_figure_has_a_reading_and_none_besides(found):
 def test_planning_the_audit_needs_no_torch():
     code = "import sys, lib.studies.audit; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_gdws_saves_most_where_layers_have_most_positions():
+    rows = [("stem", 3, 4, 64), ("wide", 3, 8, 16), ("late", 3, 8, 4), ("shortcut", 1, 8, 16)]
+    names = ("name", "kernel", "out_channels", "positions", "weights", "kind")
+    full = [(*row, 2 * row[1] ** 2 * row[2], "conv") for row in rows]
+    layers = tuple(SimpleNamespace(**dict(zip(names, row, strict=True))) for row in full)
+    macs = sum(row.weights * row.positions for row in layers)
+    network = ledger.Count({"macs": macs, "params_union": sum(r.weights for r in layers)}, layers)
+    whole = 2 * 9 * (9 + 8)  # a layer with nine kernels for each of its two channels
+    size = network.stored + 2 * (whole - 144)
+    for gone, less in ((0, 0), (whole, 16 * whole), (whole + 17, 16 * whole + 4 * 17)):
+        left = macs + (16 + 4) * (whole - 144) - less
+        assert converted.most_saved(network, size - gone) == pytest.approx(macs / left)
