@@ -16,6 +16,7 @@ def test_a_claim_compares_what_its_artifact_plans(claim):
     jobs = ARTIFACTS[claim["artifact"]]("quick", [0]).jobs
     lams = {(job.label, job.lam(p)) for job in jobs for p in job.protocols}
     attacks = {p.name for job in jobs for p in job.protocols}
+    attacks |= {"union" for job in jobs if job.union}
     for method, lam in ((claim["a"], claim["lam_a"]), (claim["b"], claim["lam_b"])):
         for name in filter(None, method.split("; ")):
             assert {(name, float(x)) for x in lam.split()} <= lams
