@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from lib.errors import UserError, check_range
 from lib.models import Conditional, create
+from lib.models.depthwise import converted
+from lib.models.gdws import Price, convertible
 
 # Energy of one operation in pJ at 45 nm, 0.9 V (Horowitz, ISSCC 2014)
 ENERGY_PJ = {
@@ -112,6 +114,8 @@ def totals(model: nn.Module, rows: Iterable[LayerCost]) -> dict[str, int]:
     """Return the sums that `cost` describes over layers already counted."""
     rows = list(rows)
     shared = sum(row.bias for row in rows) + _batch_norm_params(model)
+    empty = (layer for layer in converted(model).values() if layer.depthwise is None)
+    shared += sum(layer.constant.numel() for layer in empty)
     union = sum(row.union for row in rows) + shared
     return {
         "params": sum(p.numel() for p in model.parameters()),
@@ -122,6 +126,19 @@ def totals(model: nn.Module, rows: Iterable[LayerCost]) -> dict[str, int]:
         "noise_adds": sum(row.noise_adds for row in rows),
         "bytes_8bit": union,
         "bytes_masks": math.ceil(sum(row.mask_bits for row in rows) / 8),
+    }
+
+
+def mac_prices(model: nn.Module, in_channels: int = 3, size: int = 32) -> dict[str, Price]:
+    """Return multiply-accumulates of each convolution for an image, as `convert` takes prices."""
+    rows = {row.name: row for row in layer_costs(model, in_channels, size)}
+    return {
+        name: Price(
+            dense=rows[name].macs,
+            fixed=0,
+            kernel=rows[name].positions * (conv.weight[0, 0].numel() + conv.out_channels),
+        )
+        for name, conv in convertible(model).items()
     }
 
 

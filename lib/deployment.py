@@ -9,7 +9,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lib.cost import layer_costs
 from lib.models.depthwise import FORMS, GeneralizedDepthwise, converted, replaced
 from lib.models.gdws import Price, convertible
 from lib.timing import interleaved
@@ -59,19 +58,6 @@ def measured_prices(
             known[key] = _price(conv, x, kernels, rounds)
         prices[name] = known[key]
     return prices
-
-
-def mac_prices(model: nn.Module, in_channels: int = 3, size: int = 32) -> dict[str, Price]:
-    """Return multiply-accumulates of each convolution for an image, as `convert` takes prices."""
-    rows = {row.name: row for row in layer_costs(model, in_channels, size)}
-    return {
-        name: Price(
-            dense=rows[name].macs,
-            fixed=0,
-            kernel=rows[name].positions * (conv.weight[0, 0].numel() + conv.out_channels),
-        )
-        for name, conv in convertible(model).items()
-    }
 
 
 def _price(conv: nn.Conv2d, x: Tensor, kernels: Iterable[int], rounds: int) -> Price:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lib import deployment
-from lib.cost import cost
+from lib.cost import cost, mac_prices
 from lib.models import create
 from lib.models.depthwise import FORMS
 from lib.models.gdws import convert, convertible
@@ -18,7 +18,7 @@ def model() -> nn.Module:
 
 def test_parameters_and_operations_are_those_of_equation_3(model):
     converted = convert(model, budget=200)
-    before, after, saved, prices = cost(model), cost(converted), 0, deployment.mac_prices(model)
+    before, after, saved, prices = cost(model), cost(converted), 0, mac_prices(model)
     macs = before["macs"]
     for name, conv in convertible(model).items():
         layer = converted.get_submodule(name)

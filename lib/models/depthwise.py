@@ -43,6 +43,7 @@ class GeneralizedDepthwise(nn.Module):
     convolution it equals.
     """
 
+    counts: Tensor  # g, (C,)
     source: Tensor | None  # which channels of its input the convolution gathers itself
 
     def __init__(
@@ -57,11 +58,12 @@ class GeneralizedDepthwise(nn.Module):
             raise UserError(
                 f"A convolution of {conv.groups} groups has no GDWS form; leave it as it is."
             )
-        self.g, self.in_channels, self.out_channels = list(g), conv.in_channels, conv.out_channels
+        self.in_channels, self.out_channels = conv.in_channels, conv.out_channels
         self.geometry: dict[str, Any] = {name: getattr(conv, name) for name in GEOMETRY}
         self.pads = list(conv._reversed_padding_repeated_twice)  # left, right, top, bottom
-        self.register_buffer("source", getattr(conv, "index", None), persistent=False)
-        rows = torch.arange(sum(self.g))
+        self.register_buffer("counts", torch.tensor(list(g), device=depthwise.device))
+        self.register_buffer("source", getattr(conv, "index", None))
+        rows = torch.arange(sum(g))
         self.depthwise = self._kernels(depthwise[:, None], rows) if len(rows) else None
         bias = None if conv.bias is None else conv.bias.detach().clone()
         if self.depthwise is not None:
@@ -70,6 +72,11 @@ class GeneralizedDepthwise(nn.Module):
             bias = pointwise.new_zeros(self.out_channels) if bias is None else bias
             self.constant = nn.Parameter(bias)
         self.train(conv.training)
+
+    @property
+    def g(self) -> list[int]:
+        """Return how many kernels each channel has."""
+        return self.counts.tolist()
 
     def forward(self, x: Tensor) -> Tensor:
         if self.depthwise is not None:
@@ -83,17 +90,17 @@ class GeneralizedDepthwise(nn.Module):
 
     def _channel(self) -> Tensor:
         """Return the channel that each kernel reads, (G,)."""
-        return torch.arange(self.in_channels).repeat_interleave(torch.tensor(self.g))
+        return torch.arange(self.in_channels).repeat_interleave(self.counts.cpu())
 
     def _ranks(self) -> Iterator[Tensor]:
         """Yield the first kernels of all channels that have one, the second ones and so on."""
-        g = torch.tensor(self.g)
+        g = self.counts.cpu()
         first = g.cumsum(0) - g
-        return (first[g > rank] + rank for rank in range(max(self.g)))
+        return (first[g > rank] + rank for rank in range(int(g.max())))
 
     def _buckets(self) -> Iterator[tuple[Tensor, int]]:
         """Yield the kernels of all channels that have so many, and how many."""
-        counts = torch.tensor(self.g)[self._channel()]
+        counts = self.counts.cpu()[self._channel()]
         return ((torch.nonzero(counts == n).flatten(), n) for n in sorted(set(self.g) - {0}))
 
     def _kernels(self, weight: Tensor, rows: Tensor, times: int = 1) -> nn.Conv2d:
@@ -168,8 +175,10 @@ def _conv(weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
 
 
 def equivalents(model: nn.Module, form: str = "dense") -> nn.Module:
-    """Return a copy of a converted network with every GDWS layer in one form."""
-    return replaced(model, {name: layer.executed(form) for name, layer in converted(model).items()})
+    """Return a copy of a converted network with every GDWS layer in one form, any other itself."""
+    layers = converted(model)
+    new = {name: layer.executed(form) for name, layer in layers.items()}
+    return replaced(model, new) if new else model
 
 
 def converted(model: nn.Module) -> dict[str, GeneralizedDepthwise]:

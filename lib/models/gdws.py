@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 ZERO = 1e-6
+ROUNDING = 1e-12  # in singular vectors, of length 1
 
 Factors = tuple[Tensor, Tensor, list[int]]  # pointwise (M, G), depthwise (G, kh, kw), g
 
@@ -68,6 +69,7 @@ def spectrum(weight: Tensor, alpha: Tensor | None = None) -> Spectrum:
     matrices = weight.detach().cpu().flatten(2).transpose(0, 1).contiguous().double()  # (C, M, K)
     left, sigma, right = torch.linalg.svd(matrices, full_matrices=False)
     sigma = sigma.where(sigma >= ZERO * sigma[:, :1], 0)
+    left, right = (v.where(v.abs() > ROUNDING, 0) for v in (left, right))  # as in sparse weights
     return Spectrum(
         left.transpose(1, 2) * sigma[:, :, None],
         right.unflatten(2, size),
