@@ -7,11 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from lib import data, device, scoring
+from lib.conversions import Compact, Cut, Gdws, Seeing, Weighed
+from lib.cost import mac_prices
 from lib.errors import UserError, choose
 from lib.models import BACKBONES, compact, create, freeze
+from lib.models.depthwise import GeneralizedDepthwise
+from lib.models.gdws import Price, convert, convertible, error_weights, renormalised
 from lib.models.masks import largest
+from lib.models.stored import shaped
 from lib.protocol import Protocol
-from lib.recipe import Compact, Cut, Recipe
+from lib.recipe import Recipe
 
 
 def _compacted(part: Compact, model: nn.Module) -> nn.Module:
@@ -29,10 +34,46 @@ def _cut(part: Cut, model: nn.Module) -> nn.Module:
     return plain
 
 
+def _lot(part: Seeing) -> Tensor:
+    """Return the images that a conversion looks at, (N, C, H, W)."""
+    first = part.draw * part.images
+    lot = data.load(part.dataset, part.split, first + part.images, device.device())
+    return lot.float(slice(first, None))
+
+
+def _weighed(part: Weighed, model: nn.Module) -> nn.Module:
+    plain = freeze(model, part.lam).eval()
+    for name, gain in error_weights(plain, _lot(part)).items():
+        plain.get_submodule(name).register_buffer("gain", gain)
+    return plain
+
+
+def _gdws(part: Gdws, model: nn.Module) -> nn.Module:
+    plain = freeze(model, part.lam).eval()
+    layers, beta, prices = convertible(plain), part.beta, None
+    ones = {n: torch.ones(layer.in_channels).double() for n, layer in layers.items()}
+    gains = {name: getattr(layer, "gain", ones[name]).cpu() for name, layer in layers.items()}
+    for layer in plain.modules():
+        layer._buffers.pop("gain", None)
+    if part.scope == "network":
+        spec = data.spec(part.dataset)
+        prices = {str(name): Price(*map(float, row)) for name, *row in part.prices}
+        prices = prices or mac_prices(plain, spec.channels, spec.size)
+    if part.relative:
+        squares = {n: layer.weight.detach().cpu().double() ** 2 for n, layer in layers.items()}
+        whole = sum(float(gains[n] @ square.sum((0, 2, 3))) for n, square in squares.items())
+        beta *= whole if prices else whole / max(1, len(layers))
+    made = convert(plain, beta, alphas=gains, prices=prices, least=part.least)
+    return renormalised(made, _lot(part)) if part.images else made
+
+
 CONVERTERS: dict[str, Callable[[Any, nn.Module], nn.Module]] = {
     Compact.kind: _compacted,
     Cut.kind: _cut,
+    Gdws.kind: _gdws,
+    Weighed.kind: _weighed,
 }
+LAYERS = {Gdws.kind: (GeneralizedDepthwise,)}  # that a converter makes
 
 
 def check(recipe: Recipe, protocols: Iterable[Protocol] = ()) -> None:
@@ -41,6 +82,13 @@ def check(recipe: Recipe, protocols: Iterable[Protocol] = ()) -> None:
     choose("backbone", recipe.model.backbone, BACKBONES)
     spec.check_limit(recipe.data.split, recipe.data.train_images)
     scoring.narrow(recipe.model, recipe.method, recipe.sparsity is not None)
+    if isinstance(part := recipe.convert, Seeing):
+        spec.check_limit(part.split, (part.draw + 1) * part.images)
+        if part.dataset != recipe.data.dataset:
+            raise UserError(
+                f"convert.dataset is {part.dataset}, but data.dataset {recipe.data.dataset}; name "
+                "the same."
+            )
     if recipe.start:
         _check_start(recipe, recipe.start)
         check(recipe.start)
@@ -103,6 +151,19 @@ def started(recipe: Recipe, parent: nn.Module) -> nn.Module:
         torch.manual_seed(recipe.seed)  # for a draw of weight noise
         model = CONVERTERS[recipe.convert.kind](recipe.convert, parent)
     return _placed(model)
+
+
+def stored(recipe: Recipe, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Return the network of a finished recipe with its tensors, without what it starts from."""
+    lam, link = 0.0, recipe
+    while link.convert and link.start:
+        lam, link = getattr(link.convert, "lam", 0.0), link.start
+    model = fresh(link)
+    if recipe.convert:
+        with torch.random.fork_rng():  # for a draw of weight noise, which the tensors replace
+            model = _placed(shaped(freeze(model, lam), tensors))
+    model.load_state_dict(dict(tensors))
+    return model
 
 
 def fresh(recipe: Recipe) -> nn.Module:

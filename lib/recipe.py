@@ -12,8 +12,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any
 
+from lib.conversions import CONVERSIONS, Conversion
 from lib.datasets import WHOLE, absolute
 from lib.errors import UserError, check_radius, check_range, choose
 from lib.method import Method
@@ -123,47 +124,6 @@ class Train(Part):
             raise UserError(
                 "train.milestones go with the schedule 'milestones'; set both or neither of them."
             )
-
-
-@dataclass(frozen=True)
-class Conversion(Part):
-    """What is done to the network a recipe starts from; `lib.networks` does it."""
-
-    kind: ClassVar[str]
-
-
-@dataclass(frozen=True)
-class Cut(Conversion):
-    """The plain network at one trade-off, of its layers only the largest weights.
-
-    density is the share of weights that stay in each convolution; of one layer, as 'layer1.0.conv',
-    where it is named, with the others whole.
-    """
-
-    kind: ClassVar[str] = "cut"
-    density: float = 0.05
-    layer: str = ""
-    lam: float = 0.0
-
-    def check(self) -> None:
-        """Refuse a density and a trade-off outside [0, 1]."""
-        check_range("convert.density", self.density, 0, 1)
-        check_range("convert.lam", self.lam, 0, 1)
-
-
-@dataclass(frozen=True)
-class Compact(Conversion):
-    """The plain network at one trade-off, without the channels that pruning has emptied."""
-
-    kind: ClassVar[str] = "compact"
-    lam: float = 0.0
-
-    def check(self) -> None:
-        """Refuse a trade-off outside [0, 1]."""
-        check_range("convert.lam", self.lam, 0, 1)
-
-
-CONVERSIONS: dict[str, type[Conversion]] = {c.kind: c for c in (Compact, Cut)}
 
 
 @dataclass(frozen=True)

@@ -78,9 +78,8 @@ class Run:
             if not self.has_weights:
                 why = f"is a record without weights; train it anew with --fresh to get {path}"
             raise UserError(f"Run {self.key} {why}.")
-        model = build(self.recipe) if self.recipe.convert else networks.fresh(self.recipe)
-        model.load_state_dict(load_file(path, device=str(device.device())))
-        return model.eval()
+        tensors = load_file(path, device=str(device.device()))
+        return networks.stored(self.recipe, tensors).eval()
 
 
 def build(recipe: Recipe) -> nn.Module:
@@ -216,7 +215,8 @@ def code_fingerprint(recipe: Recipe) -> str:
     if recipe.start:
         found += [networks.started, code_fingerprint(recipe.start)]
     if recipe.convert:
-        found.append(networks.CONVERTERS[recipe.convert.kind])
+        kind = recipe.convert.kind
+        found += [networks.CONVERTERS[kind], *networks.LAYERS.get(kind, ())]
     found += scoring.network_code(recipe.model, method, recipe.sparsity is not None)
     return source.used(*found)
 

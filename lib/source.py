@@ -23,7 +23,7 @@ from lib import paths
 LIB = paths.ROOT / "lib"
 # What these hold is in the recipe and the protocol by value, or it only refuses and keeps files.
 APART = (
-    *("lib.datasets", "lib.errors", "lib.method", "lib.methods", "lib.part"),
+    *("lib.conversions", "lib.datasets", "lib.errors", "lib.method", "lib.methods", "lib.part"),
     *("lib.protocol", "lib.recipe", "lib.sparsity", "lib.store"),
 )
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from lib import paths
+from lib.conversions import Conversion
 from lib.errors import UserError, check_range
 from lib.method import Method
 from lib.presets import MAIN, Preset, Setting, preset
 from lib.protocol import Protocol
-from lib.recipe import Conversion, Recipe, Train, replace_fields
+from lib.recipe import Recipe, Train, replace_fields
 from lib.sparsity import Sparsity
 
 ONLY_PGD = ("steps", "step", "restarts", "random_start")

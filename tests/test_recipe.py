@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib import paths
+from lib.conversions import Compact
 from lib.errors import UserError
 from lib.methods import METHODS, FloatSlim, Oat, OatSlim, PgdAt, Smart
-from lib.recipe import Attack, Compact, Data, Model, Recipe, Train
+from lib.recipe import Attack, Data, Model, Recipe, Train
 from lib.sparsity import Fixed, Momentum
 
 BASE = Recipe(Data("digits"), Model("resnet18", 8), Smart())

@@ -63,8 +63,8 @@ class Need:
 
     @property
     def wants_start(self) -> bool:
-        """Return whether the run that it starts from has to be here; a conversion is made anew."""
-        return not self.trained or bool(self.recipe.convert and self.lacking)
+        """Return whether the run that it starts from has to be here."""
+        return not self.trained
 
     @property
     def memory(self) -> float:

@@ -5,10 +5,11 @@ import math
 from typing import Any
 
 from lib import datasets
+from lib.conversions import Cut
 from lib.method import Method
 from lib.methods import Hybrid, PgdAt, Plain, Pni
 from lib.presets import MAIN, Setting
-from lib.recipe import Cut, Recipe, replace_fields
+from lib.recipe import Recipe, replace_fields
 from lib.sparsity import Admm, Dnr, Fixed, Lasso, Momentum, Snip, Sparsity
 from lib.studies.smart import FGSM, PGD7
 from lib.study import Builder, plan

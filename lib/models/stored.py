@@ -1,0 +1,61 @@
+"""A converted network from its tensors alone: without what it was made of, or what was computed."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lib.models.compaction import GatheredConv2d
+from lib.models.depthwise import GeneralizedDepthwise, replaced
+
+BUFFERS = ("index", "gain")  # that conversions give to a convolution
+
+
+def shaped(plain: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Return a plain network with the layers and shapes of tensors, which `load_state_dict` takes.
+
+    plain is changed. Convolutions and batch norms get as many channels as their tensors have, and
+    convolutions the buffers, or they become GDWS layers where there are kernels.
+    """
+    own: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        parts = key.split(".")
+        for end in range(1, len(parts)):
+            own.setdefault(".".join(parts[:end]), {})[".".join(parts[end:])] = value
+    new: dict[str, nn.Module] = {}
+    for name, layer in plain.named_modules():
+        found = own.get(name, {})
+        if isinstance(layer, nn.Conv2d) and "counts" in found:
+            new[name] = _generalized(layer, found)
+        elif isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
+            _resize(layer, found)
+    return replaced(plain, new) if new else plain
+
+
+def _resize(layer: nn.Conv2d | nn.BatchNorm2d, tensors: Mapping[str, Tensor]) -> None:
+    for name, value in [*layer.named_parameters(), *layer.named_buffers()]:
+        if tensors[name].shape != value.shape:
+            value.data = torch.empty_like(tensors[name])
+    if isinstance(layer, nn.BatchNorm2d):
+        layer.num_features = len(layer.weight)
+        return
+    layer.out_channels, layer.in_channels = len(layer.weight), layer.weight.shape[1] * layer.groups
+    for name in BUFFERS:
+        if name in tensors:
+            layer.register_buffer(name, torch.empty_like(tensors[name]))
+    if "index" in tensors:
+        layer.__class__ = GatheredConv2d
+
+
+def _generalized(conv: nn.Conv2d, tensors: Mapping[str, Tensor]) -> GeneralizedDepthwise:
+    empty = conv.weight.new_zeros(conv.out_channels, 0, *conv.kernel_size)
+    pointwise = tensors.get("pointwise.weight", empty[:, :, :1, :1])
+    depthwise = tensors.get("depthwise.weight", empty.transpose(0, 1))
+    bias = tensors.get("pointwise.bias", tensors.get("constant"))
+    conv.in_channels = len(tensors["counts"])
+    conv.out_channels = len(pointwise) if bias is None else len(bias)
+    conv.bias = None if bias is None else nn.Parameter(bias)
+    if "source" in tensors:
+        conv.register_buffer("index", tensors["source"])
+    g = tensors["counts"].tolist()
+    return GeneralizedDepthwise(conv, pointwise[:, :, 0, 0], depthwise[:, 0], g)
