@@ -1,14 +1,16 @@
 """The inside of networks as rows of metrics.csv: what is left, noise scales, costs."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
 from torch import nn
 
-from lib import cost, evaluate, networks, runs, store
+from lib import cost, data, evaluate, networks, runs, store
 from lib.models import effective_weights
 from lib.models.compaction import standing
+from lib.models.depthwise import converted
 from lib.readings.ledger import published
 from lib.rows import frame, row
 from lib.study import Study
@@ -71,6 +73,30 @@ def layer_remains(model: nn.Module, slim: float = 1.0) -> dict[str, Any]:
             "inputs": layer.weight.shape[1],
         }
     return {"layers": layers}
+
+
+def sizes(run: runs.Run) -> Row:
+    """Return what `network_sizes` finds in a run."""
+    spec = data.spec(run.recipe.data.dataset)
+    look = partial(network_sizes, in_channels=spec.channels, size=spec.size)
+    return recorded(run, "sizes", look)
+
+
+def network_sizes(model: nn.Module, in_channels: int, size: int) -> Row:
+    """Return parameters, those that are not zero, operations, MiB, and kernels of GDWS layers.
+
+    MiB are of parameters in float32 alone, without statistics of batch norms and, where zeros do
+    not count, without what says where they are. Operations count every weight.
+    """
+    found = cost.cost(model, in_channels, size)
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    left = [standing(m) if isinstance(m, nn.Conv2d) else m.weight != 0 for m in layers]
+    zeros = sum(mask.numel() - int(mask.sum()) for mask in left)
+    nonzero = found["params"] - zeros
+    kernels = sum(sum(layer.g) for layer in converted(model).values())
+    mib = {"mib": found["params"] / 2**18, "mib_nonzero": nonzero / 2**18}
+    counts = {"params": found["params"], "nonzero": nonzero, "macs": found["macs"]}
+    return {**counts, "kernels": kernels, **mib}
 
 
 def noise_scales(study: Study, fitted: Mapping[str, runs.Run]) -> list[Row]:

@@ -1,0 +1,221 @@
+"""GDWS conversions as recipes: the same after any kill, loaded from their own folder alone."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lib import anatomy, evaluate, networks, paths, runs, store
+from lib.conversions import CONVERSIONS, Compact, Gdws, Weighed
+from lib.cost import mac_prices
+from lib.errors import UserError
+from lib.methods import Float, PgdAt
+from lib.models import freeze
+from lib.models.depthwise import converted
+from lib.models.gdws import Price, convert, convertible, error_weights, renormalised
+from lib.protocol import Protocol
+from lib.recipe import Attack, Data, Model, Recipe, Train
+from lib.sparsity import Momentum
+from tests.test_chains import digest
+from tests.test_runs import same
+
+DENSE = Recipe(
+    Data("digits", train_images=32),
+    Model("resnet20", width=4),
+    PgdAt(0.5),
+    Train(epochs=1, batch=16, precision="fp32"),
+    Attack(eps=0.25, steps=1),
+)
+ZERO = replace(DENSE.train, epochs=0)
+WEIGHED = replace(DENSE, start=DENSE, train=ZERO, convert=Weighed("digits", images=8))
+PART = Gdws("digits", beta=0.1, relative=True)
+TUNED = replace(WEIGHED, start=WEIGHED, convert=PART, train=replace(DENSE.train, epochs=2))
+NARROW = replace(DENSE, start=replace(DENSE, sparsity=Momentum(0.3, granularity="channel")))
+NARROW = replace(NARROW, train=ZERO, convert=Compact())
+NOISY = replace(DENSE, method=Float())
+OUT = [[f"layer{i}.0.conv1", 1e3, 1.0, 1e-3] for i in (1, 2, 3)]  # of prices
+
+
+def gdws(start: Recipe = WEIGHED, **part) -> Recipe:
+    return replace(WEIGHED, start=start, convert=replace(PART, **part))
+
+
+KINDS = {
+    "layer": gdws(),
+    "unweighed": gdws(DENSE, beta=0.5, relative=False, least=1),
+    "network": gdws(scope="network"),
+    "prices": gdws(scope="network", prices=OUT, beta=1e-3),
+    "constant": gdws(beta=1e3),
+    "norms": gdws(images=12, draw=1, split="val"),
+    "compact": gdws(NARROW),
+    "noisy": gdws(replace(WEIGHED, start=NOISY, convert=replace(WEIGHED.convert, lam=1.0))),
+    "tuned": TUNED,
+}
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    monkeypatch.delenv("SUITE_FROM_RECORDS", raising=False)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    home = tmp_path_factory.mktemp("gdws")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "RESULTS", home)
+        for recipe in KINDS.values():
+            runs.fit(recipe)
+    return home
+
+
+@pytest.fixture
+def trained(shelf, results):
+    """The runs of all kinds, made once for all tests."""
+    shutil.copytree(shelf, results, dirs_exist_ok=True)
+
+
+@pytest.mark.parametrize("recipe", [WEIGHED, *KINDS.values()], ids=["weighed", *KINDS])
+def test_a_conversion_is_a_recipe_and_survives_json(recipe):
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    again = Recipe.from_dict(store.json.loads(store.json.dumps(recipe.to_dict())))
+    assert again.key == recipe.key and type(again.convert) is CONVERSIONS[recipe.convert.kind]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_finished_conversion_needs_its_own_folder_alone(kind, trained, monkeypatch):
+    recipe, x = KINDS[kind], torch.rand(4, 1, 8, 8)
+    built = runs.build(recipe).eval()
+    for start in recipe.ancestors:
+        store.remove(runs.folder(start))
+    for name in ("convert", "error_weights", "started"):
+        monkeypatch.setattr(networks, name, None)
+    model = runs.load(recipe).model()
+    names = {n: type(m) for n, m in built.named_modules()}
+    assert {n: type(m) for n, m in model.named_modules()} == names
+    assert {n: layer.g for n, layer in converted(model).items()} == {
+        n: layer.g for n, layer in converted(built).items()
+    }
+    if recipe.train.epochs == 0:
+        assert same(model.state_dict(), built.state_dict())
+        assert torch.equal(model(x), built(x))
+    with pytest.raises(UserError, match="which is not here"):
+        runs.build(recipe)
+    record = evaluate.evaluate(runs.load(recipe), Protocol(images=20, attack="pgd", eps=0.1))
+    assert record["n"] == 20
+
+
+def test_a_conversion_does_what_its_part_says(trained):
+    dense = runs.load(DENSE).model()
+    images = evaluate.data.load("digits", "train", 8).float()
+    gains = error_weights(dense, images)
+    weighed = runs.load(WEIGHED).model()
+    for name, gain in gains.items():
+        assert torch.equal(weighed.get_submodule(name).gain, gain)
+    layers = convertible(dense)
+    squares = [
+        float(gains[n] @ (c.weight.detach().double() ** 2).sum((0, 2, 3)))
+        for n, c in layers.items()
+    ]
+    beta = 0.1 * sum(squares)
+    lot = evaluate.data.load("digits", "val", 24).float()[12:]
+    wanted = {
+        "layer": convert(dense, beta / len(layers), alphas=gains),
+        "unweighed": convert(dense, 0.5, least=1),
+        "network": convert(dense, beta, alphas=gains, prices=mac_prices(dense, 1, 8)),
+        "prices": convert(dense, beta / 100, alphas=gains, prices={n: Price(*p) for n, *p in OUT}),
+    }
+    wanted["norms"] = renormalised(wanted["layer"], lot)
+    for kind, model in wanted.items():
+        assert same(runs.load(KINDS[kind]).model().state_dict(), model.state_dict()), kind
+    assert not any(
+        sum(layer.g) for layer in converted(runs.load(KINDS["constant"]).model()).values()
+    )
+
+
+def test_noise_is_frozen_once_and_a_weighed_network_computes_what_it_did(trained):
+    noisy, x = runs.load(NOISY).model(), torch.rand(4, 1, 8, 8)
+    weighed = runs.load(KINDS["noisy"].start).model()
+    torch.manual_seed(WEIGHED.seed)
+    torch.testing.assert_close(weighed(x), freeze(noisy, 1.0)(x))
+    lossless = replace(WEIGHED, start=NOISY, convert=Gdws("digits", lam=1.0))
+    torch.testing.assert_close(runs.fit(lossless).model()(x), weighed(x))
+
+
+def test_a_kill_changes_no_bit_of_a_conversion_or_its_fine_tuning(results, trained):
+    chain = [KINDS["layer"], TUNED]
+    straight = [digest(recipe) for recipe in chain]
+    code = (
+        "import os, sys, torch; torch.set_num_threads(1)\n"
+        "from tests.test_conversions import KINDS, TUNED\n"
+        "from lib import networks, runs, training; training.SAVE_EVERY = -1\n"
+        "epoch, converter = runs.training.Trainer.epoch, networks.convert\n"
+        "def dying(self, on_step):\n"
+        "    def step(share):\n"
+        "        on_step(share)\n"
+        "        if self.epochs_done: os.kill(os.getpid(), 9)\n"
+        "    return epoch(self, step)\n"
+        "if sys.argv[1] == '0': networks.convert = lambda *_, **__: os.kill(os.getpid(), 9)\n"
+        "runs.training.Trainer.epoch = dying\n"
+        "runs.fit([KINDS['layer'], TUNED][int(sys.argv[1])])"
+    )
+    env = os.environ | {"SUITE_RESULTS": str(results), "OMP_NUM_THREADS": "1"}
+    for i, recipe in enumerate(chain):
+        store.remove(runs.folder(recipe))
+        call = [sys.executable, "-c", code, str(i)]
+        killed = subprocess.run(call, cwd=paths.ROOT, env=env, check=False, timeout=120)
+        assert killed.returncode == -signal.SIGKILL and runs.load(recipe) is None
+        runs.fit(recipe)
+    assert [digest(recipe) for recipe in chain] == straight
+
+
+def test_sizes_are_those_counted_by_hand(trained):
+    dense, found = (anatomy.sizes(runs.load(r)) for r in (DENSE, KINDS["layer"]))
+    model, saved, macs = runs.load(DENSE).model(), 0, dense["macs"]
+    layers = converted(runs.load(KINDS["layer"]).model())
+    prices = mac_prices(model, 1, 8)
+    for name, conv in convertible(model).items():
+        kernels = sum(layers[name].g)
+        saved += conv.weight.numel() - kernels * (9 + conv.out_channels)
+        macs += kernels * prices[name].kernel - prices[name].dense
+    assert found["params"] == dense["params"] - saved and found["macs"] == macs
+    assert found["kernels"] == sum(sum(layer.g) for layer in layers.values())
+    assert found["mib"] == 4 * found["params"] / 2**20 and dense["kernels"] == 0
+    empty = runs.load(KINDS["constant"])
+    constants = sum(layer.out_channels for layer in converted(empty.model()).values())
+    rest = dense["params"] - sum(c.weight.numel() for c in convertible(model).values())
+    assert anatomy.sizes(empty)["params"] == rest + constants
+    assert evaluate.held(empty)["sizes"]["nonzero"] <= rest + constants
+
+
+def test_zeros_of_a_sparse_network_stay_zero_and_are_not_counted():
+    pruned = replace(DENSE, sparsity=Momentum(0.05))
+    lossless = replace(WEIGHED, start=pruned, convert=Gdws("digits"))
+    before, after = anatomy.sizes(runs.fit(pruned)), anatomy.sizes(runs.fit(lossless))
+    assert after["nonzero"] < 0.6 * after["params"] and before["nonzero"] < after["nonzero"]
+    x = torch.rand(4, 1, 8, 8)
+    torch.testing.assert_close(runs.load(lossless).model()(x), runs.load(pruned).model()(x))
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ({"scope": "network", "least": 1}, "least with 'layer'"),
+        ({"prices": OUT}, "scope 'network'"),
+        ({"scope": "network", "prices": [["conv1", 1.0, 2.0]]}, "three numbers"),
+        ({"beta": -1.0}, "at least 0"),
+        ({"split": "test"}, "split"),
+        ({"images": 5000}, "1097|images"),
+        ({"dataset": "cifar10"}, "name the same"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_sentence(part, words):
+    with pytest.raises(UserError, match=words) as caught:
+        runs.check(gdws(**part))
+    assert "\n" not in str(caught.value)
