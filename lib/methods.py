@@ -79,6 +79,7 @@ class Trades(Method):
     """
 
     kind, label = "trades", "TRADES"
+    fixed_lam = 1.0
     conditional = False
     training = ("beta",)
     shares = 1.0, 1.0
@@ -98,6 +99,7 @@ class Msd(Method):
     """
 
     kind, label = "msd", "MSD"
+    fixed_lam = 1.0
     conditional = False
     training = ("l2", "l2_step", "l1", "l1_step")
     shares = 0.0, 1.0

@@ -10,15 +10,17 @@ from lib.part import Part
 from lib.recipe import Attack, Data, Model, Train
 
 MAIN = "main"
-BRIEF = "brief"  # for networks that only one artifact compares; main where a preset has none
+BRIEF = "brief"  # for networks that only one artifact compares
+LARGE, SCORED, UNION = "large", "scored", "union"  # slow ones; for HYDRA; against several norms
+USES = (BRIEF, LARGE, SCORED, UNION)  # of the main data; main where a preset has none
 
 
 @dataclass(frozen=True)
 class Setting(Part):
     """A data set with the network and the training that go with it.
 
-    role is 'main', 'brief' or a paper's data set; where the data are others, the setting stands in
-    for that data set with the same architecture. paper is the only one that it is for, where it
+    role is 'main', one of USES or a paper's data set; where the data are others, the setting stands
+    in for that data set with the same architecture. paper is the only one that it is for, where it
     wins over the one for all, ''. images is the number of test images where it is not the preset's.
     """
 
@@ -33,7 +35,7 @@ class Setting(Part):
     @property
     def stands_in(self) -> bool:
         """Return whether other images replace those of the paper's data set."""
-        return self.role not in (MAIN, BRIEF, self.data.dataset)
+        return self.role not in (MAIN, *USES, self.data.dataset)
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,9 @@ class Preset(Part):
 
     images is the number of test images evaluated (0: all), slow_images that under attacks of many
     steps where it is smaller, judge says whether there are enough of them for a verdict,
-    timing_rounds how often each training step is timed.
+    timing_rounds how often each training step is timed, weighed how many images say what errors of
+    weights do, restarts how often an attack begins in each of several norms, ends whether of what
+    is swept, where it asks for many trainings, only the first and the last value are planned.
     """
 
     name: str
@@ -62,6 +66,9 @@ class Preset(Part):
     slow_images: int = 0
     strong: Strong = field(default=Strong())
     timing_rounds: int = 15
+    weighed: int = 1_000
+    restarts: int = 1
+    ends: bool = False
 
     def roles(self, names: Iterable[str], paper: str) -> list[Setting]:
         """Return the settings of the roles named, in their order, as far as this preset has them.
@@ -70,7 +77,7 @@ class Preset(Part):
         """
         mine = sorted((s for s in self.settings if s.paper in ("", paper)), key=lambda s: s.paper)
         known = {setting.role: setting for setting in mine}
-        names = [MAIN if name == BRIEF and BRIEF not in known else name for name in names]
+        names = [MAIN if name in USES and name not in known else name for name in names]
         return [known[name] for name in names if name in known]
 
 
@@ -91,6 +98,7 @@ _FEW = Train(epochs=5, batch=64, schedule="onecycle", lr=0.1)
 _SLOW = replace(_FEW, epochs=6, batch=128)
 _REAL = replace(_SLOW, lr=0.2)
 _LESS = {"images": 500}
+_SIXTH: dict[str, Any] = {"train_images": 6_000, "width": 16}
 _CYCLE = replace(_REAL, epochs=30)
 _WHOLE: dict[str, Any] = {"split": "all"}
 _DEEP = _WHOLE | {"dropout": 0.3}
@@ -98,8 +106,18 @@ _DNR: dict[str, Any] = {"padding": "reflect", "paper": "dnr", "attack": Attack(s
 # In a smaller radius than the others, which a twentieth of a narrow network can learn to withstand;
 # the step keeps its ratio to it
 _DNR_DIGITS = _DNR | {"attack": Attack(eps=0.15, step=0.048)}
+_GDWS: dict[str, Any] = {"paper": "gdws", "attack": Attack(steps=10, step=2 / 255)}
+_GDWS_DIGITS = _GDWS | {"attack": Attack(eps=0.1, steps=10, step=0.025)}
+_GDWS_TINY = _GDWS | {"attack": Attack(eps=0.1, steps=2, step=0.025)}
+_MSD = _GDWS | {"role": UNION, "attack": Attack(eps=0.03, steps=50, step=0.003)}
+_MSD_CIFAR = _MSD | {"attack": Attack(eps=0.03, steps=10, step=0.006)}
+_MSD_DIGITS = _MSD | {"attack": Attack(eps=0.1, steps=10, step=0.02)}
+_SIX = Train(epochs=6, batch=64, schedule="onecycle", lr=0.05)
+_FOUR = replace(_SIX, epochs=4)
 _DROPS = Train(schedule="milestones", milestones=(80, 120, 160), gamma=0.2)
 _HALF = replace(_DROPS, epochs=60, milestones=(30, 50))
+_TWICE = Train(schedule="milestones", milestones=(100, 150))
+_HYDRA, _FIFTY = Train(epochs=100, weight_decay=1e-4), Train(epochs=50)
 _LONG, _SVHN, _SMART = Train(), Train(epochs=80, lr=0.01), Train(epochs=80)
 
 PRESETS: dict[str, Preset] = {
@@ -111,6 +129,7 @@ PRESETS: dict[str, Preset] = {
             settings=(
                 _on("digits", "resnet18", _TINY, train_images=128, width=4, **_DIGITS),
                 _on("digits", "resnet18", _TINY, train_images=64, width=4, **_DNR_DIGITS),
+                _on("digits", "preact_resnet18", _TINY, train_images=64, width=4, **_GDWS_TINY),
                 _on("digits", "wrn16_8", _TINY, train_images=64, width=1, role="svhn", **_DIGITS),
                 _on("digits", "wrn40_2", _TINY, train_images=64, width=2, role="stl10", **_DIGITS),
             ),
@@ -118,6 +137,8 @@ PRESETS: dict[str, Preset] = {
             judge=False,
             strong=Strong(images=8, steps=3, eot=2, queries=10),
             timing_rounds=3,
+            weighed=16,
+            ends=True,
         ),
         # all digits, long enough for the trends: the default, minutes on a laptop
         Preset(
@@ -126,6 +147,9 @@ PRESETS: dict[str, Preset] = {
                 _on("digits", "resnet18", _SHORT, width=8, **_DIGITS),
                 _on("digits", "resnet18", _BRIEF, width=8, role=BRIEF, **_DIGITS),
                 _on("digits", "resnet18", _REWIRED, width=8, **_DNR_DIGITS),
+                _on("digits", "preact_resnet18", _SIX, width=8, **_GDWS_DIGITS),
+                _on("digits", "preact_resnet18", _FOUR, width=4, role=LARGE, **_GDWS_DIGITS),
+                _on("digits", "preact_resnet18", _SIX, width=8, **_MSD_DIGITS),
                 _on("digits", "wrn16_8", _BRIEFER, width=1, role="svhn", **_DIGITS),
                 _on("digits", "wrn40_2", _BRIEFER, width=2, role="stl10", **_DIGITS),
             ),
@@ -133,6 +157,8 @@ PRESETS: dict[str, Preset] = {
             slow_images=300,
             strong=Strong(images=100, steps=40, eot=3, queries=400),
             timing_rounds=10,
+            weighed=200,
+            ends=True,
         ),
         # real 32x32 images, a narrow network, a third of the images and a few epochs
         Preset(
@@ -140,12 +166,15 @@ PRESETS: dict[str, Preset] = {
             settings=(
                 _on("cifar10", "resnet18", _REAL, train_images=15_000, width=16),
                 _on("cifar10", "resnet18", _SLOW, train_images=6_000, width=16, **_DNR),
+                _on("cifar10", "preact_resnet18", _SLOW, **_SIXTH, **_GDWS),
+                _on("cifar10", "preact_resnet18", _SLOW, **_SIXTH, **_MSD_CIFAR),
                 _on("cifar10", "wrn16_8", _FEW, train_images=6_000, width=2, role="svhn", **_LESS),
                 _on("cifar10", "wrn40_2", _FEW, train_images=3_000, width=4, role="stl10", **_LESS),
             ),
             images=2_000,
             slow_images=500,
             strong=Strong(images=500, eot=3),
+            weighed=500,
         ),
         # every image of CIFAR-10, networks of full width, a short schedule: for one GPU
         Preset(
@@ -154,12 +183,15 @@ PRESETS: dict[str, Preset] = {
                 _on("cifar10", "resnet34", _CYCLE, **_WHOLE),
                 _on("cifar10", "resnet18", _CYCLE, role=BRIEF, **_WHOLE),
                 _on("cifar10", "resnet18", _CYCLE, **_WHOLE, **_DNR),
+                _on("cifar10", "preact_resnet18", _CYCLE, **_WHOLE, **_GDWS),
+                _on("cifar10", "preact_resnet18", _CYCLE, **_WHOLE, **_MSD),
                 _on("cifar10", "wrn16_8", _CYCLE, role="svhn", **_DEEP),
                 _on("cifar10", "wrn40_2", _CYCLE, role="stl10", **_DEEP),
             ),
             images=0,
             strong=Strong(images=1_000),
             timing_rounds=30,
+            restarts=10,
         ),
         # the papers' data sets, networks and epochs
         Preset(
@@ -174,9 +206,13 @@ PRESETS: dict[str, Preset] = {
                 _on("cifar10", "resnet18", _DROPS, **_DNR),
                 _on("cifar100", "resnet18", replace(_DROPS, epochs=170), role="cifar100", **_DNR),
                 _on("tiny_imagenet", "vgg16", _HALF, role="tiny_imagenet", **_DNR),
+                _on("cifar10", "preact_resnet18", _TWICE, **_GDWS),
+                _on("cifar10", "preact_resnet18", _HYDRA, role=SCORED, **_GDWS),
+                _on("cifar10", "preact_resnet18", _FIFTY, **_MSD),
             ),
             images=0,
             timing_rounds=30,
+            restarts=10,
         ),
     )
 }

@@ -139,17 +139,21 @@ class Builder:
                 raise UserError(f"'{path}' is up to {self.artifact} itself and cannot be set.")
 
     def settings(
-        self, roles: Sequence[str] = (MAIN,), change: Callable[[Setting], Setting] = lambda s: s
+        self,
+        roles: Sequence[str] = (MAIN,),
+        change: Callable[[Setting], Setting] = lambda s: s,
+        paper: str = "",
     ) -> Iterator[tuple[Setting, int]]:
         """Yield the settings of the roles that the preset has, with each seed.
 
-        Overrides come after change. Where they name a data set there is the main setting only.
+        They are those for the artifact's own paper, or another. Overrides come after change. Where
+        they name a data set there is the main setting only.
         """
         early = {path: value for path, value in self.overrides.items() if path.startswith(EARLY)}
         self.used |= early.keys()
         if "data.dataset" in early:
             roles = (MAIN,)
-        for setting in self.preset.roles(roles, self.artifact.split("/")[0]):
+        for setting in self.preset.roles(roles, paper or self.artifact.split("/")[0]):
             for seed in self.seeds:
                 yield replace_fields(change(setting), early), seed
 
@@ -216,6 +220,10 @@ class Builder:
     def slow(self, attack: Mapping[str, Any]) -> dict[str, Any]:
         """Return an attack of many steps, on fewer images where the preset has fewer for it."""
         return {**attack, "images": self.preset.slow_images or self.preset.images}
+
+    def swept(self, values: Sequence[Any]) -> Sequence[Any]:
+        """Return the values of a sweep that the preset has trainings for."""
+        return (values[0], values[-1]) if self.preset.ends else values
 
     def strong(self, lam: float, noisy: bool) -> list[dict[str, Any]]:
         """Return AutoAttack as hard as the preset has it, the version meant for the network first.

@@ -22,13 +22,15 @@ def test_every_artifact_plans_in_every_preset(name, preset):
         assert job.protocols
         for protocol in job.protocols:
             usual, slow = study.preset.images, study.preset.slow_images
-            strong = study.preset.strong.images if protocol.attack == "autoattack" else usual
+            hard = job.union or protocol.attack == "autoattack"
+            strong = study.preset.strong.images if hard else usual
             own = {s.images for s in study.preset.settings if s.model == job.recipe.model} - {0}
             swept = name == "dnr/fig4_attack_strength"
             many = protocol.steps > 7 or protocol.eot > 1 or swept
+            usual, slow = (strong, strong) if job.union else (usual, slow)
             wanted = (usual, strong, slow if many else usual, *own)
             assert protocol.images in ((0,) if protocol.split == "val" else wanted)
-            if protocol.attack != "none":
+            if protocol.attack != "none" and protocol.norm == "linf":
                 times = protocol.eps / job.recipe.attack.eps
                 assert times == 1 or (swept and times in dnr.RADII)
 

@@ -129,7 +129,10 @@ def make(
 
 
 def needs_of(jobs: Iterable[Job], records: bool = False, fresh: bool = False) -> dict[str, Need]:
-    """Return by key the networks of jobs, each once, and those that they have to start from."""
+    """Return by key the networks of jobs, each once, and those that they have to start from.
+
+    A conversion that nothing measures is left to who starts from it: it takes less than a process.
+    """
     needs: dict[str, Need] = {}
     for job in jobs:
         need = needs.setdefault(job.recipe.key, Need(job.recipe, job.label))
@@ -141,7 +144,7 @@ def needs_of(jobs: Iterable[Job], records: bool = False, fresh: bool = False) ->
             start = Need(child.recipe.start, f"start of {child.label}")
             child = needs.setdefault(start.recipe.key, start)
             _look_at(child, records, fresh)
-    return needs
+    return {k: n for k, n in needs.items() if n.protocols or n.recipe.train.epochs}
 
 
 def _look_at(need: Need, records: bool, fresh: bool) -> None:

@@ -76,6 +76,14 @@ def tuned(b: Builder, setting: Setting, seed: int, backbone: str, start: Recipe)
     return b.recipe(stage(b, setting), seed, PgdAt(lam=1 - BETA), **how)
 
 
+def pulling(part: Admm, short: Setting) -> Admm:
+    """Return ADMM's part for a stage as short as a setting has it, which pulls as the paper's."""
+    images = short.data.train_images or datasets.spec(short.data.dataset).count(short.data.split)
+    steps = short.train.epochs * math.ceil((images or 50_000) / short.train.batch)
+    rho = part.rho * max(1.0, PULLED / steps)
+    return dataclasses.replace(part, rho=rho, every=max(1, short.train.epochs // 10))
+
+
 def admm(b: Builder, setting: Setting, seed: int, backbone: str, part: Admm) -> Recipe:
     """Return the last of three stages; the second takes 30 of 200 epochs (section 4.3).
 
@@ -84,12 +92,8 @@ def admm(b: Builder, setting: Setting, seed: int, backbone: str, part: Admm) -> 
     Where steps are fewer, rho is as much larger, so that the whole stage pulls alike.
     """
     short = stage(b, setting, 0.15)
-    images = short.data.train_images or datasets.spec(short.data.dataset).count(short.data.split)
-    steps = short.train.epochs * math.ceil((images or 50_000) / short.train.batch)
-    rho = part.rho * max(1.0, PULLED / steps)
-    part = dataclasses.replace(part, rho=rho, every=max(1, short.train.epochs // 10))
     start = trained(b, setting, seed, backbone)
-    how: dict[str, Any] = {"backbone": backbone, "sparsity": part, "start": start}
+    how: dict[str, Any] = {"backbone": backbone, "sparsity": pulling(part, short), "start": start}
     pruned = b.recipe(short, seed, PgdAt(lam=1 - BETA), **how)
     return tuned(b, setting, seed, backbone, pruned)
 
