@@ -55,8 +55,8 @@ class Preset(Part):
     images is the number of test images evaluated (0: all), slow_images that under attacks of many
     steps where it is smaller, judge says whether there are enough of them for a verdict,
     timing_rounds how often each training step is timed, weighed how many images say what errors of
-    weights do, restarts how often an attack begins in each of several norms, ends whether of what
-    is swept, where it asks for many trainings, only the first and the last value are planned.
+    weights do, restarts how often an attack begins in each of several norms, points how many
+    values, from the first, of what is swept are planned where each asks for trainings.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Preset(Part):
     timing_rounds: int = 15
     weighed: int = 1_000
     restarts: int = 1
-    ends: bool = False
+    points: int = 9
 
     def roles(self, names: Iterable[str], paper: str) -> list[Setting]:
         """Return the settings of the roles named, in their order, as far as this preset has them.
@@ -98,7 +98,7 @@ _FEW = Train(epochs=5, batch=64, schedule="onecycle", lr=0.1)
 _SLOW = replace(_FEW, epochs=6, batch=128)
 _REAL = replace(_SLOW, lr=0.2)
 _LESS = {"images": 500}
-_SIXTH: dict[str, Any] = {"train_images": 6_000, "width": 16}
+_SEVENTH: dict[str, Any] = {"train_images": 6_000, "width": 16}
 _CYCLE = replace(_REAL, epochs=30)
 _WHOLE: dict[str, Any] = {"split": "all"}
 _DEEP = _WHOLE | {"dropout": 0.3}
@@ -109,11 +109,13 @@ _DNR_DIGITS = _DNR | {"attack": Attack(eps=0.15, step=0.048)}
 _GDWS: dict[str, Any] = {"paper": "gdws", "attack": Attack(steps=10, step=2 / 255)}
 _GDWS_DIGITS = _GDWS | {"attack": Attack(eps=0.1, steps=10, step=0.025)}
 _GDWS_TINY = _GDWS | {"attack": Attack(eps=0.1, steps=2, step=0.025)}
+_LARGE_TINY = _GDWS_TINY | {"role": LARGE}  # of fewer channels nothing would survive HYDRA
+_HANDFUL: dict[str, Any] = {"train_images": 64}
 _MSD = _GDWS | {"role": UNION, "attack": Attack(eps=0.03, steps=50, step=0.003)}
 _MSD_CIFAR = _MSD | {"attack": Attack(eps=0.03, steps=10, step=0.006)}
 _MSD_DIGITS = _MSD | {"attack": Attack(eps=0.1, steps=10, step=0.02)}
-_SIX = Train(epochs=6, batch=64, schedule="onecycle", lr=0.05)
-_FOUR = replace(_SIX, epochs=4)
+_SEVEN = Train(epochs=7, batch=64, schedule="onecycle", lr=0.05)
+_FIVE, _TEN = replace(_SEVEN, epochs=5, batch=128), replace(_SEVEN, epochs=10)
 _DROPS = Train(schedule="milestones", milestones=(80, 120, 160), gamma=0.2)
 _HALF = replace(_DROPS, epochs=60, milestones=(30, 50))
 _TWICE = Train(schedule="milestones", milestones=(100, 150))
@@ -129,7 +131,8 @@ PRESETS: dict[str, Preset] = {
             settings=(
                 _on("digits", "resnet18", _TINY, train_images=128, width=4, **_DIGITS),
                 _on("digits", "resnet18", _TINY, train_images=64, width=4, **_DNR_DIGITS),
-                _on("digits", "preact_resnet18", _TINY, train_images=64, width=4, **_GDWS_TINY),
+                _on("digits", "preact_resnet18", _TINY, **_HANDFUL, width=4, **_GDWS_TINY),
+                _on("digits", "preact_resnet18", _TINY, **_HANDFUL, width=8, **_LARGE_TINY),
                 _on("digits", "wrn16_8", _TINY, train_images=64, width=1, role="svhn", **_DIGITS),
                 _on("digits", "wrn40_2", _TINY, train_images=64, width=2, role="stl10", **_DIGITS),
             ),
@@ -138,7 +141,7 @@ PRESETS: dict[str, Preset] = {
             strong=Strong(images=8, steps=3, eot=2, queries=10),
             timing_rounds=3,
             weighed=16,
-            ends=True,
+            points=2,
         ),
         # all digits, long enough for the trends: the default, minutes on a laptop
         Preset(
@@ -147,9 +150,10 @@ PRESETS: dict[str, Preset] = {
                 _on("digits", "resnet18", _SHORT, width=8, **_DIGITS),
                 _on("digits", "resnet18", _BRIEF, width=8, role=BRIEF, **_DIGITS),
                 _on("digits", "resnet18", _REWIRED, width=8, **_DNR_DIGITS),
-                _on("digits", "preact_resnet18", _SIX, width=8, **_GDWS_DIGITS),
-                _on("digits", "preact_resnet18", _FOUR, width=4, role=LARGE, **_GDWS_DIGITS),
-                _on("digits", "preact_resnet18", _SIX, width=8, **_MSD_DIGITS),
+                _on("digits", "preact_resnet18", _SEVEN, width=8, **_GDWS_DIGITS),
+                _on("digits", "preact_resnet18", _FIVE, width=8, role=LARGE, **_GDWS_DIGITS),
+                _on("digits", "preact_resnet18", _TEN, width=8, role=SCORED, **_GDWS_DIGITS),
+                _on("digits", "preact_resnet18", _SEVEN, width=8, **_MSD_DIGITS),
                 _on("digits", "wrn16_8", _BRIEFER, width=1, role="svhn", **_DIGITS),
                 _on("digits", "wrn40_2", _BRIEFER, width=2, role="stl10", **_DIGITS),
             ),
@@ -158,7 +162,7 @@ PRESETS: dict[str, Preset] = {
             strong=Strong(images=100, steps=40, eot=3, queries=400),
             timing_rounds=10,
             weighed=200,
-            ends=True,
+            points=2,
         ),
         # real 32x32 images, a narrow network, a third of the images and a few epochs
         Preset(
@@ -166,8 +170,8 @@ PRESETS: dict[str, Preset] = {
             settings=(
                 _on("cifar10", "resnet18", _REAL, train_images=15_000, width=16),
                 _on("cifar10", "resnet18", _SLOW, train_images=6_000, width=16, **_DNR),
-                _on("cifar10", "preact_resnet18", _SLOW, **_SIXTH, **_GDWS),
-                _on("cifar10", "preact_resnet18", _SLOW, **_SIXTH, **_MSD_CIFAR),
+                _on("cifar10", "preact_resnet18", _SLOW, **_SEVENTH, **_GDWS),
+                _on("cifar10", "preact_resnet18", _SLOW, **_SEVENTH, **_MSD_CIFAR),
                 _on("cifar10", "wrn16_8", _FEW, train_images=6_000, width=2, role="svhn", **_LESS),
                 _on("cifar10", "wrn40_2", _FEW, train_images=3_000, width=4, role="stl10", **_LESS),
             ),

@@ -223,7 +223,7 @@ class Builder:
 
     def swept(self, values: Sequence[Any]) -> Sequence[Any]:
         """Return the values of a sweep that the preset has trainings for."""
-        return (values[0], values[-1]) if self.preset.ends else values
+        return values[: self.preset.points]
 
     def strong(self, lam: float, noisy: bool) -> list[dict[str, Any]]:
         """Return AutoAttack as hard as the preset has it, the version meant for the network first.

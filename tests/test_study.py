@@ -6,10 +6,11 @@ import sys
 import pytest
 
 from lib import artifacts, claims, paths, rows, studies
+from lib.conversions import Weighed
 from lib.errors import UserError
 from lib.methods import Smart
 from lib.presets import PRESETS
-from lib.studies import dnr, float_, smart
+from lib.studies import dnr, float_, gdws, smart
 
 
 @pytest.mark.parametrize("name", studies.ARTIFACTS)
@@ -199,3 +200,53 @@ def test_pni_trains_by_the_numbers_of_its_code_and_keeps_their_ratio_elsewhere()
     ratio = small.recipe.attack.eps / small.recipe.attack.step
     assert ratio == pytest.approx(3.1, rel=2e-3)
     assert {p.eps for p in one.protocols if p.attack != "none"} == {0.031}
+
+
+def test_gdws_is_trained_and_attacked_as_in_the_paper():
+    table = gdws.table1_networks("paper")
+    dense = [job for job in table.jobs if job.label == "dense"]
+    assert [job.recipe.model.backbone for job in dense] == list(gdws.CONVERTED)
+    for job in dense:
+        train, attack = job.recipe.train, job.recipe.attack
+        assert (train.epochs, train.milestones, train.lr) == (200, (100, 150), 0.1)
+        assert (attack.steps, attack.step, attack.eps) == (10, 2 / 255, 8 / 255)
+        assert job.recipe.model.width == 0
+        assert [(p.attack, p.steps, p.step) for p in job.protocols[1:]] == [("pgd", 100, 1 / 255)]
+    last = gdws.table4_hydra("paper").find("HYDRA p95").recipe
+    stages = [(r.train.epochs, round(r.train.lr, 6)) for r in (*last.ancestors, last)]
+    assert stages == [(100, 0.1), (20, 0.1), (100, 0.01)]
+    assert [r.train.weight_decay for r in (*last.ancestors, last)] == [1e-4] * 3
+    (msd, *rows) = gdws.table6_union("paper").jobs
+    part, attack = msd.recipe.method, msd.recipe.attack
+    assert (part.l2, part.l1, part.l2_step, part.l1_step) == (0.3, 12.0, 0.05, 1.0)
+    assert (attack.eps, attack.step, attack.steps, msd.recipe.train.epochs) == (0.03, 0.003, 50, 50)
+    tried = {(p.norm, p.eps, p.steps, p.restarts) for p in msd.protocols[1:]}
+    assert tried == {("linf", 0.03, 100, 10), ("l2", 0.5, 500, 10), ("l1", 12.0, 100, 10)}
+    assert len(rows) == 3 and all(job.union and job.protocols == msd.protocols for job in rows)
+
+
+def test_gdws_converts_what_other_tables_have_trained():
+    tables = {n: studies.artifact(f"gdws/{n}")("quick") for n in ("table1_networks", "table3_admm")}
+    light = {job.recipe.start.start.key for job in gdws.table2_lightweight("quick").jobs[:2]}
+    assert light < tables["table1_networks"].recipes.keys() & {
+        job.recipe.key for job in tables["table3_admm"].jobs
+    }
+    others = (smart.table2_comparison, float_.table1_variants, dnr.table4_dynamic_l2)
+    known = {key for plan in others for key in plan("quick").recipes}
+    made = gdws.gdws_everywhere("quick")
+    shared = {job.label for job in made.jobs if job.recipe.key in known}
+    assert shared == {"PGD-AT", "SMART", "FLOAT", "DNR"}
+    ends = [(job.lam(job.protocols[0])) for job in made.jobs if job.label == "SMART + GDWS mild"]
+    assert ends == [0.0, 1.0]
+    for job in made.jobs:
+        if "GDWS" in job.label:
+            assert isinstance(job.recipe.start.convert, Weighed) and not job.recipe.train.epochs
+            assert job.recipe.start.convert.dataset == job.recipe.data.dataset
+    assert len(gdws.table4_hydra("quick").jobs) < len(gdws.table4_hydra("cifar").jobs)
+    for name in ("convert.beta", "convert.images", "model.backbone"):
+        with pytest.raises(UserError, match="is up to gdws"):
+            gdws.table1_networks("quick", [0], {name: 1})
+    own = {"data.dataset": "cifar10", "attack.eps": 0.02, "convert.least": 0}
+    for job in gdws.table1_networks("quick", [0], own).jobs:
+        assert [r.attack.eps for r in (*job.recipe.ancestors, job.recipe)][-1] == 0.02
+        assert job.recipe.convert is None or job.recipe.convert.dataset == "cifar10"
