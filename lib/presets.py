@@ -98,7 +98,7 @@ _FEW = Train(epochs=5, batch=64, schedule="onecycle", lr=0.1)
 _SLOW = replace(_FEW, epochs=6, batch=128)
 _REAL = replace(_SLOW, lr=0.2)
 _LESS = {"images": 500}
-_SEVENTH: dict[str, Any] = {"train_images": 6_000, "width": 16}
+_EIGHTTH: dict[str, Any] = {"train_images": 6_000, "width": 16}
 _CYCLE = replace(_REAL, epochs=30)
 _WHOLE: dict[str, Any] = {"split": "all"}
 _DEEP = _WHOLE | {"dropout": 0.3}
@@ -114,8 +114,8 @@ _HANDFUL: dict[str, Any] = {"train_images": 64}
 _MSD = _GDWS | {"role": UNION, "attack": Attack(eps=0.03, steps=50, step=0.003)}
 _MSD_CIFAR = _MSD | {"attack": Attack(eps=0.03, steps=10, step=0.006)}
 _MSD_DIGITS = _MSD | {"attack": Attack(eps=0.1, steps=10, step=0.02)}
-_SEVEN = Train(epochs=7, batch=64, schedule="onecycle", lr=0.05)
-_FIVE, _TEN = replace(_SEVEN, epochs=5, batch=128), replace(_SEVEN, epochs=10)
+_EIGHT = Train(epochs=8, batch=64, schedule="onecycle", lr=0.05)
+_FIVE, _TEN = replace(_EIGHT, epochs=5, batch=128), replace(_EIGHT, epochs=10)
 _DROPS = Train(schedule="milestones", milestones=(80, 120, 160), gamma=0.2)
 _HALF = replace(_DROPS, epochs=60, milestones=(30, 50))
 _TWICE = Train(schedule="milestones", milestones=(100, 150))
@@ -150,10 +150,10 @@ PRESETS: dict[str, Preset] = {
                 _on("digits", "resnet18", _SHORT, width=8, **_DIGITS),
                 _on("digits", "resnet18", _BRIEF, width=8, role=BRIEF, **_DIGITS),
                 _on("digits", "resnet18", _REWIRED, width=8, **_DNR_DIGITS),
-                _on("digits", "preact_resnet18", _SEVEN, width=8, **_GDWS_DIGITS),
+                _on("digits", "preact_resnet18", _EIGHT, width=8, **_GDWS_DIGITS),
                 _on("digits", "preact_resnet18", _FIVE, width=8, role=LARGE, **_GDWS_DIGITS),
                 _on("digits", "preact_resnet18", _TEN, width=8, role=SCORED, **_GDWS_DIGITS),
-                _on("digits", "preact_resnet18", _SEVEN, width=8, **_MSD_DIGITS),
+                _on("digits", "preact_resnet18", _EIGHT, width=8, **_MSD_DIGITS),
                 _on("digits", "wrn16_8", _BRIEFER, width=1, role="svhn", **_DIGITS),
                 _on("digits", "wrn40_2", _BRIEFER, width=2, role="stl10", **_DIGITS),
             ),
@@ -170,8 +170,8 @@ PRESETS: dict[str, Preset] = {
             settings=(
                 _on("cifar10", "resnet18", _REAL, train_images=15_000, width=16),
                 _on("cifar10", "resnet18", _SLOW, train_images=6_000, width=16, **_DNR),
-                _on("cifar10", "preact_resnet18", _SLOW, **_SEVENTH, **_GDWS),
-                _on("cifar10", "preact_resnet18", _SLOW, **_SEVENTH, **_MSD_CIFAR),
+                _on("cifar10", "preact_resnet18", _SLOW, **_EIGHTTH, **_GDWS),
+                _on("cifar10", "preact_resnet18", _SLOW, **_EIGHTTH, **_MSD_CIFAR),
                 _on("cifar10", "wrn16_8", _FEW, train_images=6_000, width=2, role="svhn", **_LESS),
                 _on("cifar10", "wrn40_2", _FEW, train_images=3_000, width=4, role="stl10", **_LESS),
             ),

@@ -203,6 +203,18 @@ def test_zeros_of_a_sparse_network_stay_zero_and_are_not_counted():
     torch.testing.assert_close(runs.load(lossless).model()(x), runs.load(pruned).model()(x))
 
 
+def test_prices_are_measured_once_and_part_of_the_recipe(trained, monkeypatch):
+    run = runs.load(WEIGHED)
+    found = anatomy.prices(run, 4)
+    monkeypatch.setattr(anatomy, "deployment", None)
+    assert anatomy.prices(run, 4) == found and len(found) == len(convertible(run.model()))
+    part = replace(PART, scope="network", prices=found)
+    again = Recipe.from_dict(store.json.loads(store.json.dumps(gdws().to_dict())))
+    timed = replace(again, convert=part)
+    assert Recipe.from_dict(store.json.loads(store.json.dumps(timed.to_dict()))) == timed
+    assert runs.fit(timed).model()(torch.rand(2, 1, 8, 8)).shape == (2, 10)
+
+
 @pytest.mark.parametrize(
     ("part", "words"),
     [

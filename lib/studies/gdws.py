@@ -27,7 +27,7 @@ LIGHT = {
 }
 # The widths of the paper; narrower networks are so by the same factor
 WIDTHS = {"mobilenet_v1": 32, "mobilenet_v2": 32, "resnet20_40": 40, "robnet_free": 36, WRN: 16}
-SWEEP = {"mild": 0.001, "middle": 0.003, "strong": 0.01}
+SWEEP = {"mild": 0.001, "middle": 0.005, "strong": 0.02}
 BETA = SWEEP["middle"]  # in units of what an average layer's weights weigh: comparable everywhere
 SHARES = (0.9, 0.95, 0.99)  # of weights that HYDRA takes away
 FILTERS = (0.25, 0.5, 0.75)  # of channels that ADMM does
