@@ -1,0 +1,103 @@
+"""How fast trained networks are as wide as their paper's.
+
+Narrow networks leave a machine idle. What was trained is timed with its own shares of channels and
+its own numbers of kernels, at the paper's width and with random weights.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from lib import anatomy, data, device, networks, runs
+from lib.deployment import fastest
+from lib.models import compact, freeze
+from lib.models.compaction import is_full, live
+from lib.models.depthwise import GeneralizedDepthwise, replaced
+
+
+def layout(model: nn.Module, whole: nn.Module) -> dict[str, Any]:
+    """Return channels of convolutions and batch norms, and the kernels of GDWS layers, by name.
+
+    model was made of whole, a plain network. in counts the input channels that reach a layer, live
+    those that its weights use.
+    """
+    layers: dict[str, Any] = {}
+    for name, conv in whole.named_modules():
+        if isinstance(conv, nn.BatchNorm2d):
+            norm: Any = model.get_submodule(name)
+            layers[name] = {"out": norm.num_features}
+        elif is_full(conv):
+            layer: Any = model.get_submodule(name)
+            gdws = isinstance(layer, GeneralizedDepthwise)
+            index = layer.source if gdws else getattr(layer, "index", None)
+            inputs = layer.in_channels if index is None else conv.in_channels
+            layers[name] = {"out": layer.out_channels, "in": inputs}
+            if gdws:
+                g = torch.zeros(inputs, dtype=torch.long)
+                g[slice(None) if index is None else index.cpu()] = layer.counts.cpu()
+                layers[name] |= {"live": int(g.count_nonzero()), "g": g.tolist()}
+            else:
+                layers[name]["live"] = int(live(layer).sum())
+    return {"layers": layers}
+
+
+@torch.no_grad()
+def widened(seen: dict[str, Any], whole: nn.Module, wide: nn.Module, seed: int = 0) -> nn.Module:
+    """Return a wide plain network with the shares of channels of what was made of a narrow one.
+
+    seen is the `layout` of that, whole the narrow one; wide is changed. GDWS layers have the same
+    kernels for each channel, repeated. Dead channels are drawn from seed and taken out.
+    """
+    narrow: dict[str, Any] = dict(whole.named_modules())
+    order, new = Generator().manual_seed(seed), dict[str, nn.Module]()
+    for name, own in seen["layers"].items():
+        layer: Any = wide.get_submodule(name)
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.num_features = _share(own["out"], narrow[name].num_features, layer.num_features)
+            for value in (*layer.parameters(), *layer.buffers()):
+                value.data = value.data[: layer.num_features] if value.dim() else value.data
+            continue
+        _resize(layer, own, narrow[name], order)
+        if "g" in own:
+            g = [own["g"][i * own["in"] // layer.in_channels] for i in range(layer.in_channels)]
+            pointwise = torch.randn(layer.out_channels, sum(g))
+            depthwise = torch.randn(sum(g), *layer.kernel_size)
+            new[name] = GeneralizedDepthwise(layer, pointwise, depthwise, g)
+    return compact(replaced(wide, new) if new else wide)
+
+
+@torch.no_grad()
+def deployed(run: runs.Run, batch: int, dataset: str = "cifar10") -> Callable[[], Tensor]:
+    """Return a pass of a network as it would be used, for so many images: to be timed.
+
+    It is plain, as wide as the paper's and for images of the size of a data set. Dead channels are
+    taken out, and GDWS layers take the form that is fastest here, dense where that is.
+    """
+    root, spec = run.recipe, data.spec(dataset)
+    while root.convert and root.start:
+        root = root.start
+    paper = root.override({"model.width": 0, "data.dataset": dataset})
+    whole, wide = (freeze(networks.fresh(one), 1.0).eval() for one in (root, paper))
+    seen = anatomy.recorded(run, "layout", lambda m: layout(compact(freeze(m, 1.0)), whole))
+    last = torch.channels_last
+    model = widened(seen, whole, wide).to(device.device()).to(memory_format=last)
+    x = torch.rand(batch, spec.channels, spec.size, spec.size, device=device.device())
+    x = x.contiguous(memory_format=last)
+    return partial(torch.no_grad()(fastest(model, x)), x)
+
+
+def _share(left: int, of: int, wide: int) -> int:
+    return round(left * wide / of)
+
+
+def _resize(conv: nn.Conv2d, own: dict[str, Any], whole: nn.Conv2d, order: Generator) -> None:
+    """Give a wide convolution the shares that another has of a whole narrow one."""
+    conv.out_channels = _share(own["out"], whole.out_channels, conv.out_channels)
+    conv.in_channels = _share(own["in"], whole.in_channels, conv.in_channels)
+    conv.weight.data = conv.weight.data[: conv.out_channels, : conv.in_channels].contiguous()
+    conv.bias = None if conv.bias is None else nn.Parameter(conv.bias[: conv.out_channels])
+    dead = conv.in_channels - _share(own["live"], own["in"], conv.in_channels)
+    conv.weight[:, torch.randperm(conv.in_channels, generator=order)[:dead]] = 0

@@ -1,0 +1,51 @@
+"""Networks are timed with the channels and kernels that they have, at another width."""
+
+import pytest
+import torch
+from torch import nn
+
+from lib import speed
+from lib.models import channels, compact, create, freeze
+from lib.models.depthwise import converted
+from lib.models.gdws import convert
+
+
+def plain(backbone="preact_resnet18", width=8):
+    return freeze(create("plain", backbone, in_channels=3, width=width), 1.0).eval()
+
+
+def emptied(model, every):
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, nn.Conv2d) and layer.in_channels > 3 and layer.groups == 1:
+                layer.weight[:, ::every] = 0
+    return compact(model)
+
+
+@pytest.mark.parametrize("backbone", ["preact_resnet18", "vgg16", "resnet50", "mobilenet_v2"])
+@pytest.mark.parametrize("make", ["whole", "compact", "gdws", "both"])
+def test_what_was_made_of_a_network_is_made_of_one_of_the_same_width(backbone, make):
+    model = plain(backbone)
+    if make in ("compact", "both"):
+        model = emptied(model, 4)
+    if make in ("gdws", "both"):
+        model = convert(model, beta=0.05)
+    seen = speed.layout(model, plain(backbone))
+    again = speed.widened(seen, plain(backbone), plain(backbone))
+    assert speed.layout(again, plain(backbone)) == seen
+    x = torch.rand(2, 3, 32, 32)
+    assert again(x).shape == model(x).shape and again(x).isfinite().all()
+
+
+def test_shares_and_kernels_stay_at_another_width():
+    whole, wide = plain(), plain(width=32)
+    narrow = emptied(plain(), 2)
+    made = speed.widened(speed.layout(narrow, whole), whole, wide)
+    for name, (left, of) in channels(narrow).items():
+        wider = channels(made)[name]
+        assert wider == ((left, of) if of == 3 else (4 * left, 4 * of))
+    gdws = convert(plain(), beta=0.02)
+    wider = converted(speed.widened(speed.layout(gdws, whole), whole, plain(width=32)))
+    for name, layer in converted(gdws).items():
+        times = 1 if layer.in_channels == 3 else 4
+        assert wider[name].g == [g for g in layer.g for _ in range(times)]
