@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from lib import paths, runs
+from lib.conversions import Compact
 from lib.errors import UserError
 from lib.methods import PgdAt
 from lib.models import compact, create, freeze
 from lib.models.compaction import channels
-from lib.recipe import Attack, Compact, Data, Model, Recipe, Train
+from lib.recipe import Attack, Data, Model, Recipe, Train
 from lib.sparsity import Admm, AdmmInner, Fixed
 from lib.trainers import PRUNERS
 
