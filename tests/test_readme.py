@@ -16,6 +16,7 @@ README = (ROOT / "README.md").read_text()
 @pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
 def test_the_examples_run(code, tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    monkeypatch.chdir(tmp_path)
     example = tmp_path / "example.py"
     example.write_text(code)
     runpy.run_path(str(example))
