@@ -4,18 +4,21 @@ Narrow networks leave a machine idle. What was trained is timed with its own sha
 its own numbers of kernels, at the paper's width and with random weights.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-from lib import anatomy, data, device, networks, runs
+from lib import anatomy, data, device, networks, runs, timing
 from lib.deployment import fastest
 from lib.models import compact, freeze
 from lib.models.compaction import is_full, live
 from lib.models.depthwise import GeneralizedDepthwise, replaced
+from lib.recipe import Recipe
+from lib.rows import row
+from lib.study import Job, Study
 
 
 def layout(model: nn.Module, whole: nn.Module) -> dict[str, Any]:
@@ -69,6 +72,26 @@ def widened(seen: dict[str, Any], whole: nn.Module, wide: nn.Module, seed: int =
     return compact(replaced(wide, new) if new else wide)
 
 
+def rows(
+    study: Study, jobs: Iterable[Job], fitted: Mapping[str, runs.Run], batch: int, base: str
+) -> list[anatomy.Row]:
+    """Return images a second and how many times as many as base's they are, for metrics.csv.
+
+    Networks of the first seed, base among them, are timed in one run; rows are of the paper's
+    network and images. What is given in intervals is `speed_up`, images a second are a median.
+    """
+    own = {job.label: job.recipe for job in jobs if job.recipe.seed == study.seeds[0]}
+    calls = {label: deployed(fitted[recipe.key], batch) for label, recipe in own.items()}
+    times = timing.interleaved(calls, study.preset.timing_rounds)
+    seconds, found = times.groupby("label")["seconds"].median(), []
+    for label, value, low, high, n in timing.ratios(times, base).itertuples(index=False):
+        at = row(study, _of_paper(_root(own[label])), method=label, seed=study.seeds[0])
+        up = {"value": 1 / value, "ci_low": 1 / high, "ci_high": 1 / low, "n": n}
+        found.append(at | {"metric": f"speed_up_{batch}", "detail": base} | up)
+        found.append(at | {"metric": f"fps_{batch}", "value": batch / seconds[label]})
+    return found
+
+
 @torch.no_grad()
 def deployed(run: runs.Run, batch: int, dataset: str = "cifar10") -> Callable[[], Tensor]:
     """Return a pass of a network as it would be used, for so many images: to be timed.
@@ -76,17 +99,27 @@ def deployed(run: runs.Run, batch: int, dataset: str = "cifar10") -> Callable[[]
     It is plain, as wide as the paper's and for images of the size of a data set. Dead channels are
     taken out, and GDWS layers take the form that is fastest here, dense where that is.
     """
-    root, spec = run.recipe, data.spec(dataset)
-    while root.convert and root.start:
-        root = root.start
-    paper = root.override({"model.width": 0, "data.dataset": dataset})
-    whole, wide = (freeze(networks.fresh(one), 1.0).eval() for one in (root, paper))
+    root, spec = _root(run.recipe), data.spec(dataset)
+    both = (root, _of_paper(root, dataset))
+    whole, wide = (freeze(networks.fresh(one), 1.0).eval() for one in both)
     seen = anatomy.recorded(run, "layout", lambda m: layout(compact(freeze(m, 1.0)), whole))
     last = torch.channels_last
     model = widened(seen, whole, wide).to(device.device()).to(memory_format=last)
     x = torch.rand(batch, spec.channels, spec.size, spec.size, device=device.device())
     x = x.contiguous(memory_format=last)
     return partial(torch.no_grad()(fastest(model, x)), x)
+
+
+def _root(recipe: Recipe) -> Recipe:
+    """Return the last recipe of a chain that trains a network and does not convert one."""
+    while recipe.convert and recipe.start:
+        recipe = recipe.start
+    return recipe
+
+
+def _of_paper(recipe: Recipe, dataset: str = "cifar10") -> Recipe:
+    """Return a recipe at the paper's width, for images of the size of a data set."""
+    return recipe.override({"model.width": 0, "data.dataset": dataset})
 
 
 def _share(left: int, of: int, wide: int) -> int:
