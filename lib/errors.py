@@ -42,7 +42,7 @@ def check_range(name: str, value: float, low: float, high: float = float("inf"))
 
 def check_radius(name: str, eps: float, norm: str, size: float = float("inf")) -> None:
     """Refuse a radius that reaches farther than any image of size values in [0, 1] is away."""
-    widest = {"linf": 1.0, "l2": size**0.5, "l1": size}[norm]
+    widest = {"linf": 1.0, "l2": size**0.5}.get(norm, size)  # else L1
     if check_range(name, eps, 0) > widest:
         raise UserError(
             f"{name} is {eps:g} but pixels span 0 to 1 and no image is farther than {widest:g} "

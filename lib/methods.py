@@ -117,8 +117,8 @@ class Msd(Method):
 
     def balls(self, linf: float, step: float) -> tuple[dict[str, float], dict[str, float]]:
         """Return the radii of all balls and the lengths of their steps, by norm."""
-        radii = {"linf": linf, "l2": self.l2, "l1": self.l1}
-        return radii, {"linf": step, "l2": self.l2_step, "l1": self.l1_step}
+        radii = {"linf": linf, "l2": self.l2, "l1-sparse": self.l1}
+        return radii, {"linf": step, "l2": self.l2_step, "l1-sparse": self.l1_step}
 
 
 @dataclass(frozen=True)

@@ -46,13 +46,13 @@ class Protocol(Part):
 
     def check(self) -> None:
         """Refuse values outside their range."""
-        choose("attack", self.attack, ("none", "fgsm", "pgd", "sparse", "autoattack"))
+        choose("attack", self.attack, ("none", "fgsm", "pgd", "autoattack"))
         choose("version of AutoAttack", self.version, ("standard", "rand", "rand-all"))
-        choose("norm", self.norm, ("linf", "l2", "l1"))
+        choose("norm", self.norm, ("linf", "l2", "l1", "l1-sparse"))
         if self.attack == "fgsm" and self.norm != "linf":
             raise UserError("FGSM is an attack in linf; leave the norm, or choose PGD.")
-        if self.attack == "sparse" and (self.norm != "l1" or self.eot > 1):
-            raise UserError("The attack 'sparse' is PGD in l1 without eot; set norm and eot so.")
+        if self.attack == "autoattack" and self.norm == "l1-sparse":
+            raise UserError("'l1-sparse' is for PGD, whose steps it spreads over few pixels.")
         choose("noise policy", self.noise, ("fresh", "frozen"))
         choose("split", self.split, ("train", "val", "test"))
         choose("weights", self.weights, ("last", "best"))
@@ -82,7 +82,8 @@ class Protocol(Part):
 
         FLOAT section 4.5 changes the number of steps alone.
         """
-        return default_step(self.eps, 7 if self.norm == "linf" else self.steps, self.norm)
+        steps = 7 if self.norm == "linf" else self.steps
+        return default_step(self.eps, steps, self.norm.removesuffix("-sparse"))
 
     @property
     def used_step(self) -> float:
@@ -94,11 +95,10 @@ class Protocol(Part):
         """Return the attack's short name, as in the column `attack` of metrics.csv.
 
         A step of PGD other than the default shows, in linf in units of 1/255: 'pgd20-step0.5'.
-        'sparse', which is PGD in l1 with few pixels a step, is 'pgd100-l1-sparse'.
         """
         if self.attack == "autoattack":
             return "aa" if self.version == "standard" else f"aa-{self.version}"
-        if self.attack not in ("pgd", "sparse"):
+        if self.attack != "pgd":
             return self.attack
         norm = "" if self.norm == "linf" else f"-{self.norm}"
         eot = f"-eot{self.eot}" if self.eot > 1 else ""
@@ -106,8 +106,7 @@ class Protocol(Part):
         usual = math.isclose(self.used_step, self.default_step)
         unit = 255 if self.norm == "linf" else 1
         step = "" if usual else f"-step{unit * self.used_step:.2g}"
-        kind = "-sparse" if self.attack == "sparse" else ""
-        return f"pgd{self.steps}{restarts}{norm}{kind}{step}{eot}"
+        return f"pgd{self.steps}{restarts}{norm}{step}{eot}"
 
     @property
     def key(self) -> str:

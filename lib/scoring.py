@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lib import data, source
-from lib.attacks import NORMS, autoattack, fgsm, pgd, sparse
+from lib.attacks import NORMS, autoattack, fgsm, pgd
 from lib.method import Method
 from lib.models import BACKBONES, Conditional, classifier, create
 from lib.models.standing import Affine, Standing
@@ -79,11 +79,6 @@ def _pgd(f: Classifier, x: Tensor, y: Tensor, p: Protocol, seed: int, on_step: O
     return pgd(f, x, y, p.eps, p.used_step, **settings, generator=generator)
 
 
-def _sparse(f: Classifier, x: Tensor, y: Tensor, p: Protocol, seed: int, on_step: OnStep) -> Tensor:
-    generator = torch.Generator(x.device).manual_seed(seed)
-    return sparse(f, x, y, p.eps, p.used_step, p.steps, p.random_start, p.restarts, generator)
-
-
 def _aa(f: Classifier, x: Tensor, y: Tensor, p: Protocol, seed: int, on_step: OnStep) -> Any:
     names = ("version", "norm", "steps", "eot", "queries")
     settings = {name: getattr(p, name) for name in names}
@@ -97,7 +92,6 @@ ATTACKS: dict[str, Attacked] = {
     "none": _clean,
     "fgsm": _fgsm,
     "pgd": _pgd,
-    "sparse": _sparse,
     "autoattack": _aa,
 }
 

@@ -243,9 +243,7 @@ class Builder:
         changes = {}
         for path, value in self.overrides.items():
             top, _, rest = path.partition(".")
-            if top == "evaluation" and (
-                rest not in ONLY_PGD or protocol.attack in ("pgd", "sparse")
-            ):
+            if top == "evaluation" and (rest not in ONLY_PGD or protocol.attack == "pgd"):
                 changes[rest] = value
                 self.used.add(path)
         return replace_fields(protocol, changes)

@@ -91,7 +91,7 @@ def _listed(lams: Iterable[float]) -> str:
 
 def _protocol(protocol: Protocol, job: Job) -> dict[str, Any]:
     attacked = protocol.attack != "none"
-    stepwise = protocol.attack in ("pgd", "sparse")
+    stepwise = protocol.attack == "pgd"
     automatic = protocol.attack == "autoattack"  # chooses the size of its steps itself
     standard = automatic and protocol.version == "standard"
     draws = 1 if standard else protocol.eot

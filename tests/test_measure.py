@@ -32,7 +32,7 @@ CLEAN = Protocol(images=6)
 BALLS = [
     Protocol(attack="pgd", images=6, eps=0.1),
     Protocol(attack="pgd", images=6, eps=0.5, norm="l2"),
-    Protocol(attack="sparse", images=6, eps=2.0, norm="l1"),
+    Protocol(attack="pgd", images=6, eps=2.0, norm="l1-sparse"),
 ]
 
 
@@ -69,7 +69,7 @@ def test_a_study_that_asks_for_it_measures_the_union_of_its_attacks(tmp_path, mo
     parts = Data("digits", 32), Model("resnet20", 4), PgdAt(), Train(1, batch=16)
     recipe = Recipe(*parts, Attack(0.1, 1))
     builder = Builder("dnr/fig4_attack_strength", "ci")
-    sparse = {"attack": "sparse", "norm": "l1", "eps": 3.0, "step": 1.0, "restarts": 2}
+    sparse = {"attack": "pgd", "norm": "l1-sparse", "eps": 3.0, "step": 1.0, "restarts": 2}
     l2 = {"attack": "pgd", "norm": "l2", "eps": 0.5, "step": 0.2, "steps": 3}
     attacks = [{"attack": "pgd", "steps": 3}, l2, sparse]
     builder.add("AT", recipe, (0.0,), attacks, union=True, images=40)

@@ -32,9 +32,8 @@ def test_steps_that_are_not_given_follow_the_papers_or_the_radius():
     assert all(Protocol(eps=e).used_step == pytest.approx(step) for e, step in printed)
     with pytest.raises(UserError, match="FGSM is an attack in linf"):
         Protocol(attack="fgsm", norm="l2")
-    for fields in ({}, {"norm": "l1", "eot": 2}):
-        with pytest.raises(UserError, match="'sparse' is PGD in l1"):
-            Protocol(attack="sparse", **fields)
+    with pytest.raises(UserError, match="'l1-sparse' is for PGD"):
+        Protocol(attack="autoattack", norm="l1-sparse")
 
 
 @pytest.mark.parametrize(
@@ -46,8 +45,8 @@ def test_steps_that_are_not_given_follow_the_papers_or_the_radius():
         ({"steps": 20, "step": 10 / 255 / 20}, "pgd20-step0.5"),
         ({"steps": 20, "step": 10 / 255 / 20, "eot": 5}, "pgd20-step0.5-eot5"),
         ({"norm": "l2", "step": 0.2}, "pgd7-l2-step0.2"),
-        ({"attack": "sparse", "norm": "l1", "steps": 50, "restarts": 10}, "pgd50x10-l1-sparse"),
-        ({"attack": "sparse", "norm": "l1", "step": 1.0}, "pgd7-l1-sparse-step1"),
+        ({"norm": "l1-sparse", "steps": 50, "restarts": 10}, "pgd50x10-l1-sparse"),
+        ({"norm": "l1-sparse", "step": 1.0}, "pgd7-l1-sparse-step1"),
         ({"attack": "autoattack"}, "aa"),
         ({"attack": "autoattack", "version": "rand", "eot": 5, "slim": 0.5}, "aa-rand"),
         ({"slim": 0.5}, "pgd7"),

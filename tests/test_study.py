@@ -221,7 +221,7 @@ def test_gdws_is_trained_and_attacked_as_in_the_paper():
     assert (part.l2, part.l1, part.l2_step, part.l1_step) == (0.3, 12.0, 0.05, 1.0)
     assert (attack.eps, attack.step, attack.steps, msd.recipe.train.epochs) == (0.03, 0.003, 50, 50)
     tried = {(p.norm, p.eps, p.steps, p.restarts) for p in msd.protocols[1:]}
-    assert tried == {("linf", 0.03, 100, 10), ("l2", 0.5, 500, 10), ("l1", 12.0, 100, 10)}
+    assert tried == {("linf", 0.03, 100, 10), ("l2", 0.5, 500, 10), ("l1-sparse", 12.0, 100, 10)}
     assert len(rows) == 3 and all(job.union and job.protocols == msd.protocols for job in rows)
 
 

@@ -105,6 +105,7 @@ def _check_call(
 ) -> None:
     """Refuse what no version of AutoAttack, or not this one, can do."""
     choose("version of AutoAttack", version, LEAST)
+    choose("norm of AutoAttack", norm, SPELLING)
     check_attack(x, y, eps, norm, steps=(steps, 1), eot=(eot, 1), queries=(queries, 1))
     if x.ndim != 4:
         raise UserError(f"Images have shape {tuple(x.shape)} but AutoAttack needs (N, C, H, W).")

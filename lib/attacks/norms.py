@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 TINY = 1e-12
+MOVED = (5, 20)  # coordinates that a step in L1 over few of them moves
 
 
 def _per_image(values: Tensor, like: Tensor) -> Tensor:
@@ -130,6 +131,20 @@ class L1(Ball):
         return adv + move.view(adv.shape)
 
 
+class FewL1(L1):
+    """L1 with each step over few coordinates, how many is drawn anew for it (Maini et al. 2020).
+
+    It is the same number for all images, uniform in MOVED, by torch's global generator. The
+    released code passes over every pixel that is 0, 1 or has less room than the step, also where it
+    could move inwards.
+    """
+
+    def ascend(self, adv: Tensor, grad: Tensor, step: float) -> Tensor:
+        least, most = MOVED
+        self.top = min(1.0, int(torch.randint(least, most + 1, ())) / adv[0].numel())
+        return super().ascend(adv, grad, step)
+
+
 def l1_threshold(delta: Tensor, eps: float) -> Tensor:
     """Return how much to shrink every coordinate of delta (N, d) to project it onto the L1 ball.
 
@@ -143,4 +158,4 @@ def l1_threshold(delta: Tensor, eps: float) -> Tensor:
     return threshold.squeeze(1).clamp_min_(0)
 
 
-NORMS: dict[str, type[Ball]] = {"linf": Linf, "l2": L2, "l1": L1}
+NORMS: dict[str, type[Ball]] = {"linf": Linf, "l2": L2, "l1": L1, "l1-sparse": FewL1}

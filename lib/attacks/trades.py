@@ -4,9 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lib.attacks.loss import Classifier
+from lib.attacks.loss import Classifier, input_gradient
 from lib.attacks.norms import NORMS
-from lib.attacks.steps import climb, step_in
 from lib.step import default_step
 
 NEAR = 1e-3  # deviation of the start: at the image itself the divergence has no gradient
@@ -17,6 +16,7 @@ def log_softmax(logits: Tensor) -> Tensor:
     return logits.log_softmax(1, torch.promote_types(logits.dtype, torch.float32))
 
 
+@torch.no_grad()
 def trades(
     f: Classifier,
     x: Tensor,
@@ -33,13 +33,16 @@ def trades(
     step=None is `lib.step.default_step`.
     """
     size = default_step(eps, steps, norm) if step is None else step
-    with torch.no_grad():
-        target = log_softmax(f(x))
-        noise = torch.randn(x.shape, device=x.device, dtype=x.dtype, generator=generator)
-        start = NORMS[norm]().project(x + NEAR * noise, x, eps)
+    ball = NORMS[norm]()
+    target = log_softmax(f(x))
 
     def divergence(logits: Tensor, y: Tensor) -> Tensor:
         ours = log_softmax(logits)
         return F.kl_div(ours, target, reduction="none", log_target=True).sum(1)
 
-    return climb(f, start, y, [step_in(norm, x, eps, size)] * steps, divergence)
+    noise = torch.randn(x.shape, device=x.device, dtype=x.dtype, generator=generator)
+    adv = ball.project(x + NEAR * noise, x, eps)
+    for _ in range(steps):
+        grad = input_gradient(f, adv, y, loss=divergence)
+        adv = ball.project(ball.ascend(adv, grad, size), x, eps)
+    return adv

@@ -61,7 +61,7 @@ def _attack_passes(protocol: Protocol, classes: int) -> float:
     match protocol.attack:
         case "fgsm":
             return float(GRADIENT * protocol.eot)
-        case "pgd" | "sparse":
+        case "pgd":
             return float(GRADIENT * protocol.steps * protocol.restarts * protocol.eot)
         case "autoattack":
             share = STANDING[protocol.version]

@@ -218,7 +218,8 @@ def table6_union(b: Builder) -> None:
         tries = {"steps": b.preset.strong.steps, "restarts": b.preset.restarts}
         attacks = [
             {"attack": "pgd", **tries, "step": 0.1 * eps},
-            {"attack": "sparse", **tries, "norm": "l1", "eps": method.l1, "step": method.l1 / 12},
+            {"attack": "pgd", **tries, "norm": "l1-sparse", "eps": method.l1}
+            | {"step": method.l1 / 12},
             {"attack": "pgd", **tries, "norm": "l2", "eps": radius, "step": 0.02 * radius}
             | {"steps": 5 * b.preset.strong.steps},
         ]

@@ -14,37 +14,28 @@ from lib.step import default_step
 from lib.trainers.loop import Trainer, under_attack
 
 
-class Attacker(Trainer):
-    """A training whose attack on the network as it stands is `climb`."""
+class Diverging(Trainer):
+    """TRADES: the attack climbs the divergence from the outputs of the clean images."""
 
     def _attack(
         self, generator: torch.Generator, f: Classifier, x: Tensor, y: Tensor, **loss: Any
     ) -> Tensor:
-        still = self.standing.still(f)
+        a, still = self.recipe.attack, self.standing.still(f)
         with nullcontext() if still else under_attack(self.model):
-            return self.climb(still or f, x, y, generator)
-
-    def climb(self, f: Classifier, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        """Return attacked images."""
-        raise NotImplementedError
+            return trades(still or f, x, y, a.eps, a.step or None, a.steps, a.norm, generator)
 
 
-class Diverging(Attacker):
-    """TRADES: the attack climbs the divergence from the outputs of the clean images."""
-
-    def climb(self, f: Classifier, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        a = self.recipe.attack
-        return trades(f, x, y, a.eps, a.step or None, a.steps, a.norm, generator)
-
-
-class Steepest(Attacker):
+class Steepest(Trainer):
     """MSD: the attack takes the best of a step in each of three balls."""
 
-    def climb(self, f: Classifier, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        a, method = self.recipe.attack, self.recipe.method
+    def _attack(
+        self, generator: torch.Generator, f: Classifier, x: Tensor, y: Tensor, **loss: Any
+    ) -> Tensor:
+        a, method, still = self.recipe.attack, self.recipe.method, self.standing.still(f)
         assert isinstance(method, Msd)
         radii, sizes = method.balls(a.eps, a.step or default_step(a.eps, a.steps))
-        return msd(f, x, y, radii, sizes, a.steps, generator)
+        with nullcontext() if still else under_attack(self.model):
+            return msd(still or f, x, y, radii, sizes, a.steps)
 
 
 TRAINERS: dict[str, type[Trainer]] = {"trades": Diverging, "msd": Steepest}

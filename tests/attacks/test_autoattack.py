@@ -9,7 +9,7 @@ from pyautoattack import AutoAttack
 from pyautoattack.square import SquareAttack
 from torch import nn
 
-from lib.attacks import NORMS, autoattack
+from lib.attacks import autoattack
 from lib.attacks.autoattack import forwards
 from lib.errors import UserError
 
@@ -45,7 +45,7 @@ def wrong(f, x, y):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", EPS)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_results_stay_in_the_ball_and_the_image_range(net, images, distance, norm, version, seed):
     eps = EPS[norm]
@@ -127,7 +127,7 @@ def test_one_lucky_error_does_not_end_the_search_of_all_draws(images):
     assert (errors == 1).all() and broken.all()
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", EPS)
 def test_any_memory_layout_is_accepted(net, images, right, norm):
     net.to(memory_format=torch.channels_last)
     x = images.contiguous(memory_format=torch.channels_last)
@@ -143,7 +143,7 @@ def test_few_classes_mean_few_targets(images, classes):
     assert wrong(f, adv, y).any()
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", EPS)
 def test_standard_is_the_package_driven_directly(net, images, right, norm):
     found = {}
     for share in (0.3, 0.6, 1.0):

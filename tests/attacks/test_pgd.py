@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from lib.attacks import NORMS, autoattack, fgsm, input_gradient, pgd
+from lib.attacks import autoattack, fgsm, input_gradient, pgd
+from lib.attacks.norms import Linf
 from lib.errors import UserError
 
 EPS = {"linf": 0.1, "l2": 0.6, "l1": 3.0}
@@ -40,7 +41,7 @@ def loss(f, x, y):
 
 
 @pytest.mark.parametrize("random_start", [False, True])
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", EPS)
 def test_result_is_in_the_ball_and_the_image_range_and_hurts(
     net, images, labels, distance, norm, random_start
 ):
@@ -111,7 +112,7 @@ def test_attacks_work_in_any_gradient_mode_of_the_caller(net, images, context, a
 
 def test_dtype_and_memory_layout_are_kept(net, images, labels):
     x = images.contiguous(memory_format=torch.channels_last)
-    for norm in NORMS:
+    for norm in EPS:
         assert pgd(net, x, labels, 0.1, None, 2, norm).is_contiguous(
             memory_format=torch.channels_last
         )
@@ -134,7 +135,7 @@ def test_an_images_attack_does_not_depend_on_its_batch(net, images, labels):
     torch.testing.assert_close(together[:1], alone)
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", EPS)
 def test_a_generator_makes_random_starts_reproducible(net, images, labels, norm):
     def attack(seed):
         return pgd(net, images, labels, EPS[norm], None, 0, norm, generator=generator(seed))
@@ -145,7 +146,7 @@ def test_a_generator_makes_random_starts_reproducible(net, images, labels, norm)
     assert torch.equal(state, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", EPS)
 def test_no_radius_and_no_images_are_no_work(net, images, labels, norm):
     assert torch.equal(pgd(net, images, labels, 0, None, 5, norm), images)
     assert torch.equal(fgsm(net, images, labels, 0, random_start=True), images)
@@ -154,7 +155,7 @@ def test_no_radius_and_no_images_are_no_work(net, images, labels, norm):
 
 def test_zero_steps_return_the_start(net, images, labels):
     assert torch.equal(pgd(net, images, labels, 0.1, 0.1, 0, random_start=False), images)
-    start = NORMS["linf"]().start(images, 0.1, generator(3))
+    start = Linf().start(images, 0.1, generator(3))
     assert torch.equal(pgd(net, images, labels, 0.1, 0.1, 0, generator=generator(3)), start)
 
 
@@ -182,7 +183,7 @@ def test_eot_of_a_deterministic_network_changes_nothing(net, images, labels):
     torch.testing.assert_close(one, three)
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", EPS)
 def test_restarts_never_weaken_the_attack(net, images, labels, norm):
     """The first start is the same draw, so each further restart can only add damage."""
     last = None
