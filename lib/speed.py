@@ -22,7 +22,7 @@ from lib.study import Job, Study
 
 
 def layout(model: nn.Module, whole: nn.Module) -> dict[str, Any]:
-    """Return channels of convolutions and batch norms, and the kernels of GDWS layers, by name.
+    """Return channels of layers, and the kernels of those of GDWS, by name.
 
     model was made of whole, a plain network. in counts the input channels that reach a layer, live
     those that its weights use.
@@ -32,6 +32,9 @@ def layout(model: nn.Module, whole: nn.Module) -> dict[str, Any]:
         if isinstance(conv, nn.BatchNorm2d):
             norm: Any = model.get_submodule(name)
             layers[name] = {"out": norm.num_features}
+        elif isinstance(conv, nn.Linear):
+            linear: Any = model.get_submodule(name)
+            layers[name] = {"in": linear.in_features}
         elif is_full(conv):
             layer: Any = model.get_submodule(name)
             gdws = isinstance(layer, GeneralizedDepthwise)
@@ -62,6 +65,10 @@ def widened(seen: dict[str, Any], whole: nn.Module, wide: nn.Module, seed: int =
             layer.num_features = _share(own["out"], narrow[name].num_features, layer.num_features)
             for value in (*layer.parameters(), *layer.buffers()):
                 value.data = value.data[: layer.num_features] if value.dim() else value.data
+            continue
+        if isinstance(layer, nn.Linear):
+            layer.in_features = _share(own["in"], narrow[name].in_features, layer.in_features)
+            layer.weight.data = layer.weight.data[:, : layer.in_features].contiguous()
             continue
         _resize(layer, own, narrow[name], order)
         if "g" in own:

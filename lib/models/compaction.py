@@ -54,8 +54,9 @@ def compact(model: nn.Module) -> nn.Module:
     """Return a network of equal outputs without the input channels whose weights are all zero.
 
     model is plain, as `freeze` returns it, and stays as it is. Inside a block the filters that
-    make dead channels go too, with their entries of the batch norm; elsewhere, as on the residual
-    stream, the convolution gathers its live channels. Every layer keeps at least one.
+    make dead channels go too, with their entries of the batch norm, as do those that only a linear
+    layer would read; elsewhere, as on the residual stream, the convolution gathers its live
+    channels. Every layer keeps at least one.
     """
     if any(isinstance(layer, Conditional | Noisy | BatchNorm2d) for layer in model.modules()):
         raise UserError("compact takes a plain network; give it what freeze(model, lam) returns.")
@@ -63,8 +64,9 @@ def compact(model: nn.Module) -> nn.Module:
     for block in narrow.modules():
         for names in getattr(block, "LINKS", ()):
             producer, norm, consumer = (block.get_submodule(name) for name in names)
-            if is_full(producer) and isinstance(norm, nn.BatchNorm2d) and is_full(consumer):
-                cut_link(producer, norm, consumer)
+            if is_full(producer) and isinstance(norm, nn.BatchNorm2d):
+                if is_full(consumer) or isinstance(consumer, nn.Linear):
+                    cut_link(producer, norm, consumer)
     for layer in narrow.modules():
         if is_full(layer):
             gather(layer)
@@ -87,9 +89,23 @@ def cut_inputs(conv: nn.Conv2d) -> Tensor:
     return index
 
 
-def cut_link(producer: nn.Conv2d, norm: nn.BatchNorm2d, consumer: nn.Conv2d) -> None:
+def cut_columns(linear: nn.Linear, channels: int) -> Tensor:
+    """Take out the columns of channels with no other weight than 0; return the channels kept."""
+    columns = linear.weight.unflatten(1, (channels, -1))  # each of so many pixels
+    kept = columns.any(dim=0).any(dim=-1)
+    kept[0] |= not kept.any()
+    index = kept.nonzero().flatten()
+    linear.weight.data = columns.index_select(1, index).flatten(1)
+    linear.in_features = linear.weight.shape[1]
+    return index
+
+
+def cut_link(producer: nn.Conv2d, norm: nn.BatchNorm2d, consumer: nn.Conv2d | nn.Linear) -> None:
     """Take the channels out of a link that its consumer does not use."""
-    index = cut_inputs(consumer)
+    if isinstance(consumer, nn.Linear):
+        index = cut_columns(consumer, producer.out_channels)
+    else:
+        index = cut_inputs(consumer)
     for value in (producer.weight, producer.bias, *norm.parameters(), *norm.buffers()):
         if value is not None and value.dim():  # num_batches_tracked is no vector
             value.data = value.index_select(0, index)

@@ -14,8 +14,8 @@ BUFFERS = ("index", "gain")  # that conversions give to a convolution
 def shaped(plain: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     """Return a plain network with the layers and shapes of tensors, which `load_state_dict` takes.
 
-    plain is changed. Convolutions and batch norms get as many channels as their tensors have, and
-    convolutions the buffers, or they become GDWS layers where there are kernels.
+    plain is changed. Layers get as many channels as their tensors have, and convolutions the
+    buffers, or they become GDWS layers where there are kernels.
     """
     own: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
@@ -27,17 +27,20 @@ def shaped(plain: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
         found = own.get(name, {})
         if isinstance(layer, nn.Conv2d) and "counts" in found:
             new[name] = _generalized(layer, found)
-        elif isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
+        elif isinstance(layer, nn.Conv2d | nn.BatchNorm2d | nn.Linear):
             _resize(layer, found)
     return replaced(plain, new) if new else plain
 
 
-def _resize(layer: nn.Conv2d | nn.BatchNorm2d, tensors: Mapping[str, Tensor]) -> None:
+def _resize(layer: nn.Conv2d | nn.BatchNorm2d | nn.Linear, tensors: Mapping[str, Tensor]) -> None:
     for name, value in [*layer.named_parameters(), *layer.named_buffers()]:
         if tensors[name].shape != value.shape:
             value.data = torch.empty_like(tensors[name])
     if isinstance(layer, nn.BatchNorm2d):
         layer.num_features = len(layer.weight)
+        return
+    if isinstance(layer, nn.Linear):
+        layer.in_features = layer.weight.shape[1]
         return
     layer.out_channels, layer.in_channels = len(layer.weight), layer.weight.shape[1] * layer.groups
     for name in BUFFERS:

@@ -75,6 +75,12 @@ class VGG(Staged):
         return self.classify(x)
 
 
+def linked(network: VGG, reader: str) -> list[tuple[str, str, str]]:
+    """Return the links of a network from the last, which ends in a linear layer, to the first."""
+    last = network.LINKS[-1][2].removesuffix(".conv")
+    return [(f"{last}.conv", f"{last}.bn", reader), *reversed(network.LINKS)]
+
+
 class VggBn(VGG):
     """The same layers, whose weights begin as torch has it."""
 
@@ -83,6 +89,7 @@ class VggBn(VGG):
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.BatchNorm2d | nn.Linear):
                 layer.reset_parameters()
+        self.LINKS = linked(self, "fc")
 
 
 class HydraVgg(VGG):
@@ -100,6 +107,7 @@ class HydraVgg(VGG):
         self.fc = linear(channels // 2, classes)
         if isinstance(self.fc, Slimmable):
             raise UserError("Hidden linear layers have one width; choose a method without slims.")
+        self.LINKS = linked(self, "hidden1")
         he_normal(self)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):

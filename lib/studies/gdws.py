@@ -11,7 +11,7 @@ from lib.method import Method
 from lib.methods import Float, Msd, PgdAt, Smart, Trades
 from lib.presets import LARGE, MAIN, SCORED, UNION, Setting
 from lib.recipe import Recipe, replace_fields
-from lib.sparsity import AdmmInner, Fixed, FixedAll, Hydra
+from lib.sparsity import AdmmInner, FixedAll, Hydra
 from lib.studies import dnr
 from lib.studies.smart import ENDS, PGD7
 from lib.study import Builder, plan
@@ -89,7 +89,7 @@ def pruned(b: Builder, setting: Setting, start: Recipe, share: float) -> Recipe:
     narrow = [dataclasses.replace(s, model=start.model) for s in (short, tuning)]
     part = dnr.pulling(AdmmInner(1 - share), short)
     stage = b.recipe(narrow[0], start.seed, start.method, sparsity=part, start=start, **how)
-    last = b.recipe(narrow[1], start.seed, start.method, sparsity=Fixed(), start=stage, **how)
+    last = b.recipe(narrow[1], start.seed, start.method, sparsity=FixedAll(), start=stage, **how)
     return made(b, setting, last, Compact())
 
 

@@ -3,20 +3,36 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lib.errors import UserError
 from lib.sparsity import AdmmInner
 from lib.trainers.pruners.admm import AdmmStage
 from lib.trainers.pruners.base import Batch
+from lib.trainers.pruners.hydra import Everywhere
 from lib.trainers.pruners.units import Channels
 
 
-class InnerStage(AdmmStage):
-    """The ADMM stage for convolutions whose input one other layer of their block makes.
+class Columns(Channels):
+    """The channels that a linear layer reads, each with the columns of all its pixels."""
+
+    def __init__(self, layer: nn.Linear, total: int) -> None:
+        self.layer, self.total = layer, total
+        self.size = layer.weight.numel() // total
+
+    def mask(self, kept: Tensor) -> Tensor:
+        pixels = self.layer.in_features // self.total
+        return kept.repeat_interleave(pixels).expand_as(self.layer.weight)
+
+    def importance(self, values: Tensor) -> Tensor:
+        return values.square().unflatten(1, (self.total, -1)).sum((0, 2))
+
+
+class InnerStage(Everywhere, AdmmStage):
+    """The ADMM stage for layers whose input one convolution of their block, or before them, makes.
 
     `lib.models.compact` takes their dead channels out, with the filters that make them. All other
-    layers stay whole and are not drawn anywhere.
+    layers stay whole and are not drawn anywhere. Linear layers stay pruned by `FixedAll` alone.
     """
 
     part: AdmmInner
@@ -24,11 +40,15 @@ class InnerStage(AdmmStage):
     def __init__(self, model: nn.Module, *how: Any) -> None:
         super().__init__(model, *how)
         blocks = [(block, getattr(block, "LINKS", ())) for block in model.modules()]
-        readers = [block.get_submodule(names[2]) for block, links in blocks for names in links]
-        self.every, self.layers = self.layers, [one for one in self.layers if one in readers]
+        links = [map(block.get_submodule, link) for block, found in blocks for link in found]
+        read: dict[Any, Any] = {reader: maker for maker, _, reader in links}
+        self.every, self.layers = self.layers, [one for one in self.layers if one in read]
         if not self.layers:
             raise UserError("This network has no channels inside of blocks; use sparsity 'admm'.")
-        self.units = [Channels(layer) for layer in self.layers]
+        self.units = [
+            Columns(one, read[one].out_channels) if isinstance(one, nn.Linear) else Channels(one)
+            for one in self.layers
+        ]
 
     @torch.no_grad()
     def begin(self, batch: Batch | None = None) -> None:
@@ -40,5 +60,5 @@ class InnerStage(AdmmStage):
         self.z = self.projected([layer.weight for layer in self.layers])
 
     def count(self) -> int:
-        """Return the number of active weights over all convolutions."""
+        """Return the number of active weights over all layers."""
         return sum(int(layer.mask.sum()) for layer in self.every)
