@@ -64,9 +64,12 @@ def compact(model: nn.Module) -> nn.Module:
     for block in narrow.modules():
         for names in getattr(block, "LINKS", ()):
             producer, norm, consumer = (block.get_submodule(name) for name in names)
-            if is_full(producer) and isinstance(norm, nn.BatchNorm2d):
-                if is_full(consumer) or isinstance(consumer, nn.Linear):
-                    cut_link(producer, norm, consumer)
+            if (
+                is_full(producer)
+                and isinstance(norm, nn.BatchNorm2d)
+                and (is_full(consumer) or isinstance(consumer, nn.Linear))
+            ):
+                cut_link(producer, norm, consumer)
     for layer in narrow.modules():
         if is_full(layer):
             gather(layer)
