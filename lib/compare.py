@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from lib import datasets
-from lib.claims import pairs
+from lib.claims import NOT_JUDGED, pairs
 from lib.errors import UserError, choose
 from lib.intervals import TAIL, Estimate, accuracy, difference, select
 from lib.readings import Reading
@@ -72,7 +72,8 @@ def compared(claim: Row, metrics: pd.DataFrame, spread: Spread) -> Found:
     A claim about each of several cases holds if the worst of them does, and fails if one of them
     does, of which there are so many chances; with 'some' it is the other way round. Attacks that
     the claim does not name do not count, unless it names none, and of several the first that both
-    sides met; data sets but the first only where it ranges over them.
+    sides met; data sets but the first only where it ranges over them. Cases with a network that the
+    preset leaves out of a sweep do not count.
     """
     rows = metrics[metrics["metric"].isin(SCORES)]
     if claim["attack"]:
@@ -88,6 +89,8 @@ def compared(claim: Row, metrics: pd.DataFrame, spread: Spread) -> Found:
                 either = [_case(claim, a, b, metric, spread) for metric in metrics_.split("|")]
                 best = _best(either)
                 found.append(replace(best, case=f"{dataset}, {best.case}"))
+    if not found:
+        return Found("this preset trains no such networks", fixed=NOT_JUDGED)
     if len(found) == 1:
         return _beside(found[0], claim)
     out = _best(found) if claim["some"] else _worst(found)
@@ -129,8 +132,10 @@ def sides(claim: Row, rows: pd.DataFrame, ranges: list[str]) -> Iterator[tuple[S
 
     Without methods every two of them are compared, without trade-offs every one that both have.
     """
-    every = list(permutations(dict.fromkeys(rows["method"]), 2))
-    for a, b in pairs(claim) if claim["a"] else every:
+    methods = dict.fromkeys(rows["method"])
+    for a, b in pairs(claim) if claim["a"] else permutations(methods, 2):
+        if not {a, b} <= methods.keys():
+            continue
         shared = (set(rows.loc[rows["method"] == m, "lam"]) for m in (a, b))
         here = [float(lam) for lam in claim["lam_a"].split()] or sorted(set.intersection(*shared))
         there = [float(lam) for lam in claim["lam_b"].split()] or here
