@@ -48,21 +48,17 @@ class Compact(Conversion):
 
 @dataclass(frozen=True)
 class Seeing(Conversion):
-    """A conversion that looks at images: the draw-th lot, from 0, of so many of a split."""
+    """A conversion that looks at so many training images."""
 
     dataset: str  # that of the recipe, for what is done does not know it
     images: int = 0
-    split: str = "train"
-    draw: int = 0
     lam: float = 0.0
 
     def check(self) -> None:
-        """Refuse what is no lot of images."""
+        """Refuse a negative number of images; make the path of a folder absolute."""
         super().check()
         object.__setattr__(self, "dataset", absolute(self.dataset))
         check_range("convert.images", self.images, 0)
-        check_range("convert.draw", self.draw, 0)
-        choose("split", self.split, ("train", "val", "all"))
 
 
 @dataclass(frozen=True)
@@ -88,14 +84,12 @@ class Gdws(Seeing):
     beta bounds the squared error of every layer (GDWS, Algorithm 3), or with scope 'network' that
     of all together, which goes where it saves most multiply-accumulates, or most by prices: rows of
     a layer, its price when dense, that beside kernels and that of a kernel. Layers without a price
-    stay dense. Errors are weighed as in a `Weighed` network, in any other alike. relative: beta is
-    in units of the squared weights, weighed like errors, of the mean layer or of all. least=1
-    leaves every channel a kernel. With images, batch norms are fitted to them anew.
+    stay dense. Errors are weighed as in a `Weighed` network, in any other alike. least=1 leaves
+    every channel a kernel. With images, batch norms are fitted to them anew.
     """
 
     kind: ClassVar[str] = "gdws"
     beta: float = 0.0
-    relative: bool = False
     scope: str = "layer"
     prices: tuple[tuple[str | float, ...], ...] = ()
     least: int = 0

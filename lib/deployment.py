@@ -1,7 +1,7 @@
 """Which form of each GDWS layer is fastest on this device, and what a kernel costs there."""
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,6 @@ from lib.models.gdws import Price, convertible
 from lib.timing import interleaved
 
 MARGIN = 1.05  # times as fast as dense a form must be to take its place
-FINALISTS = 3  # forms that are measured well, beside dense
 
 
 @torch.no_grad()
@@ -76,38 +75,27 @@ def _price(conv: nn.Conv2d, x: Tensor, kernels: Iterable[int], rounds: int) -> P
     return Price(float(seconds["dense"]), times[0] - kernel * counts[0], kernel)
 
 
-def _inputs(model: nn.Module, layers: Mapping[str, nn.Module], images: Tensor) -> dict[str, Tensor]:
-    """Return what reaches each of the layers when the network, in evaluation mode, sees images."""
+def _inputs(model: nn.Module, names: Iterable[str], images: Tensor) -> dict[str, Tensor]:
+    """Return what reaches each of some layers when the network, in evaluation mode, sees images."""
     seen: dict[str, Tensor] = {}
 
     def keep(name: str, layer: nn.Module, inputs: Any) -> None:
         seen[name] = inputs[0].clone()
 
-    hooks = [layer.register_forward_pre_hook(partial(keep, name)) for name, layer in layers.items()]
-    modes = {module: module.training for module in model.modules()}
-    try:
-        model.eval()(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, mode in modes.items():
-            module.training = mode
+    still = copy.deepcopy(model).eval()
+    for name in names:
+        still.get_submodule(name).register_forward_pre_hook(partial(keep, name))
+    still(images)
     return seen
 
 
 def _seconds(layer: GeneralizedDepthwise, x: Tensor, rounds: int) -> "pd.Series[float]":
-    """Return the seconds of dense and of the forms that are among the fastest.
+    """Return the seconds of every form.
 
     The least of all rounds counts: whatever else the machine does only adds to it.
     """
     forms = {form: layer.executed(form) for form in FORMS}
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    if last:
-        forms = {
-            form: module.to(memory_format=torch.channels_last) for form, module in forms.items()
-        }
+    if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+        forms = {form: made.to(memory_format=torch.channels_last) for form, made in forms.items()}
     calls = {form: partial(module, x) for form, module in forms.items()}
-    first = interleaved(calls, 2).groupby("label")["seconds"].min()
-    finalists = {"dense", *first.nsmallest(FINALISTS).index}
-    times = interleaved({form: calls[form] for form in finalists}, rounds)
-    return times.groupby("label")["seconds"].min()
+    return interleaved(calls, rounds).groupby("label")["seconds"].min()

@@ -36,9 +36,7 @@ def _cut(part: Cut, model: nn.Module) -> nn.Module:
 
 def _lot(part: Seeing) -> Tensor:
     """Return the images that a conversion looks at, (N, C, H, W)."""
-    first = part.draw * part.images
-    lot = data.load(part.dataset, part.split, first + part.images, device.device())
-    return lot.float(slice(first, None))
+    return data.load(part.dataset, "train", part.images, device.device()).float()
 
 
 def _weighed(part: Weighed, model: nn.Module) -> nn.Module:
@@ -50,20 +48,15 @@ def _weighed(part: Weighed, model: nn.Module) -> nn.Module:
 
 def _gdws(part: Gdws, model: nn.Module) -> nn.Module:
     plain = freeze(model, part.lam).eval()
-    layers, beta, prices = convertible(plain), part.beta, None
-    ones = {n: torch.ones(layer.in_channels).double() for n, layer in layers.items()}
-    gains = {name: getattr(layer, "gain", ones[name]).cpu() for name, layer in layers.items()}
+    layers, prices = convertible(plain), None
+    gains: dict[str, Any] = {n: c.gain for n, c in layers.items() if hasattr(c, "gain")}
     for layer in plain.modules():
         layer._buffers.pop("gain", None)
     if part.scope == "network":
         spec = data.spec(part.dataset)
         prices = {str(name): Price(*map(float, row)) for name, *row in part.prices}
         prices = prices or mac_prices(plain, spec.channels, spec.size)
-    if part.relative:
-        squares = {n: layer.weight.detach().cpu().double() ** 2 for n, layer in layers.items()}
-        whole = sum(float(gains[n] @ square.sum((0, 2, 3))) for n, square in squares.items())
-        beta *= whole if prices else whole / max(1, len(layers))
-    made = convert(plain, beta, alphas=gains, prices=prices, least=part.least)
+    made = convert(plain, part.beta, alphas=gains or None, prices=prices, least=part.least)
     return renormalised(made, _lot(part)) if part.images else made
 
 
@@ -83,7 +76,7 @@ def check(recipe: Recipe, protocols: Iterable[Protocol] = ()) -> None:
     spec.check_limit(recipe.data.split, recipe.data.train_images)
     scoring.narrow(recipe.model, recipe.method, recipe.sparsity is not None)
     if isinstance(part := recipe.convert, Seeing):
-        spec.check_limit(part.split, (part.draw + 1) * part.images)
+        spec.check_limit("train", part.images)
         if part.dataset != recipe.data.dataset:
             raise UserError(
                 f"convert.dataset is {part.dataset}, but data.dataset {recipe.data.dataset}; name "

@@ -33,7 +33,7 @@ DENSE = Recipe(
 )
 ZERO = replace(DENSE.train, epochs=0)
 WEIGHED = replace(DENSE, start=DENSE, train=ZERO, convert=Weighed("digits", images=8))
-PART = Gdws("digits", beta=0.1, relative=True)
+PART = Gdws("digits", beta=0.03)
 TUNED = replace(WEIGHED, start=WEIGHED, convert=PART, train=replace(DENSE.train, epochs=2))
 NARROW = replace(DENSE, start=replace(DENSE, sparsity=Momentum(0.3, granularity="channel")))
 NARROW = replace(NARROW, train=ZERO, convert=Compact())
@@ -47,11 +47,11 @@ def gdws(start: Recipe = WEIGHED, **part) -> Recipe:
 
 KINDS = {
     "layer": gdws(),
-    "unweighed": gdws(DENSE, beta=0.5, relative=False, least=1),
+    "unweighed": gdws(DENSE, beta=0.5, least=1),
     "network": gdws(scope="network"),
     "prices": gdws(scope="network", prices=OUT, beta=1e-3),
     "constant": gdws(beta=1e3),
-    "norms": gdws(images=12, draw=1, split="val"),
+    "norms": gdws(images=12),
     "compact": gdws(NARROW),
     "noisy": gdws(replace(WEIGHED, start=NOISY, convert=replace(WEIGHED.convert, lam=1.0))),
     "tuned": TUNED,
@@ -118,18 +118,12 @@ def test_a_conversion_does_what_its_part_says(trained):
     weighed = runs.load(WEIGHED).model()
     for name, gain in gains.items():
         assert torch.equal(weighed.get_submodule(name).gain, gain)
-    layers = convertible(dense)
-    squares = [
-        float(gains[n] @ (c.weight.detach().double() ** 2).sum((0, 2, 3)))
-        for n, c in layers.items()
-    ]
-    beta = 0.1 * sum(squares)
-    lot = evaluate.data.load("digits", "val", 24).float()[12:]
+    lot = evaluate.data.load("digits", "train", 12).float()
     wanted = {
-        "layer": convert(dense, beta / len(layers), alphas=gains),
+        "layer": convert(dense, 0.03, alphas=gains),
         "unweighed": convert(dense, 0.5, least=1),
-        "network": convert(dense, beta, alphas=gains, prices=mac_prices(dense, 1, 8)),
-        "prices": convert(dense, beta / 100, alphas=gains, prices={n: Price(*p) for n, *p in OUT}),
+        "network": convert(dense, 0.03, alphas=gains, prices=mac_prices(dense, 1, 8)),
+        "prices": convert(dense, 1e-3, alphas=gains, prices={n: Price(*p) for n, *p in OUT}),
     }
     wanted["norms"] = renormalised(wanted["layer"], lot)
     for kind, model in wanted.items():
@@ -222,7 +216,6 @@ def test_prices_are_measured_once_and_part_of_the_recipe(trained, monkeypatch):
         ({"prices": OUT}, "scope 'network'"),
         ({"scope": "network", "prices": [["conv1", 1.0, 2.0]]}, "three numbers"),
         ({"beta": -1.0}, "at least 0"),
-        ({"split": "test"}, "split"),
         ({"images": 5000}, "1097|images"),
         ({"dataset": "cifar10"}, "name the same"),
     ],
