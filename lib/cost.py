@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from lib.errors import UserError, check_range
 from lib.models import Conditional, create
-from lib.models.depthwise import converted
 from lib.models.gdws import Price, convertible
 
 # Energy of one operation in pJ at 45 nm, 0.9 V (Horowitz, ISSCC 2014)
@@ -114,8 +113,6 @@ def totals(model: nn.Module, rows: Iterable[LayerCost]) -> dict[str, int]:
     """Return the sums that `cost` describes over layers already counted."""
     rows = list(rows)
     shared = sum(row.bias for row in rows) + _batch_norm_params(model)
-    empty = (layer for layer in converted(model).values() if layer.depthwise is None)
-    shared += sum(layer.constant.numel() for layer in empty)
     union = sum(row.union for row in rows) + shared
     return {
         "params": sum(p.numel() for p in model.parameters()),

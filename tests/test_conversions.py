@@ -50,7 +50,7 @@ KINDS = {
     "unweighed": gdws(DENSE, beta=0.5, least=1),
     "network": gdws(scope="network"),
     "prices": gdws(scope="network", prices=OUT, beta=1e-3),
-    "constant": gdws(beta=1e3),
+    "empty": gdws(beta=1e3),
     "norms": gdws(images=12),
     "compact": gdws(NARROW),
     "noisy": gdws(replace(WEIGHED, start=NOISY, convert=replace(WEIGHED.convert, lam=1.0))),
@@ -128,9 +128,8 @@ def test_a_conversion_does_what_its_part_says(trained):
     wanted["norms"] = renormalised(wanted["layer"], lot)
     for kind, model in wanted.items():
         assert same(runs.load(KINDS[kind]).model().state_dict(), model.state_dict()), kind
-    assert not any(
-        sum(layer.g) for layer in converted(runs.load(KINDS["constant"]).model()).values()
-    )
+    empty = converted(runs.load(KINDS["empty"]).model()).values()
+    assert {(sum(layer.g), bool(layer.depthwise.weight.any())) for layer in empty} == {(1, False)}
 
 
 def test_noise_is_frozen_once_and_a_weighed_network_computes_what_it_did(trained):
@@ -181,11 +180,10 @@ def test_sizes_are_those_counted_by_hand(trained):
     assert found["params"] == dense["params"] - saved and found["macs"] == macs
     assert found["kernels"] == sum(sum(layer.g) for layer in layers.values())
     assert found["mib"] == 4 * found["params"] / 2**20 and dense["kernels"] == 0
-    empty = runs.load(KINDS["constant"])
-    constants = sum(layer.out_channels for layer in converted(empty.model()).values())
-    rest = dense["params"] - sum(c.weight.numel() for c in convertible(model).values())
-    assert anatomy.sizes(empty)["params"] == rest + constants
-    assert evaluate.held(empty)["sizes"]["nonzero"] <= rest + constants
+    empty, rest = anatomy.sizes(runs.load(KINDS["empty"])), dense["params"]
+    rest -= sum(c.weight.numel() for c in convertible(model).values())
+    assert empty["params"] == rest + sum(9 + c.out_channels for c in convertible(model).values())
+    assert empty["nonzero"] <= rest and empty["kernels"] == len(prices)
 
 
 def test_zeros_of_a_sparse_network_stay_zero_and_are_not_counted():

@@ -51,26 +51,23 @@ class GeneralizedDepthwise(nn.Module):
     ) -> None:
         """Take the convolution that it stands for, whose geometry and bias it shares, and factors.
 
-        pointwise is (M, G), depthwise (G, kh, kw), ordered by channel; g sums to G.
+        pointwise is (M, G), depthwise (G, kh, kw), ordered by channel; g sums to G. Where that is 0
+        a kernel of zeros makes the one map that is needed.
         """
         super().__init__()
         if conv.groups != 1:
             raise UserError(
                 f"A convolution of {conv.groups} groups has no GDWS form; leave it as it is."
             )
+        if not sum(g):
+            pointwise, g = pointwise.new_zeros(conv.out_channels, 1), [1, *g[1:]]
+            depthwise = depthwise.new_zeros(1, *conv.kernel_size)
         self.in_channels, self.out_channels = conv.in_channels, conv.out_channels
         self.geometry: dict[str, Any] = {name: getattr(conv, name) for name in GEOMETRY}
-        self.pads = list(conv._reversed_padding_repeated_twice)  # left, right, top, bottom
         self.register_buffer("counts", torch.tensor(list(g), device=depthwise.device))
         self.register_buffer("source", getattr(conv, "index", None))
-        rows = torch.arange(sum(g))
-        self.depthwise = self._kernels(depthwise[:, None], rows) if len(rows) else None
-        bias = None if conv.bias is None else conv.bias.detach().clone()
-        if self.depthwise is not None:
-            self.pointwise = _conv(pointwise[:, :, None, None], bias)
-        else:
-            bias = pointwise.new_zeros(self.out_channels) if bias is None else bias
-            self.constant = nn.Parameter(bias)
+        self.depthwise = self._kernels(depthwise[:, None], torch.arange(sum(g)))
+        self.pointwise = _conv(pointwise[:, :, None, None], conv.bias)
         self.train(conv.training)
 
     @property
@@ -79,14 +76,7 @@ class GeneralizedDepthwise(nn.Module):
         return self.counts.tolist()
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.depthwise is not None:
-            return self.pointwise(self.depthwise(x))
-        size = []  # no kernel is left: the bias everywhere
-        for i, n in enumerate(x.shape[2:]):
-            reach = self.geometry["dilation"][i] * (self.geometry["kernel_size"][i] - 1)
-            room = n + sum(self.pads[2 - 2 * i : 4 - 2 * i]) - reach - 1
-            size.append(room // self.geometry["stride"][i] + 1)
-        return self.constant.view(1, -1, 1, 1).expand(x.shape[0], -1, *size)
+        return self.pointwise(self.depthwise(x))
 
     def _channel(self) -> Tensor:
         """Return the channel that each kernel reads, (G,)."""
@@ -129,7 +119,7 @@ class GeneralizedDepthwise(nn.Module):
         """
         if choose("form", form, FORMS) == "dense":
             return self.dense()
-        if form == "gather" or self.depthwise is None:
+        if form == "gather":
             return copy.deepcopy(self)
         weight, point = self.depthwise.weight, self.pointwise.weight
         bias, ranks = self.pointwise.bias, list(self._ranks())
@@ -148,15 +138,11 @@ class GeneralizedDepthwise(nn.Module):
     @torch.no_grad()
     def dense(self) -> nn.Conv2d:
         """Return the convolution that this layer equals, in which attacks are fast."""
-        bias = self.constant if self.depthwise is None else self.pointwise.bias
-        like = self.constant if self.depthwise is None else self.pointwise.weight
-        kernel = self.geometry["kernel_size"]
-        weight = like.new_zeros(self.in_channels, self.out_channels, *kernel)
-        if self.depthwise is not None:
-            channel = self._channel()
-            for rows in self._ranks():
-                columns = self.pointwise.weight[:, rows].transpose(0, 1)  # (g, M, 1, 1)
-                weight[channel[rows]] += columns * self.depthwise.weight[rows]
+        point, bias, channel = self.pointwise.weight, self.pointwise.bias, self._channel()
+        shape = (self.in_channels, self.out_channels, *self.geometry["kernel_size"])
+        weight = point.new_zeros(shape)
+        for rows in self._ranks():  # (g, M, 1, 1) times (g, 1, kh, kw)
+            weight[channel[rows]] += point[:, rows].transpose(0, 1) * self.depthwise.weight[rows]
         conv = nn.Conv2d if self.source is None else GatheredConv2d
         made = conv(self.in_channels, self.out_channels, device="meta", **self.geometry)
         made.weight = nn.Parameter(weight.transpose(0, 1).contiguous())

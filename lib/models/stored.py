@@ -51,14 +51,10 @@ def _resize(layer: nn.Conv2d | nn.BatchNorm2d | nn.Linear, tensors: Mapping[str,
 
 
 def _generalized(conv: nn.Conv2d, tensors: Mapping[str, Tensor]) -> GeneralizedDepthwise:
-    empty = conv.weight.new_zeros(conv.out_channels, 0, *conv.kernel_size)
-    pointwise = tensors.get("pointwise.weight", empty[:, :, :1, :1])
-    depthwise = tensors.get("depthwise.weight", empty.transpose(0, 1))
-    bias = tensors.get("pointwise.bias", tensors.get("constant"))
-    conv.in_channels = len(tensors["counts"])
-    conv.out_channels = len(pointwise) if bias is None else len(bias)
+    pointwise, bias = tensors["pointwise.weight"], tensors.get("pointwise.bias")
+    conv.in_channels, conv.out_channels = len(tensors["counts"]), len(pointwise)
     conv.bias = None if bias is None else nn.Parameter(bias)
     if "source" in tensors:
         conv.register_buffer("index", tensors["source"])
-    g = tensors["counts"].tolist()
-    return GeneralizedDepthwise(conv, pointwise[:, :, 0, 0], depthwise[:, 0], g)
+    factors = pointwise[:, :, 0, 0], tensors["depthwise.weight"][:, 0]
+    return GeneralizedDepthwise(conv, *factors, tensors["counts"].tolist())

@@ -159,7 +159,7 @@ def test_forms_agree_for_even_and_uneven_g(g, form):
 def test_without_a_kernel_the_bias_is_left(conv):
     x = torch.randn(2, 4, 9, 10).double()
     layer = convert(nn.Sequential(conv), beta=1e9, skip_first=False)[0]
-    assert layer.g == [0, 0, 0, 0]
+    assert layer.g == [1, 0, 0, 0] and not layer.depthwise.weight.any()
     for module in (layer, layer.dense(), layer.executed("sum")):
         expected = torch.zeros_like(conv(x))
         if conv.bias is not None:
