@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from lib import anatomy, data, device, networks, runs, timing
+from lib import anatomy, cost, data, device, networks, runs, timing
 from lib.deployment import fastest
 from lib.models import compact, freeze
 from lib.models.compaction import is_full, live
@@ -85,15 +85,20 @@ def rows(
     """Return images a second and how many times as many as a base's they are, for metrics.csv.
 
     Networks of the first seed, bases among them, are timed in one run; rows are of the paper's
-    network and images. What is given in intervals is `speed_up`, images a second are a median.
+    network and images. What is given in intervals is `speed_up`, images a second are a median;
+    `macs` are what they compute, before GDWS layers that are slower than dense become so.
     """
     own = {job.label: job.recipe for job in jobs if job.recipe.seed == study.seeds[0]}
-    calls = {label: deployed(fitted[recipe.key], batch) for label, recipe in own.items()}
+    calls, macs = {}, {}
+    for label, recipe in own.items():
+        model = as_wide(fitted[recipe.key])
+        calls[label], macs[label] = _call(model, batch), cost.cost(model)["macs"]
     times = timing.interleaved(calls, study.preset.timing_rounds)
     seconds, found = times.groupby("label")["seconds"].median(), []
     for label, recipe in own.items():
         at = row(study, _of_paper(_root(recipe)), method=label, seed=study.seeds[0])
         found.append(at | {"metric": f"fps_{batch}", "value": batch / seconds[label]})
+        found.append(at | {"metric": f"macs_{batch}", "value": batch * macs[label]})
         for base in bases:
             ratio = timing.ratios(times, base).set_index("label").loc[label]
             up = {"value": 1 / ratio["value"], "n": int(ratio["n"])}
@@ -102,21 +107,32 @@ def rows(
     return found
 
 
-@torch.no_grad()
 def deployed(run: runs.Run, batch: int, dataset: str = "cifar10") -> Callable[[], Tensor]:
     """Return a pass of a network as it would be used, for so many images: to be timed.
 
-    It is plain, as wide as the paper's and for images of the size of a data set. Dead channels are
-    taken out, and GDWS layers take the form that is fastest here, dense where that is.
+    GDWS layers take the form that is fastest here, dense where that is.
     """
-    root, spec = _root(run.recipe), data.spec(dataset)
+    return _call(as_wide(run, dataset), batch, data.spec(dataset).size)
+
+
+def as_wide(run: runs.Run, dataset: str = "cifar10") -> nn.Module:
+    """Return a plain network with what training left of a run's, as wide as the paper's.
+
+    It is for images of the size of a data set. Dead channels are taken out.
+    """
+    root = _root(run.recipe)
     both = (root, _of_paper(root, dataset))
     whole, wide = (freeze(networks.fresh(one), 1.0).eval() for one in both)
     seen = anatomy.recorded(run, "layout", lambda m: layout(compact(freeze(m, 1.0)), whole))
     last = torch.channels_last
-    model = widened(seen, whole, wide).to(device.device()).to(memory_format=last)
-    x = torch.rand(batch, spec.channels, spec.size, spec.size, device=device.device())
-    x = x.contiguous(memory_format=last)
+    return widened(seen, whole, wide).to(device.device()).to(memory_format=last)
+
+
+@torch.no_grad()
+def _call(model: nn.Module, batch: int, size: int = 32) -> Callable[[], Tensor]:
+    """Return a pass of a network, its layers in their fastest forms, for images of a size."""
+    x = torch.rand(batch, 3, size, size, device=device.device())
+    x = x.contiguous(memory_format=torch.channels_last)
     return partial(torch.no_grad()(fastest(model, x)), x)
 
 
