@@ -72,8 +72,9 @@ def compared(claim: Row, metrics: pd.DataFrame, spread: Spread) -> Found:
     A claim about each of several cases holds if the worst of them does, and fails if one of them
     does, of which there are so many chances; with 'some' it is the other way round. Attacks that
     the claim does not name do not count, unless it names none, and of several the first that both
-    sides met; data sets but the first only where it ranges over them. Cases with a network that the
-    preset leaves out of a sweep do not count.
+    sides met; data sets but the first only where it ranges over them, and likewise backbones where
+    a label stands for several. Cases with a network that the preset leaves out of a sweep do not
+    count.
     """
     rows = metrics[metrics["metric"].isin(SCORES)]
     if claim["attack"]:
@@ -81,14 +82,16 @@ def compared(claim: Row, metrics: pd.DataFrame, spread: Spread) -> Found:
     ranges = [*claim["each"].split(), *claim["some"].split()]
     for name in ranges:
         choose("range of a claim", name, RANGES)
-    panels = list(rows.groupby(["dataset", "backbone"], sort=False))
+    networks = rows.groupby(["dataset", "method"])["backbone"].nunique()
+    apart = ["dataset", "backbone"] if networks.max() > 1 else ["dataset"]
+    panels = list(rows.groupby(apart, sort=False))
     found = []
-    for (dataset, _), panel in panels if "dataset" in ranges else panels[:1]:
+    for names, panel in panels if "dataset" in ranges else panels[:1]:
         for a, b in sides(claim, panel, ranges):
             for metrics_ in claim["metric"].split():
                 either = [_case(claim, a, b, metric, spread) for metric in metrics_.split("|")]
                 best = _best(either)
-                found.append(replace(best, case=f"{dataset}, {best.case}"))
+                found.append(replace(best, case=", ".join([*names, best.case])))
     if not found:
         return Found("this preset trains no such networks", fixed=NOT_JUDGED)
     if len(found) == 1:

@@ -284,3 +284,10 @@ def test_what_a_study_cannot_tell_is_not_judged_and_says_why():
     found = judge._found(claim("above"), metrics, known(None, None), "no such images here")
     (row,) = judge.decided([claim("above")], [found])
     assert (row["verdict"], row["why"]) == ("not judged", "no such images here")
+
+
+def test_networks_of_other_backbones_are_compared_where_labels_tell_them_apart():
+    rng = np.random.default_rng(0)
+    rows = world({("a", 1.0): 80.0, ("b", 1.0): 40.0}, rng)
+    rows.loc[rows["method"] == "b", "backbone"] = "c"
+    assert compare.compared(claim("above"), rows, known(rng, 30)).p_for < 0.01
