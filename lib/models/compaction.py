@@ -98,7 +98,9 @@ def cut_columns(linear: nn.Linear, channels: int) -> Tensor:
     kept = columns.any(dim=0).any(dim=-1)
     kept[0] |= not kept.any()
     index = kept.nonzero().flatten()
-    linear.weight.data = columns.index_select(1, index).flatten(1)
+    for value in (linear.weight, getattr(linear, "mask", None)):  # a pruner's, not yet stored
+        if value is not None:
+            value.data = value.unflatten(1, (channels, -1)).index_select(1, index).flatten(1)
     linear.in_features = linear.weight.shape[1]
     return index
 
