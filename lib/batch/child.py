@@ -1,10 +1,15 @@
 """What a process started by the batch does about signals and about the death of its parent."""
 
 import os
+import runpy
 import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
+
+from lib import paths
 
 LEASH = "SUITE_LEASH"  # set by the parent, which holds our standard input open while it lives
 CRASH = (
@@ -45,3 +50,17 @@ def follow_parent() -> None:
         os._exit(143)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def module(
+    words: Sequence[str], env: Mapping[str, str], stdin: Connection, stdout: Connection
+) -> None:
+    """Become `python -m words` in a session of its own, out of a process that was forked."""
+    os.setsid()
+    for number, end in ((0, stdin), (1, stdout), (2, stdout)):
+        os.dup2(end.fileno(), number)
+    sys.stdin = os.fdopen(0, closefd=False)
+    os.environ.update(env)
+    os.chdir(paths.ROOT)
+    sys.argv = [*words]
+    runpy.run_module(words[0], run_name="__main__", alter_sys=True)

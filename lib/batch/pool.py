@@ -1,29 +1,31 @@
 """Runs tasks, a given number at a time on this machine, and stops every one of them in the end.
 
 A task is a process with a session of its own, so that a Ctrl-C in the terminal reaches only this
-process; one whose standard input closes knows that this process has died (`lib.batch.child`). Or it
-is a job of a cluster (`lib.batch.slurm`).
+process; one whose standard input closes knows that this process has died (`lib.batch.child`).
+Networks are trained in copies of one process that has loaded PyTorch already, or as jobs of a
+cluster (`lib.batch.slurm`).
 """
 
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
 import re
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 import psutil
 
 from lib import paths, progress
-from lib.batch.child import LEASH, ending
+from lib.batch.child import LEASH, ending, module
 from lib.errors import written
 
 GRACE = 5.0  # seconds between asking a process to stop and killing it
@@ -55,6 +57,18 @@ def environment() -> dict[str, str]:
     return env | settings() | {LEASH: "1"}
 
 
+@contextmanager
+def _environ(own: Mapping[str, str]) -> Iterator[None]:
+    """Give this process another environment for a while."""
+    before = dict(os.environ)
+    try:
+        os.environ.update(own)
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 class Job(Protocol):
     """A command that is under way."""
 
@@ -81,6 +95,12 @@ class Process:
         self, command: Sequence[str], env: Mapping[str, str], hear: Callable[[str], None]
     ) -> None:
         self.began = time.monotonic()
+        self.pid, said = self._start(command, env)
+        self._listener = threading.Thread(target=self._listen, args=(said, hear), daemon=True)
+        self._listener.start()
+
+    def _start(self, command: Sequence[str], env: Mapping[str, str]) -> tuple[int, IO[str]]:
+        """Start it; return its number and what it prints."""
         self.process = subprocess.Popen(
             command,
             cwd=paths.ROOT,
@@ -92,19 +112,24 @@ class Process:
             encoding="utf-8",
             errors="replace",
         )
-        self._listener = threading.Thread(target=self._listen, args=(hear,), daemon=True)
-        self._listener.start()
-
-    def _listen(self, hear: Callable[[str], None]) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
+        return self.process.pid, self.process.stdout
+
+    def _ended(self, timeout: float = 0) -> int | None:
+        """Return the exit code once it has ended, None if it has not by then."""
+        with suppress(subprocess.TimeoutExpired):
+            return self.process.wait(timeout)
+        return None
+
+    def _listen(self, said: IO[str], hear: Callable[[str], None]) -> None:
+        for line in said:
             hear(line)
 
     def seconds(self) -> float:
         return time.monotonic() - self.began
 
     def poll(self) -> int | None:
-        code = self.process.poll()
+        code = self._ended()
         if code is not None:
             self._listener.join(timeout=2)
         return code
@@ -112,22 +137,49 @@ class Process:
     def terminate(self) -> None:
         """Ask the process alone: kernels in sessions of their own are its to stop."""
         self.family = list[psutil.Process]()
+        if self._ended() is not None:
+            return
         with suppress(psutil.NoSuchProcess):
-            leader = psutil.Process(self.process.pid)
+            leader = psutil.Process(self.pid)
             self.family = [leader, *leader.children(recursive=True)]
-        if self.process.poll() is None:
-            self.process.terminate()
+            leader.terminate()
 
     def kill(self, grace: float) -> None:
         """Kill what is left of the process and of all its descendants."""
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(timeout=grace)
+        self._ended(grace)
         _, left = psutil.wait_procs(self.family, timeout=0.2)
         for survivor in left:
             with suppress(psutil.NoSuchProcess):
                 survivor.kill()
         psutil.wait_procs(left, timeout=grace)
-        self.process.wait()
+        self._ended(grace)
+
+
+class Fork(Process):
+    """A `python` command as a copy of a process that has loaded PyTorch, which takes seconds."""
+
+    def _start(self, command: Sequence[str], env: Mapping[str, str]) -> tuple[int, IO[str]]:
+        server = multiprocessing.get_context("forkserver")
+        server.set_forkserver_preload(["lib.commands", "lib.training"])
+        said, out = server.Pipe(duplex=False)
+        into, self._leash = server.Pipe(duplex=False)  # closes when this process dies
+        with into, out, _environ(environment()):  # which the first of them hands to all
+            self.fork = server.Process(target=module, args=(command[2:], dict(env), into, out))
+            self.fork.start()
+        assert self.fork.pid is not None
+        return self.fork.pid, os.fdopen(os.dup(said.fileno()), encoding="utf-8", errors="replace")
+
+    def _ended(self, timeout: float = 0) -> int | None:
+        self.fork.join(timeout)
+        return self.fork.exitcode
+
+
+def fork(command: Sequence[str], env: Mapping[str, str], hear: Callable[[str], None]) -> Process:
+    """Start a `python` command as a `Fork`, as any other process where there can be none."""
+    try:
+        return Fork(command, env, hear)
+    except OSError:  # as in a temporary folder of too long a name
+        return Process(command, env, hear)
 
 
 @dataclass(eq=False)
@@ -152,7 +204,7 @@ class Task:
     @property
     def is_here(self) -> bool:
         """Return whether it runs on this machine."""
-        return self.place is Process
+        return self.place in (Process, fork)
 
     def begin(self) -> None:
         """Prepare what the process needs, just before it is started."""

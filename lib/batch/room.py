@@ -1,5 +1,6 @@
 """Room for jobs: how much memory there is, and how much of it those under way still leave."""
 
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
@@ -50,8 +51,9 @@ def spare(running: Iterable[float]) -> float:
         return _free_at_first() - predicted
     held = 0
     for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            held += child.memory_info().rss
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getsid(child.pid) != os.getsid(0):  # not the one that others are copies of
+                held += child.memory_info().rss
     return free() - max(0.0, predicted - held)
 
 

@@ -97,7 +97,7 @@ class Batch:
     @cached_property
     def place(self) -> pool.Place:
         """Return where networks are trained and measured."""
-        return slurm.Queue(self.slurm) if self.executor == "slurm" else pool.Process
+        return slurm.Queue(self.slurm) if self.executor == "slurm" else pool.fork
 
     @property
     def memory(self) -> str:
@@ -132,7 +132,7 @@ def execute(batch: Batch) -> int:
     with written(paths.runs()):  # or say so before anything is downloaded
         paths.runs().mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=paths.runs()).close()
-    place = batch.place if undone else pool.Process
+    place = batch.place if undone else pool.fork
     timed = [recipe for name in due for recipe in made.studies[name].timed.values()]
     _require_data([*(need.recipe for need in undone), *timed])
     with _stage() as stage:
@@ -145,7 +145,7 @@ def execute(batch: Batch) -> int:
             parts += [f"{len(due)} of {len(made.studies)} notebooks to execute"]
             what = f"Preset {batch.preset}: {', '.join(parts)}"
             how = f"{batch.slots} at a time"
-            how += "" if place is pool.Process else " here, networks as Slurm starts them"
+            how += "" if place is pool.fork else " here, networks as Slurm starts them"
             sys.stderr.write(f"{what}, {how}; {batch.memory}\n")
         away = sum(not task.is_here for task in tasks)
         meter = display.Meter(tasks, batch.slots + away)

@@ -101,5 +101,6 @@ def suite(real, monkeypatch):
     """Return the tiny suite with fake children."""
     monkeypatch.setenv("FAKE", str(real.faults))
     monkeypatch.setattr(scoring, "code_fingerprint", lambda recipe, protocol: "today")
+    monkeypatch.setattr(pool, "fork", pool.Process)
     monkeypatch.setattr(pool, "python", lambda *words: [sys.executable, str(CHILD), *words])
     return real

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import psutil
@@ -118,18 +119,44 @@ def test_a_log_that_cannot_be_written_is_one_sentence(tmp_path):
         run(task(tmp_path, "a"))
 
 
-def test_children_end_when_the_parent_is_killed(tmp_path):
+def test_a_copy_of_a_process_is_like_a_process_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp")  # short enough for the name of a socket
+    (tmp_path / "told.py").write_text(
+        "import os, sys, lib.paths\n"
+        "import torch  # loaded before\n"
+        "print(sys.argv[1:], os.environ['TOLD'], os.environ['OMP_NUM_THREADS'], __name__)\n"
+        "print(os.getsid(0) == os.getpid(), os.getcwd() == str(lib.paths.ROOT), flush=True)\n"
+        "sys.argv[1] == 'stop' and sys.exit('error: no luck')\n"
+        "sys.argv[1] == 'kill' and os.kill(os.getpid(), 9)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    reasons = {}
+    for word in ("end", "stop", "kill"):
+        log, env = tmp_path / f"{word}.log", {"TOLD": "yes"}
+        command = pool.python("told", word)
+        reasons[word] = run(pool.Task(word, "task", command, log, 1.0, env=env, place=pool.Fork))
+        said = log.read_text().splitlines()
+        assert said[:2] == [f"['{word}'] yes 1 __main__", "True True"]
+    assert os.environ["OMP_NUM_THREADS"] == "7" and "TOLD" not in os.environ
+    assert (reasons["end"], reasons["stop"]) == ("", "no luck")
+    assert reasons["kill"].startswith("ended by SIGKILL: ")
+
+
+@pytest.mark.parametrize("place", ["Process", "Fork"])
+def test_children_end_when_the_parent_is_killed(tmp_path, place):
     mark = tmp_path / "pid"
-    child = (
+    (tmp_path / "waits.py").write_text(
         "from lib.batch.child import follow_parent; import time, os; follow_parent();"
         f"open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(100)"
     )
     parent = (
         "import sys; from pathlib import Path; from lib.batch import pool;"
-        f"t = pool.Task('a', 'task', [sys.executable, '-c', {child!r}], Path({str(mark)!r} + 'l'),"
-        "1.0); pool.run([t], 1, lambda: None)"
+        f"t = pool.Task('a', 'task', pool.python('waits'), Path({str(mark)!r} + 'l'), 1.0,"
+        f"place=pool.{place}); pool.run([t], 1, lambda: None)"
     )
-    process = subprocess.Popen([sys.executable, "-c", parent], cwd=paths.ROOT)
+    env = os.environ | {"PYTHONPATH": f"{paths.ROOT}:{tmp_path}", "TMPDIR": "/tmp"}
+    process = subprocess.Popen([sys.executable, "-c", parent], cwd=paths.ROOT, env=env)
     deadline = time.monotonic() + 60
     while not (mark.is_file() and mark.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
