@@ -1,11 +1,11 @@
 """What a recipe can do to the network it starts from; `lib.networks` does it."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from lib.datasets import absolute
-from lib.errors import UserError, check_range, choose
-from lib.part import Part
+from lib.errors import UserError
+from lib.part import Amount, Count, Number, Part, Share
 
 
 @dataclass(frozen=True)
@@ -13,10 +13,6 @@ class Conversion(Part):
     """Makes a plain network of the one that a recipe starts from, which it takes at one lam."""
 
     kind: ClassVar[str]
-
-    def check(self) -> None:
-        """Refuse a trade-off outside [0, 1]."""
-        check_range("convert.lam", getattr(self, "lam", 0.0), 0, 1)
 
 
 @dataclass(frozen=True)
@@ -28,14 +24,9 @@ class Cut(Conversion):
     """
 
     kind: ClassVar[str] = "cut"
-    density: float = 0.05
+    density: Share = 0.05
     layer: str = ""
-    lam: float = 0.0
-
-    def check(self) -> None:
-        """Refuse a density outside [0, 1]."""
-        super().check()
-        check_range("convert.density", self.density, 0, 1)
+    lam: Share = 0.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +34,7 @@ class Compact(Conversion):
     """The plain network at one trade-off, without the channels that pruning has emptied."""
 
     kind: ClassVar[str] = "compact"
-    lam: float = 0.0
+    lam: Share = 0.0
 
 
 @dataclass(frozen=True)
@@ -51,14 +42,12 @@ class Seeing(Conversion):
     """A conversion that looks at so many training images."""
 
     dataset: str  # that of the recipe, for what is done does not know it
-    images: int = 0
-    lam: float = 0.0
+    images: Count = 0
+    lam: Share = 0.0
 
     def check(self) -> None:
-        """Refuse a negative number of images; make the path of a folder absolute."""
-        super().check()
+        """Make the path of a folder absolute."""
         object.__setattr__(self, "dataset", absolute(self.dataset))
-        check_range("convert.images", self.images, 0)
 
 
 @dataclass(frozen=True)
@@ -69,12 +58,7 @@ class Weighed(Seeing):
     """
 
     kind: ClassVar[str] = "weighed"
-    images: int = 1_000
-
-    def check(self) -> None:
-        """Refuse to look at nothing."""
-        super().check()
-        check_range("convert.images", self.images, 1)
+    images: Number = 1_000
 
 
 @dataclass(frozen=True)
@@ -89,17 +73,15 @@ class Gdws(Seeing):
     """
 
     kind: ClassVar[str] = "gdws"
-    beta: float = 0.0
-    scope: str = "layer"
+    beta: Amount = 0.0
+    scope: Annotated[str, ("layer", "network")] = "layer"
     prices: tuple[tuple[str | float, ...], ...] = ()
-    least: int = 0
+    least: Annotated[int, (0, 1)] = 0
 
     def check(self) -> None:
-        """Refuse values outside their range, and prices that nothing asks for."""
+        """Refuse prices that nothing asks for or nothing can read."""
         super().check()
-        check_range("convert.beta", self.beta, 0)
-        check_range("convert.least", self.least, 0, 1)
-        whole = choose("scope", self.scope, ("layer", "network")) == "network"
+        whole = self.scope == "network"
         if (not whole and self.prices) or (whole and self.least):
             raise UserError("Prices go with the scope 'network', convert.least with 'layer'.")
         for row in self.prices:

@@ -6,12 +6,13 @@ no present one serves, its layers (`lib.models.variants`).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from lib.errors import UserError, check_range, check_set, choose
+from lib.errors import UserError, check_range, check_set
 from lib.method import Method
+from lib.part import Amount, Count, Share
 
-GRANULARITIES = ("layer", "channel", "element")
+Granularity = Annotated[str, ("layer", "channel", "element")]
 TOLERANCE = 1e-6  # between lambdas asked for and trained; float32 has 0.2 + 3e-9
 
 
@@ -36,12 +37,8 @@ class PgdAt(Method):
     conditional = False
     training: ClassVar[tuple[str, ...]] = ("lam", "loop")
 
-    lam: float = 1.0
-    loop: str = "paper"
-
-    def check(self) -> None:
-        check_range("method.lam", self.lam, 0, 1)
-        choose("loop", self.loop, ("paper", "released"))
+    lam: Share = 1.0
+    loop: Annotated[str, ("paper", "released")] = "paper"
 
     @property
     def fixed_lam(self) -> float:
@@ -59,12 +56,8 @@ class Hybrid(PgdAt):
     kind, label, colour, marker = "hybrid", "hybrid AT", "#8C6D31", "P"
     training = (*PgdAt.training, "clean_epochs")
 
-    lam: float = 0.5
-    clean_epochs: int = 5
-
-    def check(self) -> None:
-        super().check()
-        check_range("method.clean_epochs", self.clean_epochs, 0)
+    lam: Share = 0.5
+    clean_epochs: Count = 5
 
     @property
     def warm_up(self) -> int:
@@ -84,10 +77,7 @@ class Trades(Method):
     training = ("beta",)
     shares = 1.0, 1.0
 
-    beta: float = 6.0
-
-    def check(self) -> None:
-        check_range("method.beta", self.beta, 0)
+    beta: Amount = 6.0
 
 
 @dataclass(frozen=True)
@@ -106,14 +96,10 @@ class Msd(Method):
     climb = 5  # a gradient, then a loss in each ball
     norms = ("linf",)
 
-    l2: float = 0.3
-    l2_step: float = 0.05
-    l1: float = 12.0
-    l1_step: float = 1.0
-
-    def check(self) -> None:
-        for name in self.training:
-            check_range(f"method.{name}", getattr(self, name), 0)
+    l2: Amount = 0.3
+    l2_step: Amount = 0.05
+    l1: Amount = 12.0
+    l1_step: Amount = 1.0
 
     def balls(self, linf: float, step: float) -> tuple[dict[str, float], dict[str, float]]:
         """Return the radii of all balls and the lengths of their steps, by norm."""
@@ -138,14 +124,10 @@ class Pni(Method):
     shares = 1.0, 1.0
 
     alpha: float = 0.25
-    granularity: str = "layer"
+    granularity: Granularity = "layer"
     noise_fc: bool = True
     alpha_decay: bool = False
-    clean_epochs: int = 5  # at the start, without the adversarial half of the loss
-
-    def check(self) -> None:
-        choose("granularity", self.granularity, GRANULARITIES)
-        check_range("method.clean_epochs", self.clean_epochs, 0)
+    clean_epochs: Count = 5  # at the start, without the adversarial half of the loss
 
     @property
     def warm_up(self) -> int:
@@ -161,13 +143,12 @@ class Oat(Method):
     film = True
 
     lambdas: tuple[float, ...] = (0.0, 0.2, 0.7, 1.0)
-    encoding: str = "orthogonal"
+    encoding: Annotated[str, ("orthogonal", "dct", "onehot", "none")] = "orthogonal"
     code_dim: int = 128
     dual_bn: bool = True
 
     def check(self) -> None:
         check_set("method.lambdas", self.lambdas, 0, 1, needed=0)
-        choose("encoding", self.encoding, ("orthogonal", "dct", "onehot", "none"))
         least = 1 if self.encoding == "none" else len(self.lambdas)  # a dimension for each
         check_range("method.code_dim", self.code_dim, least)
 
@@ -201,16 +182,12 @@ class Float(Method):
     least_batch = 4  # each half has two images
 
     alpha: float = 0.25
-    granularity: str = "layer"
+    granularity: Granularity = "layer"
     noise: bool = True
     noise_fc: bool = False
     dual_bn: bool = True
     alpha_decay: bool = True
-    loop: str = "alg1"
-
-    def check(self) -> None:
-        choose("granularity", self.granularity, GRANULARITIES)
-        choose("loop", self.loop, ("alg1", "released"))
+    loop: Annotated[str, ("alg1", "released")] = "alg1"
 
     @property
     def shares(self) -> tuple[float, float]:
@@ -231,7 +208,7 @@ class Smart(Float):
     loose: ClassVar[Mapping[str, Any]] = {"pattern": None}
 
     pattern: str | None = "DDSS"
-    density: float = 0.5
+    density: Share = 0.5
     overlap: float = 0.25
     exact: bool = False
     mask_shortcuts: bool = False
@@ -239,8 +216,6 @@ class Smart(Float):
     mask_seed: int | None = None
 
     def check(self) -> None:
-        super().check()
-        check_range("method.density", self.density, 0, 1)
         low = round(max(0.0, 2 * self.density - 1), 12)  # two masks cannot overlap less
         check_range("method.overlap", self.overlap, low, self.density)
 

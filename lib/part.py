@@ -4,20 +4,36 @@ import types
 import typing
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
-from lib.errors import UserError
+from lib.errors import UserError, check_range, choose
 
 LARGEST = 2**31 - 1
+
+# Types of fields with their bounds, both included; words are told as Annotated[str, WORDS]
+Share = Annotated[float, (0.0, 1.0)]
+Density = Annotated[float, (1e-6, 1.0)]
+Amount = Annotated[float, (0.0,)]
+Count = Annotated[int, (0,)]
+Number = Annotated[int, (1,)]
 
 
 @cache
 def _hints(cls: Any) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
+    return typing.get_type_hints(cls, include_extras=True)
 
 
 def _coerce(name: str, kind: Any, value: Any) -> Any:
-    """Return value in the field's type, so that 1 and 1.0 or a list and a tuple are the same."""
+    """Return value in the field's type, so that 1 and 1.0 or a list and a tuple are the same.
+
+    One outside of the bounds or words of the type is refused.
+    """
+    if typing.get_origin(kind) is Annotated:
+        kind, allowed = typing.get_args(kind)
+        value = _coerce(name, kind, value)
+        if kind is str:
+            return choose(name.split(".")[1], value, allowed)
+        return check_range(name, value, *allowed)
     if typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
         if not isinstance(value, list | tuple):
@@ -39,18 +55,18 @@ def _coerce(name: str, kind: Any, value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a recipe; checks the types of its fields."""
+    """A piece of a recipe; checks its fields by their types."""
 
     def __post_init__(self) -> None:
+        hints, kin = _hints(type(self)), type(self).__mro__  # type: ignore[arg-type]
+        family = kin[kin.index(Part) - 1].__name__.lower()  # as 'method' of all methods
         for f in fields(self):
-            where = f"{type(self).__name__.lower()}.{f.name}"
-            hints = _hints(type(self))  # type: ignore[arg-type]
-            value = _coerce(where, hints[f.name], getattr(self, f.name))
+            value = _coerce(f"{family}.{f.name}", hints[f.name], getattr(self, f.name))
             object.__setattr__(self, f.name, value)
         self.check()
 
     def check(self) -> None:
-        """Refuse values outside their range."""
+        """Refuse what the type of a field does not tell."""
 
     def to_dict(self, full: bool = True) -> dict[str, Any]:
         """Return plain containers; full=False leaves out what equals its default."""

@@ -4,10 +4,12 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
-from lib.errors import UserError, check_radius, check_range, choose
+from lib.datasets import SPLITS
+from lib.errors import UserError, check_radius
 from lib.method import Method
-from lib.part import Part
+from lib.part import Amount, Count, Density, Number, Part, Share
 from lib.recipe import EPS_DEFAULT
 from lib.step import default_step
 
@@ -25,47 +27,32 @@ class Protocol(Part):
     eot (of 'rand') and queries (of Square) count; it takes no step and chooses its own starts.
     """
 
-    lam: float = 0.0
-    attack: str = "none"
+    lam: Share = 0.0
+    attack: Annotated[str, ("none", "fgsm", "pgd", "autoattack")] = "none"
     eps: float = EPS_DEFAULT
-    steps: int = 7
-    step: float = 0.0
-    norm: str = "linf"
+    steps: Number = 7
+    step: Amount = 0.0
+    norm: Annotated[str, ("linf", "l2", "l1", "l1-sparse")] = "linf"
     random_start: bool = True
-    restarts: int = 1
-    eot: int = 1
-    images: int = 0
-    split: str = "test"
+    restarts: Number = 1
+    eot: Number = 1
+    images: Count = 0
+    split: Annotated[str, SPLITS] = "test"
     seed: int = 0
-    noise: str = "fresh"
-    threshold: float = 0.0
-    weights: str = "last"
-    slim: float = 1.0
-    version: str = "standard"
-    queries: int = 5_000
+    noise: Annotated[str, ("fresh", "frozen")] = "fresh"
+    threshold: Share = 0.0
+    weights: Annotated[str, ("last", "best")] = "last"
+    slim: Density = 1.0
+    version: Annotated[str, ("standard", "rand", "rand-all")] = "standard"
+    queries: Number = 5_000
 
     def check(self) -> None:
-        """Refuse values outside their range."""
-        choose("attack", self.attack, ("none", "fgsm", "pgd", "autoattack"))
-        choose("version of AutoAttack", self.version, ("standard", "rand", "rand-all"))
-        choose("norm", self.norm, ("linf", "l2", "l1", "l1-sparse"))
+        """Refuse what an attack cannot do, and a radius outside the image range."""
         if self.attack == "fgsm" and self.norm != "linf":
             raise UserError("FGSM is an attack in linf; leave the norm, or choose PGD.")
         if self.attack == "autoattack" and self.norm == "l1-sparse":
             raise UserError("'l1-sparse' is for PGD, whose steps it spreads over few pixels.")
-        choose("noise policy", self.noise, ("fresh", "frozen"))
-        choose("split", self.split, ("train", "val", "test"))
-        choose("weights", self.weights, ("last", "best"))
-        check_range("lam", self.lam, 0, 1)
         check_radius("eps", self.eps, self.norm)
-        check_range("step", self.step, 0)
-        check_range("steps", self.steps, 1)
-        check_range("restarts", self.restarts, 1)
-        check_range("eot", self.eot, 1)
-        check_range("images", self.images, 0)
-        check_range("threshold", self.threshold, 0, 1)
-        check_range("slim", self.slim, 1e-6, 1)
-        check_range("queries", self.queries, 1)
 
     def draws(self, method: Method | None) -> int:
         """Return how often an image is scored: DRAWS times by a network that draws weight noise.

@@ -12,14 +12,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any
+from typing import Annotated, Any
 
 from lib.conversions import CONVERSIONS, Conversion
 from lib.datasets import WHOLE, absolute
 from lib.errors import UserError, check_radius, check_range, choose
 from lib.method import Method
 from lib.methods import METHODS
-from lib.part import Part
+from lib.part import Amount, Count, Part, Share
 from lib.schedules import SCHEDULES
 from lib.sparsity import SPARSITIES, Sparsity
 
@@ -37,17 +37,14 @@ class Data(Part):
     """
 
     dataset: str
-    train_images: int = 0
+    train_images: Count = 0
     augment: bool = True
-    padding: str = "zero"
-    split: str = "train"
+    padding: Annotated[str, ("reflect", "zero")] = "zero"
+    split: Annotated[str, ("train", WHOLE)] = "train"
 
     def check(self) -> None:
-        """Refuse a negative number of images; make the path of a folder absolute."""
+        """Make the path of a folder absolute."""
         object.__setattr__(self, "dataset", absolute(self.dataset))
-        check_range("data.train_images", self.train_images, 0)
-        choose("padding", self.padding, ("reflect", "zero"))
-        choose("split", self.split, ("train", WHOLE))
 
 
 @dataclass(frozen=True)
@@ -58,13 +55,8 @@ class Model(Part):
     """
 
     backbone: str
-    width: int = 0
-    dropout: float = 0.0
-
-    def check(self) -> None:
-        """Refuse a negative width and a dropout outside [0, 1]."""
-        check_range("model.width", self.width, 0)
-        check_range("model.dropout", self.dropout, 0, 1)
+    width: Count = 0
+    dropout: Share = 0.0
 
 
 @dataclass(frozen=True)
@@ -75,17 +67,14 @@ class Attack(Part):
     """
 
     eps: float = EPS_DEFAULT
-    steps: int = 7
-    step: float = 0.0
-    norm: str = "linf"
+    steps: Count = 7
+    step: Amount = 0.0
+    norm: Annotated[str, ("linf", "l2", "l1")] = "linf"
     random_start: bool = True
 
     def check(self) -> None:
-        """Refuse a radius outside the image range, and a negative step or number of steps."""
-        choose("norm", self.norm, ("linf", "l2", "l1"))
+        """Refuse a radius outside the image range."""
         check_radius("attack.eps", self.eps, self.norm)
-        check_range("attack.step", self.step, 0)
-        check_range("attack.steps", self.steps, 0)
 
 
 @dataclass(frozen=True)
@@ -95,29 +84,20 @@ class Train(Part):
     milestones are the epochs after which the schedule of that name multiplies the rate by gamma.
     """
 
-    epochs: int = 200
-    batch: int = 128
-    lr: float = 0.1
-    momentum: float = 0.9
+    epochs: Count = 200
+    batch: Annotated[int, (2,)] = 128
+    lr: Amount = 0.1
+    momentum: Share = 0.9
     nesterov: bool = False
-    weight_decay: float = 5e-4
-    schedule: str = "cosine"
-    precision: str = "auto"
-    validate_every: int = 0  # epochs between looks at the validation split; 0: last epoch counts
+    weight_decay: Amount = 5e-4
+    schedule: Annotated[str, SCHEDULES] = "cosine"
+    precision: Annotated[str, ("auto", "fp32", "bf16")] = "auto"
+    validate_every: Count = 0  # epochs between looks at the validation split; 0: last epoch counts
     milestones: tuple[int, ...] = ()
-    gamma: float = 0.1
+    gamma: Share = 0.1
 
     def check(self) -> None:
-        """Refuse impossible optimiser settings."""
-        check_range("train.epochs", self.epochs, 0)
-        check_range("train.batch", self.batch, 2)
-        check_range("train.lr", self.lr, 0)
-        check_range("train.momentum", self.momentum, 0, 1)
-        check_range("train.weight_decay", self.weight_decay, 0)
-        check_range("train.validate_every", self.validate_every, 0)
-        choose("schedule", self.schedule, SCHEDULES)
-        choose("precision", self.precision, ("auto", "fp32", "bf16"))
-        check_range("train.gamma", self.gamma, 0, 1)
+        """Refuse milestones that make no schedule."""
         if any(a >= b for a, b in zip((0, *self.milestones), self.milestones, strict=False)):
             raise UserError("train.milestones must be rising numbers of epochs, from 1.")
         if bool(self.milestones) != (self.schedule == "milestones"):

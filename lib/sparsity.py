@@ -4,12 +4,12 @@ A density is the share of all convolution weights that stay non-zero, over the w
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from lib.errors import UserError, check_range, choose
-from lib.part import Part
+from lib.errors import UserError
+from lib.part import Amount, Count, Density, Number, Part, Share
 
-GRANULARITIES = ("weight", "channel")  # single weights, or whole input channels
+Granularity = Annotated[str, ("weight", "channel")]  # single weights, or whole input channels
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,7 @@ class Hydra(Sparsity):
 
     kind: ClassVar[str] = "hydra"
     trained: ClassVar[bool] = True
-    density: float = 0.1
-
-    def check(self) -> None:
-        """Refuse a density of zero or above one."""
-        check_range("sparsity.density", self.density, 1e-6, 1)
+    density: Density = 0.1
 
 
 @dataclass(frozen=True)
@@ -63,15 +59,9 @@ class Momentum(Sparsity):
     """
 
     kind: ClassVar[str] = "momentum"
-    density: float = 0.1
-    prune_rate: float = 0.5
-    granularity: str = "weight"
-
-    def check(self) -> None:
-        """Refuse a density of zero or above one and an unknown granularity."""
-        check_range("sparsity.density", self.density, 1e-6, 1)
-        check_range("sparsity.prune_rate", self.prune_rate, 0, 1)
-        choose("sparsity.granularity", self.granularity, GRANULARITIES)
+    density: Density = 0.1
+    prune_rate: Share = 0.5
+    granularity: Granularity = "weight"
 
 
 @dataclass(frozen=True)
@@ -83,14 +73,8 @@ class Dnr(Momentum):
     """
 
     kind: ClassVar[str] = "dnr"
-    pull: float = 5e-5
-    clean_epochs: int = 5
-
-    def check(self) -> None:
-        """Refuse a negative pull or number of epochs."""
-        super().check()
-        check_range("sparsity.pull", self.pull, 0)
-        check_range("sparsity.clean_epochs", self.clean_epochs, 0)
+    pull: Amount = 5e-5
+    clean_epochs: Count = 5
 
 
 @dataclass(frozen=True)
@@ -105,21 +89,12 @@ class Admm(Sparsity):
 
     kind: ClassVar[str] = "admm"
     trained: ClassVar[bool] = True
-    density: float = 0.1
-    ratios: str = "magnitude"
-    granularity: str = "weight"
-    rho: float = 1e-3
-    growth: float = 1.3
-    every: int = 3
-
-    def check(self) -> None:
-        """Refuse values outside their range."""
-        check_range("sparsity.density", self.density, 1e-6, 1)
-        choose("sparsity.ratios", self.ratios, ("magnitude", "uniform"))
-        choose("sparsity.granularity", self.granularity, GRANULARITIES)
-        check_range("sparsity.rho", self.rho, 0)
-        check_range("sparsity.growth", self.growth, 1)
-        check_range("sparsity.every", self.every, 1)
+    density: Density = 0.1
+    ratios: Annotated[str, ("magnitude", "uniform")] = "magnitude"
+    granularity: Granularity = "weight"
+    rho: Amount = 1e-3
+    growth: Annotated[float, (1.0,)] = 1.3
+    every: Number = 3
 
 
 @dataclass(frozen=True)
@@ -127,13 +102,12 @@ class AdmmInner(Admm):
     """ADMM of the channels inside of blocks, all others stay; density is the share kept in each."""
 
     kind: ClassVar[str] = "admm_inner"
-    density: float = 0.5
+    density: Density = 0.5
     ratios: str = "uniform"
-    granularity: str = "channel"
+    granularity: Granularity = "channel"
 
     def check(self) -> None:
         """Refuse single weights and shares by magnitude."""
-        super().check()
         if (self.ratios, self.granularity) != ("uniform", "channel"):
             raise UserError("admm_inner prunes the same share of channels everywhere; use 'admm'.")
 
@@ -146,13 +120,8 @@ class Lasso(Sparsity):
     """
 
     kind: ClassVar[str] = "lasso"
-    coefficient: float = 1e-4
-    threshold: float = 1e-3
-
-    def check(self) -> None:
-        """Refuse a negative coefficient and a threshold outside [0, 1]."""
-        check_range("sparsity.coefficient", self.coefficient, 0)
-        check_range("sparsity.threshold", self.threshold, 0, 1)
+    coefficient: Amount = 1e-4
+    threshold: Share = 1e-3
 
 
 @dataclass(frozen=True)
@@ -160,11 +129,7 @@ class Snip(Sparsity):
     """SNIP (Lee et al. 2019): before the first step, by |w dL/dw| on one batch; masks then stay."""
 
     kind: ClassVar[str] = "snip"
-    density: float = 0.1
-
-    def check(self) -> None:
-        """Refuse a density of zero or above one."""
-        check_range("sparsity.density", self.density, 1e-6, 1)
+    density: Density = 0.1
 
 
 SPARSITIES: dict[str, type[Sparsity]] = {
