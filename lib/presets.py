@@ -108,6 +108,7 @@ _DNR: dict[str, Any] = {"padding": "reflect", "paper": "dnr", "attack": Attack(s
 _DNR_DIGITS = _DNR | {"attack": Attack(eps=0.15, step=0.048)}
 _GDWS: dict[str, Any] = {"paper": "gdws", "attack": Attack(steps=10, step=2 / 255)}
 _GDWS_DIGITS = _GDWS | {"attack": Attack(eps=0.1, steps=10, step=0.025)}
+_GDWS_BRIEF = _GDWS | {"attack": Attack(eps=0.1, steps=3, step=0.083)}
 _GDWS_TINY = _GDWS | {"attack": Attack(eps=0.1, steps=2, step=0.025)}
 _LARGE_TINY = _GDWS_TINY | {"role": LARGE}  # of fewer channels nothing would survive HYDRA
 _HANDFUL: dict[str, Any] = {"train_images": 64}
@@ -115,7 +116,7 @@ _MSD = _GDWS | {"role": UNION, "attack": Attack(eps=0.03, steps=50, step=0.003)}
 _MSD_CIFAR = _MSD | {"attack": Attack(eps=0.03, steps=10, step=0.006)}
 _MSD_DIGITS = _MSD | {"attack": Attack(eps=0.1, steps=10, step=0.02)}
 _EIGHT = Train(epochs=8, batch=64, schedule="onecycle", lr=0.05)
-_FIVE, _TEN = replace(_EIGHT, epochs=5, batch=128), replace(_EIGHT, epochs=10)
+_SIX, _TEN = replace(_EIGHT, epochs=6, lr=0.1), replace(_EIGHT, epochs=10)
 _DROPS = Train(schedule="milestones", milestones=(80, 120, 160), gamma=0.2)
 _HALF = replace(_DROPS, epochs=60, milestones=(30, 50))
 _TWICE = Train(schedule="milestones", milestones=(100, 150))
@@ -151,7 +152,7 @@ PRESETS: dict[str, Preset] = {
                 _on("digits", "resnet18", _BRIEF, width=8, role=BRIEF, **_DIGITS),
                 _on("digits", "resnet18", _REWIRED, width=8, **_DNR_DIGITS),
                 _on("digits", "preact_resnet18", _EIGHT, width=8, **_GDWS_DIGITS),
-                _on("digits", "preact_resnet18", _FIVE, width=8, role=LARGE, **_GDWS_DIGITS),
+                _on("digits", "preact_resnet18", _SIX, width=8, role=LARGE, **_GDWS_BRIEF),
                 _on("digits", "preact_resnet18", _TEN, width=8, role=SCORED, **_GDWS_DIGITS),
                 _on("digits", "preact_resnet18", _EIGHT, width=8, **_MSD_DIGITS),
                 _on("digits", "wrn16_8", _BRIEFER, width=1, role="svhn", **_DIGITS),
