@@ -85,22 +85,28 @@ def rows(
     """Return images a second and how many times as many as a base's they are, for metrics.csv.
 
     Networks of the first seed, bases among them, are timed in one run; rows are of the paper's
-    network and images. What is given in intervals is `speed_up`, images a second are a median;
+    network and images. Where several networks have the label of a base, it is that of the same
+    backbone. What is given in intervals is `speed_up`, images a second are a median;
     `macs` are what they compute, before GDWS layers that are slower than dense become so.
     """
-    own = {job.label: job.recipe for job in jobs if job.recipe.seed == study.seeds[0]}
+    first = [job for job in jobs if job.recipe.seed == study.seeds[0]]
+    own = {f"{job.recipe.model.backbone} {job.label}": job for job in first}
     calls, macs = {}, {}
-    for label, recipe in own.items():
-        model = as_wide(fitted[recipe.key])
-        calls[label], macs[label] = _call(model, batch), cost.cost(model)["macs"]
+    for name, job in own.items():
+        model = as_wide(fitted[job.recipe.key])
+        calls[name], macs[name] = _call(model, batch), cost.cost(model)["macs"]
     times = timing.interleaved(calls, study.preset.timing_rounds)
     seconds, found = times.groupby("label")["seconds"].median(), []
-    for label, recipe in own.items():
-        at = row(study, _of_paper(_root(recipe)), method=label, seed=study.seeds[0])
-        found.append(at | {"metric": f"fps_{batch}", "value": batch / seconds[label]})
-        found.append(at | {"metric": f"macs_{batch}", "value": batch * macs[label]})
+    for name, job in own.items():
+        at = row(study, _of_paper(_root(job.recipe)), method=job.label, seed=study.seeds[0])
+        found.append(at | {"metric": f"fps_{batch}", "value": batch / seconds[name]})
+        found.append(at | {"metric": f"macs_{batch}", "value": batch * macs[name]})
         for base in bases:
-            ratio = timing.ratios(times, base).set_index("label").loc[label]
+            named = {of.recipe.model.backbone: n for n, of in own.items() if of.label == base}
+            only = next(iter(named.values())) if len(named) == 1 else None
+            if (to := named.get(job.recipe.model.backbone, only)) is None:
+                continue
+            ratio = timing.ratios(times, to).set_index("label").loc[name]
             up = {"value": 1 / ratio["value"], "n": int(ratio["n"])}
             up |= {"ci_low": 1 / ratio["ci_high"], "ci_high": 1 / ratio["ci_low"]}
             found.append(at | {"metric": f"speed_up_{batch}", "detail": base} | up)
