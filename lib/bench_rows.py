@@ -55,9 +55,8 @@ def _step_of(recipe: Recipe, places: Places) -> Call:
 
 
 def _eager(method: str, backbone: str, width: int, batch: int, places: Places) -> Call:
-    model = bench_reference.ResNet(method, backbone, width).to(device.device())
-    table = torch.linalg.qr(torch.randn(128, 128)).Q[:4].to(device.device())
-    step = bench_reference.Step(method, model, table, EPS_DEFAULT, STEPS)
+    model = bench_reference.network(method, backbone, width)
+    step = bench_reference.training(method, model, EPS_DEFAULT, STEPS)
     images = _images_of(batch)
     return partial(step, images.float().contiguous(), images.labels)
 
@@ -93,7 +92,7 @@ def training(backbone: str, width: int) -> Group:
 def _attacked(network: tuple[str, int], n: int) -> tuple[nn.Module, nn.Module, Images]:
     """Return an untrained network, ours and the eager one, and images with what it calls them."""
     ours = runs.build(_recipe_of(Plain(), *network, batch=2)).eval()
-    eager = bench_reference.ResNet("plain", *network).to(device.device()).eval()
+    eager = bench_reference.network("plain", *network).eval()
     eager.load_state_dict(ours.state_dict())
     images = _images_of(n)
     with torch.no_grad():
@@ -163,7 +162,7 @@ def inference() -> Group:
         return partial(torch.no_grad()(model), x)
 
     def eager(places: Places) -> Call:
-        model = bench_reference.ResNet("plain", backbone, width).to(device.device()).eval()
+        model = bench_reference.network("plain", backbone, width).eval()
         return partial(torch.no_grad()(model), _images_of(batch).float().contiguous())
 
     def noisy(places: Places) -> Call:
