@@ -5,10 +5,9 @@ from functools import partial
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import nn
 
-from lib import cost, data, deployment, device, evaluate, networks, runs, store
+from lib import cost, data, evaluate, networks, runs, store
 from lib.models import effective_weights
 from lib.models.compaction import standing
 from lib.models.depthwise import converted
@@ -98,27 +97,6 @@ def network_sizes(model: nn.Module, in_channels: int, size: int) -> Row:
     mib = {"mib": found["params"] / 2**18, "mib_nonzero": nonzero / 2**18}
     counts = {"params": found["params"], "nonzero": nonzero, "macs": found["macs"]}
     return {**counts, "kernels": kernels, **mib}
-
-
-def prices(
-    run: runs.Run, batch: int, precision: str = "fp32"
-) -> tuple[tuple[str | float, ...], ...]:
-    """Return what convolutions of a plain network take in seconds, for a `Gdws` conversion.
-
-    They are measured once on one machine and kept: a recipe that holds them is the same anywhere.
-    """
-    spec = data.spec(run.recipe.data.dataset)
-
-    def look(model: nn.Module) -> Row:
-        x = torch.rand(batch, spec.channels, spec.size, spec.size, device=device.device())
-        x = x.contiguous(memory_format=torch.channels_last)
-        with torch.no_grad(), device.autocast(precision):
-            found = deployment.measured_prices(model, x)
-        rows = [[name, *(float(f"{p:.3g}") for p in price)] for name, price in found.items()]
-        return {"prices": rows, **device.describe()}
-
-    found = recorded(run, f"prices-{device.device().type}-{precision}-{batch}", look)
-    return tuple(tuple(row) for row in found["prices"])
 
 
 def noise_scales(study: Study, fitted: Mapping[str, runs.Run]) -> list[Row]:

@@ -5,20 +5,26 @@ its own numbers of kernels, at the paper's width and with random weights.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-from lib import anatomy, cost, data, device, networks, runs, timing
-from lib.deployment import fastest
+from lib import anatomy, cost, device, evaluate, networks, runs, timing
+from lib.conversions import Gdws
+from lib.deployment import fastest, measured_prices
 from lib.models import compact, freeze
 from lib.models.compaction import is_full, live
-from lib.models.depthwise import GeneralizedDepthwise, replaced
+from lib.models.depthwise import GeneralizedDepthwise, converted, replaced
+from lib.protocol import Protocol
 from lib.recipe import Recipe
 from lib.rows import row
 from lib.study import Job, Study
+
+RELEASED = "released form"  # marks GDWS layers that gather channels, as the released code does
 
 
 def layout(model: nn.Module, whole: nn.Module) -> dict[str, Any]:
@@ -80,27 +86,36 @@ def widened(seen: dict[str, Any], whole: nn.Module, wide: nn.Module, seed: int =
 
 
 def rows(
-    study: Study, jobs: Iterable[Job], fitted: Mapping[str, runs.Run], batch: int, *bases: str
+    study: Study,
+    jobs: Iterable[Job],
+    fitted: Mapping[str, runs.Run],
+    batch: int,
+    *bases: str,
+    layouts: Mapping[str, dict[str, Any]] = MappingProxyType({}),
+    released: bool = False,
 ) -> list[anatomy.Row]:
     """Return images a second and how many times as many as a base's they are, for metrics.csv.
 
     Networks of the first seed, bases among them, are timed in one run; rows are of the paper's
-    network and images. Where several networks have the label of a base, it is that of the same
-    backbone. What is given in intervals is `speed_up`, images a second are a median;
-    `macs` are what they compute, before GDWS layers that are slower than dense become so.
+    network and images. A label may have another layout than its run; released asks for GDWS layers
+    in the form of the released code, too. Where several networks have the label of a base, it is
+    that of the same backbone. What is given in intervals is `speed_up`, images a second are a
+    median; `macs` are what they compute, before GDWS layers that are slower than dense become so.
     """
-    first = [job for job in jobs if job.recipe.seed == study.seeds[0]]
-    own = {f"{job.recipe.model.backbone} {job.label}": job for job in first}
-    calls, macs = {}, {}
-    for name, job in own.items():
-        model = as_wide(fitted[job.recipe.key])
-        calls[name], macs[name] = _call(model, batch), cost.cost(model)["macs"]
+    own, calls, macs = dict[str, Job](), {}, {}
+    for job in (job for job in jobs if job.recipe.seed == study.seeds[0]):
+        model = as_wide(fitted[job.recipe.key], layouts.get(job.label))
+        labels = [job.label] + [f"{job.label}, {RELEASED}"] * (released and bool(converted(model)))
+        for label in labels:
+            name = f"{job.recipe.model.backbone} {label}"
+            calls[name], macs[name] = _call(model, batch, label == job.label), cost.cost(model)
+            own[name] = replace(job, label=label)
     times = timing.interleaved(calls, study.preset.timing_rounds)
     seconds, found = times.groupby("label")["seconds"].median(), []
     for name, job in own.items():
         at = row(study, _of_paper(_root(job.recipe)), method=job.label, seed=study.seeds[0])
         found.append(at | {"metric": f"fps_{batch}", "value": batch / seconds[name]})
-        found.append(at | {"metric": f"macs_{batch}", "value": batch * macs[name]})
+        found.append(at | {"metric": f"macs_{batch}", "value": batch * macs[name]["macs"]})
         for base in bases:
             named = {of.recipe.model.backbone: n for n, of in own.items() if of.label == base}
             only = next(iter(named.values())) if len(named) == 1 else None
@@ -113,33 +128,59 @@ def rows(
     return found
 
 
-def deployed(run: runs.Run, batch: int, dataset: str = "cifar10") -> Callable[[], Tensor]:
-    """Return a pass of a network as it would be used, for so many images: to be timed.
+def priced(run: runs.Run, protocols: Iterable[Protocol], batch: int = 1) -> dict[str, Any]:
+    """Return what a GDWS network is if its error, as large in all, goes where it saves seconds.
 
-    GDWS layers take the form that is fastest here, dense where that is.
+    Seconds are those of layers at the paper's width for so many images, where a kernel of a narrow
+    layer stands for several. Measured once and kept beside the run: its `layout` and the
+    evaluations under some protocols.
     """
-    return _call(as_wide(run, dataset), batch, data.spec(dataset).size)
+
+    def look(model: nn.Module) -> dict[str, Any]:
+        part: Any = run.recipe.convert
+        whole, wide = _both(run)
+        found = measured_prices(wide, timing.random_images("cifar10", batch))
+        prices: list[tuple[str | float, ...]] = []
+        for name, (dense, fixed, kernel) in found.items():
+            layers: Any = [of.get_submodule(name) for of in (wide, whole)]
+            kernel *= layers[0].in_channels / layers[1].in_channels
+            prices.append((name, *(float(f"{price:.3g}") for price in (dense, fixed, kernel))))
+        beta = part.beta * len(converted(model))
+        part = Gdws(part.dataset, beta=beta, scope="network", prices=tuple(prices))
+        made = runs.fit(replace(run.recipe, convert=part))
+        scores = {one.key: evaluate.evaluate(made, one) for one in protocols}
+        return {"layout": left(made), "evaluations": scores}
+
+    return anatomy.recorded(run, f"priced-{batch}", look)
 
 
-def as_wide(run: runs.Run, dataset: str = "cifar10") -> nn.Module:
+def left(run: runs.Run) -> dict[str, Any]:
+    """Return the `layout` of what training left of a network."""
+    whole, _ = _both(run)
+    return anatomy.recorded(run, "layout", lambda m: layout(compact(freeze(m, 1.0)), whole))
+
+
+def as_wide(run: runs.Run, seen: dict[str, Any] | None = None) -> nn.Module:
     """Return a plain network with what training left of a run's, as wide as the paper's.
 
-    It is for images of the size of a data set. Dead channels are taken out.
+    It is for images of CIFAR-10. Dead channels are taken out. seen is another `layout` than its.
     """
+    model = widened(seen or left(run), *_both(run))
+    return model.to(device.device()).to(memory_format=torch.channels_last)
+
+
+def _both(run: runs.Run) -> tuple[nn.Module, nn.Module]:
+    """Return the whole plain network of a run, fresh, and the same as wide as the paper's."""
     root = _root(run.recipe)
-    both = (root, _of_paper(root, dataset))
-    whole, wide = (freeze(networks.fresh(one), 1.0).eval() for one in both)
-    seen = anatomy.recorded(run, "layout", lambda m: layout(compact(freeze(m, 1.0)), whole))
-    last = torch.channels_last
-    return widened(seen, whole, wide).to(device.device()).to(memory_format=last)
+    whole, wide = (freeze(networks.fresh(one), 1.0).eval() for one in (root, _of_paper(root)))
+    return whole, wide
 
 
 @torch.no_grad()
-def _call(model: nn.Module, batch: int, size: int = 32) -> Callable[[], Tensor]:
-    """Return a pass of a network, its layers in their fastest forms, for images of a size."""
-    x = torch.rand(batch, 3, size, size, device=device.device())
-    x = x.contiguous(memory_format=torch.channels_last)
-    return partial(torch.no_grad()(fastest(model, x)), x)
+def _call(model: nn.Module, batch: int, best: bool) -> Callable[[], Tensor]:
+    """Return a pass of a network, as it is or with its layers in their fastest forms."""
+    x = timing.random_images("cifar10", batch)
+    return partial(torch.no_grad()(fastest(model, x) if best else model), x)
 
 
 def _root(recipe: Recipe) -> Recipe:
@@ -149,9 +190,9 @@ def _root(recipe: Recipe) -> Recipe:
     return recipe
 
 
-def _of_paper(recipe: Recipe, dataset: str = "cifar10") -> Recipe:
-    """Return a recipe at the paper's width, for images of the size of a data set."""
-    return recipe.override({"model.width": 0, "data.dataset": dataset})
+def _of_paper(recipe: Recipe) -> Recipe:
+    """Return a recipe at the paper's width, for images of CIFAR-10."""
+    return recipe.override({"model.width": 0, "data.dataset": "cifar10"})
 
 
 def _share(left: int, of: int, wide: int) -> int:

@@ -78,7 +78,7 @@ def inference(
     calls: dict[str, Callable[[], object]] = {}
     with torch.no_grad(), _own_randomness():
         for label, recipe in recipes.items():
-            x = _random_images(recipe, batch)
+            x = random_images(recipe.data.dataset, batch)
             if slims:
                 calls[label] = partial(deployable(recipe, slims[label]), x)
                 continue
@@ -87,6 +87,13 @@ def inference(
             if getattr(model, "noise_size", 0):
                 calls[f"{label}, {FROZEN}"] = partial(freeze(model, 1.0), x)
         return interleaved(calls, rounds, seed)
+
+
+def random_images(dataset: str, batch: int) -> Tensor:
+    """Return images of the size of a data set's, (N, C, H, W), in the layout of networks."""
+    spec = data.spec(dataset)
+    x = torch.rand((batch, spec.channels, spec.size, spec.size), device=device.device())
+    return x.to(memory_format=torch.channels_last)
 
 
 def deployable(recipe: Recipe, slim: float) -> nn.Module:
@@ -166,9 +173,3 @@ def _trainer(recipe: Recipe, images: data.Images) -> Trainer:
 def _endless(trainer: Trainer) -> Iterator[Tensor]:
     """Yield the losses of steps in one epoch after the other."""
     return chain.from_iterable(trainer.steps(epoch) for epoch in count())
-
-
-def _random_images(recipe: Recipe, batch: int) -> Tensor:
-    spec = data.spec(recipe.data.dataset)
-    x = torch.rand((batch, spec.channels, spec.size, spec.size), device=device.device())
-    return x.to(memory_format=torch.channels_last)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lib import anatomy, evaluate, networks, paths, runs, store
+from lib import anatomy, evaluate, networks, paths, runs, speed, store
 from lib.conversions import CONVERSIONS, Compact, Gdws, Weighed
 from lib.cost import mac_prices
 from lib.errors import UserError
@@ -195,16 +195,14 @@ def test_zeros_of_a_sparse_network_stay_zero_and_are_not_counted():
     torch.testing.assert_close(runs.load(lossless).model()(x), runs.load(pruned).model()(x))
 
 
-def test_prices_are_measured_once_and_part_of_the_recipe(trained, monkeypatch):
-    run = runs.load(WEIGHED)
-    found = anatomy.prices(run, 4)
-    monkeypatch.setattr(anatomy, "deployment", None)
-    assert anatomy.prices(run, 4) == found and len(found) == len(convertible(run.model()))
-    part = replace(PART, scope="network", prices=found)
-    again = Recipe.from_dict(store.json.loads(store.json.dumps(gdws().to_dict())))
-    timed = replace(again, convert=part)
-    assert Recipe.from_dict(store.json.loads(store.json.dumps(timed.to_dict()))) == timed
-    assert runs.fit(timed).model()(torch.rand(2, 1, 8, 8)).shape == (2, 10)
+def test_what_prices_make_of_a_network_is_measured_once(trained, monkeypatch):
+    run = runs.load(KINDS["layer"])
+    found = speed.priced(run, [Protocol(images=20)])
+    monkeypatch.setattr(speed, "measured_prices", None)
+    assert speed.priced(run, [Protocol(images=20)]) == found
+    assert found["layout"]["layers"].keys() == speed.left(run)["layers"].keys()
+    (scored,) = found["evaluations"].values()
+    assert scored["n"] == 20 and speed.as_wide(run, found["layout"])(torch.rand(1, 3, 32, 32)).ndim
 
 
 @pytest.mark.parametrize(
