@@ -22,7 +22,6 @@ class Parser(argparse.ArgumentParser):
     commands: Any = None
 
     def options(self, command: str | None) -> list[str]:
-        """Return the options of a command."""
         chosen = self.commands.choices[command] if command else self
         return list(chosen._option_string_actions)
 
@@ -55,7 +54,6 @@ def parser() -> Parser:
 
 
 def _work(command: Callable[..., Parser], studies: Parser, fields: Parser, record: Parser) -> None:
-    """Add the commands that train and measure, and those for what they have made."""
     text = "Train what is missing, execute notebooks, write the report."
     p = command("run", text, studies, fields, record)
     p.add_argument("artifacts", nargs="*", metavar="ARTIFACT", help="artifacts, papers or globs")
@@ -89,7 +87,6 @@ def _work(command: Callable[..., Parser], studies: Parser, fields: Parser, recor
 
 
 def _tools(command: Callable[..., Parser], fields: Parser, record: Parser) -> None:
-    """Add the commands that count, fetch and write."""
     p = command("cost", "Count parameters, operations and bytes of a network.", fields)
     p.add_argument("--method", required=True)
     p.add_argument("--backbone", required=True)
@@ -135,7 +132,6 @@ class Fields(argparse.Action):
     """Collects the fields of '--set a.b=value'; a value is JSON, a quotient as 8/255, or text."""
 
     def __call__(self, parser: Any, words: Any, given: Any, option: str | None = None) -> None:
-        """Add one field."""
         name, equals, text = given.partition("=")
         found = getattr(words, self.dest)
         if not equals or not name:

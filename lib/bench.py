@@ -77,7 +77,6 @@ class Rate:
 
     @property
     def labels(self) -> list[str]:
-        """Return the calls that are compared."""
         return [self.ours, self.base] if self.base else [self.ours]
 
     def row(self, name: str, table: pd.DataFrame) -> Row:
@@ -103,11 +102,9 @@ class Growth:
 
     @property
     def labels(self) -> list[str]:
-        """Return the calls of all sizes."""
         return list(self.sizes)
 
     def row(self, name: str, table: pd.DataFrame) -> Row:
-        """Return the line of seconds, a row for each round and a column for each label."""
         sizes = list(self.sizes.values())
         found = [exponent(sizes, seconds) for seconds in table[self.labels].to_numpy()]
         ratio = centre([p / self.expected for p in found])

@@ -49,7 +49,6 @@ def _trainer_of(recipe: Recipe, images: int) -> Trainer:
 
 
 def _step_of(recipe: Recipe, places: Places) -> Call:
-    """Return a training step as a user of the suite gets it."""
     trainer = _trainer_of(recipe, 4 * recipe.train.batch)
     return partial(next, chain.from_iterable(trainer.steps(epoch) for epoch in count()))
 
@@ -62,7 +61,6 @@ def _eager(method: str, backbone: str, width: int, batch: int, places: Places) -
 
 
 def _product(n: int, places: Places) -> Call:
-    """Return a large matrix product in the precision of training."""
     kind = torch.bfloat16 if device.precision("auto", 32) == "bf16" else torch.float32
     a, b = (torch.randn(n, n, device=device.device()).to(kind) for _ in range(2))
     return lambda: torch.mm(a, b)
@@ -107,7 +105,6 @@ def _scored(network: tuple[str, int], n: int, protocol: Protocol, places: Places
 
 
 def _driven(network: tuple[str, int], n: int, drive: Any, places: Places) -> Call:
-    """Return another library's attack on the eager network."""
     _, eager, images = _attacked(network, n)
     return partial(drive(eager), images.float().contiguous(), images.labels)
 

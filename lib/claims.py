@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lib import paths, published
-from lib.errors import UserError, choose
+from lib.errors import UserError
 from lib.intervals import select
 
 REPRODUCED = "reproduced"
@@ -43,7 +43,6 @@ def stated(artifact: str = "") -> pd.DataFrame:
 
 
 def _printed(claim: pd.Series[Any]) -> float:
-    """Return the number that the paper prints, NaN without."""
     table, _, key = claim["value"].partition(":")
     if "/" not in table:
         return float(table or "nan")
@@ -113,15 +112,3 @@ def read(path: Path) -> pd.DataFrame:
     if list(frame.columns)[: len(FIRM)] != FIRM or not set(frame["verdict"]) <= set(VERDICTS):
         raise UserError(f"{path} does not hold claims as this version writes them; remake it.")
     return frame
-
-
-def to_markdown(claims: pd.DataFrame, columns: Iterable[str] = COLUMNS) -> str:
-    """Return the claims as a Markdown table."""
-    columns = [choose("column of the claims", c, COLUMNS) for c in columns]
-    lines = [
-        "| " + " | ".join(c.replace("_", " ") for c in columns) + " |",
-        "|---" * len(columns) + "|",
-    ]
-    for row in claims[columns].astype(str).itertuples(index=False):
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
-    return "\n".join(lines) + "\n"

@@ -100,7 +100,6 @@ def _train(words: argparse.Namespace) -> int:
 
 
 def _files(home: Path) -> dict[Path, int]:
-    """Return when the files of a run were written."""
     return {path: path.stat().st_mtime_ns for path in home.rglob("*") if path.is_file()}
 
 
@@ -168,9 +167,6 @@ def cost(words: argparse.Namespace) -> int:
     """Print the cost of a network."""
     from lib.batch import display
 
-    check_range("--num-classes", words.num_classes, 1)
-    check_range("--in-channels", words.in_channels, 1)
-    check_range("--width", words.width, 0)
     torch.manual_seed(0)  # masks are drawn; the same question has the same answer
     found = counting.report(
         words.method,

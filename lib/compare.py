@@ -62,7 +62,6 @@ class Side:
         return f"{self.method} at λ = {self.lam:g}"
 
     def scores(self, metric: str) -> pd.DataFrame:
-        """Return the rows of one metric, one for each seed and attack."""
         return select(self.rows, method=self.method, metric=metric, lam=self.lam)
 
 
@@ -151,7 +150,6 @@ def sides(claim: Row, rows: pd.DataFrame, ranges: list[str]) -> Iterator[tuple[S
 
 
 def _case(claim: Row, a: Side, b: Side, metric: str, spread: Spread) -> Found:
-    """Return what one comparison came to."""
     name, rows, other = "CA" if metric == "clean_acc" else "RA", a.scores(metric), b.scores(metric)
     attacks = set(other["attack"])
     shared = next((x for x in rows["attack"] if x in attacks), None)  # the first, else of each

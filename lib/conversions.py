@@ -46,7 +46,6 @@ class Seeing(Conversion):
     lam: Share = 0.0
 
     def check(self) -> None:
-        """Make the path of a folder absolute."""
         object.__setattr__(self, "dataset", absolute(self.dataset))
 
 

@@ -162,7 +162,6 @@ def _batch_norm_params(model: nn.Module) -> int:
 
 
 def _layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Yield name and layer of what multiplies by weights."""
     found = model.named_modules()
     return ((name, m) for name, m in found if isinstance(m, nn.Conv2d | nn.Linear))
 

@@ -170,7 +170,6 @@ class _Partial:
             self.save(self.found)
 
     def seconds(self) -> float:
-        """Return the seconds spent, those before an interruption included."""
         return round(self.earlier + time.perf_counter() - self.started, 2)
 
     def keep(self, found: Tensor) -> None:

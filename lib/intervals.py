@@ -54,7 +54,6 @@ class Estimate:
 
     @property
     def error(self) -> float:
-        """Return the standard error."""
         return math.sqrt(self.images + self.seeds)
 
     def reach(self, tail: float = TAIL) -> float:

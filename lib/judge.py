@@ -44,7 +44,6 @@ def judge(
 
 
 def _found(claim: Row, metrics: pd.DataFrame, spread: Spread, given: Any) -> Found:
-    """Return what a claim came to."""
     if claim["why_not"]:
         return Found("", fixed=NOT_JUDGED)
     if isinstance(given, str):
@@ -120,7 +119,6 @@ def paper_value(claim: Row) -> str:
 
 
 def _why(found: Found, together: int) -> str:
-    """Return why a claim is open."""
     one = found.estimate
     if one is None:
         return found.ours if found.fixed else "the interval leaves it open"

@@ -43,7 +43,6 @@ class Data(Part):
     split: Annotated[str, ("train", WHOLE)] = "train"
 
     def check(self) -> None:
-        """Make the path of a folder absolute."""
         object.__setattr__(self, "dataset", absolute(self.dataset))
 
 
@@ -73,7 +72,6 @@ class Attack(Part):
     random_start: bool = True
 
     def check(self) -> None:
-        """Refuse a radius outside the image range."""
         check_radius("attack.eps", self.eps, self.norm)
 
 
@@ -120,7 +118,7 @@ class Recipe(Part):
     train: Train = field(default=Train())
     attack: Attack = field(default=Attack())
     sparsity: Sparsity | None = None
-    seed: int = 0
+    seed: Count = 0
     start: Recipe | None = None
     convert: Conversion | None = None
 

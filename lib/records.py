@@ -83,7 +83,6 @@ def carry(homes: Iterable[Path], shelf: Path) -> Iterator[tuple[bool, str]]:
 
 
 def _recipe(home: Path) -> Recipe:
-    """Return the recipe of a finished run; refuse what is none."""
     if not store.is_sealed(home):
         raise UserError("there is no finished run in it.")
     try:

@@ -53,7 +53,6 @@ class Run:
 
     @property
     def has_weights(self) -> bool:
-        """Return whether the weights are here, or only the record of the run."""
         return (self.folder / store.WEIGHTS["last"]).is_file()
 
     @property

@@ -68,7 +68,6 @@ class Spread:
 
     @cached_property
     def _best(self) -> dict[tuple[str, str, str], Known]:
-        """Return variance, df and total by what they are known for, of the largest total."""
         rows = self.table.sort_values("total")[TABLE]
         return {
             (dataset, metric, ends): (float(variance), float(df), float(total))

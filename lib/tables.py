@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from lib.claims import counts, to_markdown
+from lib.claims import counts
 from lib.intervals import Estimate, accuracy, difference
 from lib.protocol import Protocol
 from lib.study import Job, Study
@@ -272,4 +272,6 @@ def verdicts(study: Study, claims: pd.DataFrame) -> str:
     why = f" Nothing measured is judged: {study.why_not}." if study.why_not else ""
     columns = ["claim", "paper_value", "our_value", "difference", "verdict"]
     extra = [name for name in ("why", "least", "needs") if claims[name].ne("").any()]
-    return f"{len(claims)} claims: {said}.{why}\n\n{to_markdown(claims, columns + extra)}"
+    rows = claims[columns + extra].astype(str).rename(columns=lambda name: name.replace("_", " "))
+    table = rows.replace(r"\|", r"\|", regex=True).to_markdown(index=False, disable_numparse=True)
+    return f"{len(claims)} claims: {said}.{why}\n\n{table}"

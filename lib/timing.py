@@ -171,5 +171,4 @@ def _trainer(recipe: Recipe, images: data.Images) -> Trainer:
 
 
 def _endless(trainer: Trainer) -> Iterator[Tensor]:
-    """Yield the losses of steps in one epoch after the other."""
     return chain.from_iterable(trainer.steps(epoch) for epoch in count())

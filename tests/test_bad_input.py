@@ -119,7 +119,7 @@ CALLS = [  # words of the command line, what the sentence says
     ("cost --method smarty --backbone resnet34", "Unknown method 'smarty'; .*'smart'"),
     ("cost --method smart --backbone resnet43", "Unknown backbone 'resnet43'; .*'resnet34'"),
     ("cost --method smart --backbone resnet34 --size 4", "size is 4 but must be between"),
-    ("cost --method smart --backbone resnet34 --num-classes 0", "--num-classes is 0"),
+    ("cost --method smart --backbone resnet34 --num-classes 0", "num_classes is 0"),
     ("cost --method smart", "The following arguments are required: --backbone"),
     ("data cifar", "Unknown data set 'cifar'; did you mean 'cifar10'"),
     ("report --preset cifra", "Unknown preset 'cifra'; did you mean 'cifar'"),

@@ -38,13 +38,6 @@ def test_counts_follow_the_order_of_the_verdicts():
     ]
 
 
-def test_bars_in_a_claim_do_not_break_the_markdown_table():
-    lines = claims.to_markdown(two_claims(), ["claim", "verdict"]).splitlines()
-    assert lines[0] == "| claim | verdict |"
-    assert lines[2] == "| ResNet-34 \\| parameters | reproduced |"
-    assert len(lines) == 4
-
-
 def test_damaged_or_missing_files_are_refused(tmp_path):
     path = tmp_path / "claims.csv"
     with pytest.raises(UserError, match="no claims"):

@@ -177,11 +177,13 @@ def test_where_no_attack_of_more_steps_does_less_nothing_is_warned_of(rows):
 )  # fmt: skip
 def test_verdicts_open_with_their_counts_and_why_nothing_is_judged(preset, overrides, why):
     study = smart.table1_mask_density(preset, [0], overrides)
-    rows = [{"id": "a", "claim": "A above B", "verdict": "not judged", "why": "one seed"}]
+    rows = [{"id": "a", "claim": "A | B", "verdict": "not judged", "why": "one seed"}]
     rows.append({"id": "n", "claim": "a count", "verdict": "reproduced"})
     text = tables.verdicts(study, claims.table(rows))
     assert text.startswith("2 claims: 1 reproduced, 1 not judged.")
-    assert "| claim | paper value | our value | difference | verdict | why |" in text
+    rows = [[cell.strip() for cell in line.split(" |")] for line in text.splitlines()[2:]]
+    assert rows[0] == ["| claim", "paper value", "our value", "difference", "verdict", "why", ""]
+    assert rows[2][0] == r"| A \| B"
     assert text.count("\n|") == 4 and why in text and "density" not in text
     assert ("Nothing measured is judged" in text) == bool(why)
 

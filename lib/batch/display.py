@@ -52,7 +52,6 @@ class Meter:
         )
 
     def __call__(self) -> None:
-        """Show where things stand."""
         for task in self.tasks:
             if task.reason and task not in self.told:
                 self.told.add(task)
@@ -72,7 +71,6 @@ class Meter:
             self.bar.write(f"{span(passed)}: {100 * self.share:.0f} %, {counts}", file=sys.stderr)
 
     def left(self) -> float:
-        """Return the seconds left."""
         ahead = []
         for kind in {task.kind for task in self.tasks}:
             own = [task for task in self.tasks if task.kind == kind]

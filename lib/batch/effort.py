@@ -44,7 +44,6 @@ def _counted(recipe: Recipe) -> tuple[int, int, int]:
 
 
 def _images(recipe: Recipe, split: str, limit: int) -> int:
-    """Return the number of images; folders of images are counted only on loading."""
     spec = data.spec(recipe.data.dataset)
     return limit or spec.count(split) or 100_000
 

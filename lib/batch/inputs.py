@@ -44,7 +44,6 @@ def _cell(cell: dict[str, Any]) -> Cell:
 
 
 def _trees(found: Iterable[Cell]) -> Iterator[ast.Module]:
-    """Yield the code of cells that Python can read; a notebook says so of others when it runs."""
     for kind, code, _ in found:
         with suppress(SyntaxError):
             yield ast.parse(code if kind == "code" else "")

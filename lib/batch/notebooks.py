@@ -41,7 +41,6 @@ class Execution(pool.Task):
         return self.home / self.name.replace("/", ".")
 
     def begin(self) -> None:
-        """Note the inputs and lay out the stage."""
         self.inputs = inputs.of(self.study, self.plan)
         self.stage.mkdir()
         for shelf in (paths.runs(), paths.records()):

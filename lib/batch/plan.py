@@ -42,12 +42,10 @@ class Need:
 
     @property
     def trained(self) -> bool:
-        """Return whether nothing has to be trained."""
         return self.state == FINISHED
 
     @property
     def done(self) -> bool:
-        """Return whether nothing has to be trained or evaluated."""
         return self.trained and not self.lacking
 
     @property
@@ -62,13 +60,7 @@ class Need:
         return sum(bool(evaluate.find(run, p, any_code=True)) for p in self.lacking) if run else 0
 
     @property
-    def wants_start(self) -> bool:
-        """Return whether the run that it starts from has to be here."""
-        return not self.trained
-
-    @property
     def memory(self) -> float:
-        """Return the most bytes that its job holds."""
         return effort.memory(self.recipe, not self.trained, self.lacking)
 
     def narrowed(self, protocols: dict[str, Protocol]) -> Need:
@@ -106,7 +98,6 @@ class Plan:
 
     @property
     def results(self) -> str:
-        """Return the name of the results folder, which all artifacts share."""
         return next(iter(self.studies.values())).results
 
 
@@ -140,7 +131,7 @@ def needs_of(jobs: Iterable[Job], records: bool = False, fresh: bool = False) ->
     for need in [*needs.values()]:
         _look_at(need, records, fresh)
         child = need
-        while child.recipe.start and child.wants_start:
+        while child.recipe.start and not child.trained:
             start = Need(child.recipe.start, f"start of {child.label}")
             child = needs.setdefault(start.recipe.key, start)
             _look_at(child, records, fresh)
@@ -148,7 +139,6 @@ def needs_of(jobs: Iterable[Job], records: bool = False, fresh: bool = False) ->
 
 
 def _look_at(need: Need, records: bool, fresh: bool) -> None:
-    """Find out what there is of a need and what it lacks."""
     runs.check(need.recipe, need.protocols.values())
     need.state, run = (MISSING, None) if fresh else look(need.recipe, records)
     need.stale = need.trained and run is not None and not runs.is_current(run)

@@ -203,7 +203,6 @@ class Task:
 
     @property
     def is_here(self) -> bool:
-        """Return whether it runs on this machine."""
         return self.place in (Process, fork)
 
     def begin(self) -> None:

@@ -96,7 +96,6 @@ class Batch:
 
     @cached_property
     def place(self) -> pool.Place:
-        """Return where networks are trained and measured."""
         return slurm.Queue(self.slurm) if self.executor == "slurm" else pool.fork
 
     @property
@@ -219,7 +218,6 @@ def _jobs(batch: Batch) -> dict[str, pool.Task]:
 
 
 def _executions(batch: Batch, jobs: Mapping[str, pool.Task], stage: Path) -> Iterator[pool.Task]:
-    """Yield one task for every notebook that is due."""
     for name in batch.due:
         study = batch.plan.studies[name]
         yield notebooks.Execution(
@@ -239,7 +237,6 @@ def _executions(batch: Batch, jobs: Mapping[str, pool.Task], stage: Path) -> Ite
 
 
 def _summarise(batch: Batch, tasks: Sequence[pool.Task]) -> None:
-    """Write the report and print the summary of the chosen artifacts."""
     home = paths.home(batch.plan.results)
     reported = report.build(home.parent, only=home.name)
     entries = {e.artifact: e for e in reported.get(home, [])}

@@ -152,36 +152,33 @@ def allocate(
     """Spend a squared error over all layers where it saves most: LEGO with a price.
 
     values are the weighted squared errors of each layer's kernels, in any order. Returns how many
-    kernels each layer that is converted keeps; those not named stay dense, without an error. Steps
-    go down the lower convex hull of cost over error; what is left of the bound at its first step
-    too large is spent layer by layer on the largest saving that still fits.
+    kernels each layer that is converted keeps; those not named stay dense, without an error. All
+    layers spend at one rate, what an error of 1 must save at least, the smallest that the bound
+    allows (Lagrange). What is left goes layer by layer to the largest saving that still fits.
     """
-    curves, steps = {}, []
+    curves = {}  # what is lost and what is saved with so many kernels, from none to all
     for name, (dense, fixed, kernel) in prices.items():
-        ranked = values[name].flatten().double().sort(descending=True).values
-        errors = torch.cat([ranked.new_zeros(1), ranked.flip(0).cumsum(0)]).flip(0)  # by G
-        saved = dense - fixed - kernel * torch.arange(len(errors)).double()
-        curves[name] = (errors, saved, errors.tolist())
-        if saved[0] <= 0:
-            continue
-        slopes = torch.where(saved > 0, errors / saved.clamp(min=1e-300), math.inf)
-        start = int(slopes.argmin())
-        steps.append((float(slopes[start]), name, start))
-        if kernel > 0:
-            ratios = (ranked[:start] / kernel).tolist()
-            steps.extend((ratios[g], name, g) for g in range(start))
-    left, plan, spent = bound, dict[str, int](), dict.fromkeys(curves, 0.0)
-    for _, name, g in sorted(steps, key=lambda step: (step[0], -step[2])):
-        error = curves[name][2][g]
-        if g < plan.get(name, g + 1):
-            if error - spent[name] > left:
-                break
-            left, spent[name], plan[name] = left - error + spent[name], error, g
-    for name, (errors, saved, _) in curves.items():
-        fits = torch.where(errors <= left + spent[name], saved, -math.inf)
+        ranked = values[name].flatten().double().sort().values
+        errors = torch.cat([ranked.new_zeros(1), ranked.cumsum(0)]).flip(0)
+        curves[name] = errors, dense - fixed - kernel * torch.arange(len(errors)).double()
+
+    def spent(rate: float) -> tuple[float, dict[str, int]]:
+        """Return the error of all layers at a rate, and their kernels."""
+        gains = {name: saved - rate * errors for name, (errors, saved) in curves.items()}
+        plan = {name: int(gain.argmax()) for name, gain in gains.items() if gain.max() > 0}
+        return sum(float(curves[name][0][g]) for name, g in plan.items()), plan
+
+    low, high = -200.0, 200.0  # powers of ten
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if spent(10**middle)[0] <= bound else (middle, high)
+    error, plan = spent(10**high)
+    for name, (errors, saved) in curves.items():
+        own = float(errors[plan[name]]) if name in plan else 0.0
+        fits = torch.where(errors <= bound - error + own, saved, -math.inf)
         best = int(fits.argmax())
         if fits[best] > (saved[plan[name]] if name in plan else 0):
-            left, plan[name] = left - float(errors[best]) + spent[name], best
+            error, plan[name] = error - own + float(errors[best]), best
     return plan
 
 

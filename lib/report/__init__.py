@@ -48,7 +48,6 @@ def _place(folder: Path) -> tuple[int, str]:
 
 
 def _put(folder: Path, markdown: str) -> None:
-    """Write a page in both its forms."""
     markdown = _text(markdown)
     store.write_text(folder / "RESULTS.md", markdown)
     store.write_text(folder / "index.html", html(markdown))

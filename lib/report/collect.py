@@ -54,7 +54,6 @@ class Entry:
 
     @property
     def anchor(self) -> str:
-        """Return the name that links of the page point to."""
         return self.artifact.replace("/", "-")
 
     @property
@@ -67,7 +66,6 @@ class Entry:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Return how many claims got each verdict."""
         return claims.counts(self.claims)
 
     @property

@@ -76,7 +76,6 @@ class Scores(Everywhere):
         self._choose()
 
     def _choose(self) -> None:
-        """Put in the weights of the largest scores."""
         for layer, weight, score in zip(self.layers, self.weights, self.scores, strict=True):
             layer.mask.copy_(largest(score.abs(), kept(self.part.density, score.numel())))
             layer.weight.copy_(weight * layer.mask)

@@ -52,7 +52,6 @@ class InnerStage(Everywhere, AdmmStage):
 
     @torch.no_grad()
     def begin(self, batch: Batch | None = None) -> None:
-        """Keep the same share of the channels of every layer."""
         super().begin(batch)
         self.counts = [
             max(unit.least, round(self.part.density * unit.total)) for unit in self.units
@@ -60,5 +59,4 @@ class InnerStage(Everywhere, AdmmStage):
         self.z = self.projected([layer.weight for layer in self.layers])
 
     def count(self) -> int:
-        """Return the number of active weights over all layers."""
         return sum(int(layer.mask.sum()) for layer in self.every)
