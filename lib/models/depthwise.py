@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lib.errors import UserError, choose
 from lib.models.compaction import GatheredConv2d
+from lib.models.separable import Summed
 
 FORMS = ("gather", "ranks", "sum", "buckets", "dense")
 GEOMETRY = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
@@ -24,16 +25,6 @@ class Joined(nn.ModuleList):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([part(x) for part in self], 1)
-
-
-class Summed(nn.ModuleList):
-    """The sum of what its modules make of one input."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        total = self[0](x)
-        for part in list(self)[1:]:
-            total += part(x)
-        return total
 
 
 class GeneralizedDepthwise(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lib.errors import UserError
 from lib.models import layers
 from lib.models.layers import ConvFactory, LinearFactory, NormFactory, Shortcut, Staged
-from lib.models.separable import separable
+from lib.models.separable import Summed, separable
 
 # A cell has four steps, here a word each. A step adds up what its letters make of the outputs of
 # the two cells before and of its own steps so far: S two separable convolutions, I the identity,
@@ -79,23 +79,15 @@ class Reduced(nn.Module):
         return self.bn(torch.cat([self.even(x), self.odd(shifted)], dim=1))
 
 
-class Edge(nn.Module):
+def edge(letter: str, channels: int, stride: int, conv: ConvFactory, norm: NormFactory) -> Summed:
     """What a letter makes of one input of a step; the identity is reduced where the step is."""
-
-    def __init__(
-        self, letter: str, channels: int, stride: int, conv: ConvFactory, norm: NormFactory
-    ) -> None:
-        super().__init__()
-        ways: list[nn.Module] = []
-        if letter in "SR":
-            ways.append(separable_twice(channels, stride, conv, norm))
-        if letter in "IR":
-            same = stride == 1
-            ways.append(nn.Identity() if same else Reduced(channels, channels, conv, norm))
-        self.ways = nn.ModuleList(ways)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return reduce(add, [way(x) for way in self.ways])
+    ways: list[nn.Module] = []
+    if letter in "SR":
+        ways.append(separable_twice(channels, stride, conv, norm))
+    if letter in "IR":
+        same = stride == 1
+        ways.append(nn.Identity() if same else Reduced(channels, channels, conv, norm))
+    return Summed(ways)
 
 
 def entry(inputs: int, channels: int, conv: ConvFactory, norm: NormFactory) -> nn.Sequential:
@@ -125,7 +117,7 @@ class Cell(nn.Module):
         for word in words.split():
             strides = stride, stride, *[1] * (len(word) - 2)
             edges = {
-                str(source): Edge(letter, channels, strides[source], conv, norm)
+                str(source): edge(letter, channels, strides[source], conv, norm)
                 for source, letter in enumerate(word)
                 if letter != "Z"
             }

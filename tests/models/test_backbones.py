@@ -193,9 +193,9 @@ def test_a_cell_adds_up_what_its_letters_say(stride):
     a, b = cell.before(before), cell.last(last)
     first, second = cell.steps
     assert list(first) == ["0", "1"] and list(second) == ["0", "2"]
-    assert isinstance(first["0"].ways[0], nn.Identity if stride == 1 else Reduced)
-    one = first["0"].ways[0](a) + separable(first["1"].ways[0], b)
-    two = separable(second["0"].ways[0], a) + second["0"].ways[1](a) + one
+    assert isinstance(first["0"][0], nn.Identity if stride == 1 else Reduced)
+    one = first["0"][0](a) + separable(first["1"][0], b)
+    two = separable(second["0"][0], a) + second["0"][1](a) + one
     torch.testing.assert_close(cell(before, last), torch.cat([one, two], 1))
 
 
