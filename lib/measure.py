@@ -43,7 +43,7 @@ def accuracy_row(
         ci_low=low,
         ci_high=high,
         n=record["n"],
-        run=job.recipe.key,
+        run=job.recipe.trained.key,  # of a conversion what it was made of, to be compared with it
         bits=record["bits"],
     )
 

@@ -141,6 +141,11 @@ class Recipe(Part):
         return [*self.start.ancestors, self.start] if self.start else []
 
     @property
+    def trained(self) -> Recipe:
+        """Return the last recipe of the chain that trains a network, and does not convert one."""
+        return self.start.trained if self.convert and self.start else self
+
+    @property
     def key(self) -> str:
         """Return the content hash, 16 hexadecimal digits."""
         text = json.dumps(self.to_dict(full=False), sort_keys=True, separators=(",", ":"))

@@ -113,7 +113,7 @@ def rows(
     times = timing.interleaved(calls, study.preset.timing_rounds)
     seconds, found = times.groupby("label")["seconds"].median(), []
     for name, job in own.items():
-        at = row(study, _of_paper(_root(job.recipe)), method=job.label, seed=study.seeds[0])
+        at = row(study, _of_paper(job.recipe.trained), method=job.label, seed=study.seeds[0])
         found.append(at | {"metric": f"fps_{batch}", "value": batch / seconds[name]})
         found.append(at | {"metric": f"macs_{batch}", "value": batch * macs[name]["macs"]})
         for base in bases:
@@ -171,7 +171,7 @@ def as_wide(run: runs.Run, seen: dict[str, Any] | None = None) -> nn.Module:
 
 def _both(run: runs.Run) -> tuple[nn.Module, nn.Module]:
     """Return the whole plain network of a run, fresh, and the same as wide as the paper's."""
-    root = _root(run.recipe)
+    root = run.recipe.trained
     whole, wide = (freeze(networks.fresh(one), 1.0).eval() for one in (root, _of_paper(root)))
     return whole, wide
 
@@ -181,13 +181,6 @@ def _call(model: nn.Module, batch: int, best: bool) -> Callable[[], Tensor]:
     """Return a pass of a network, as it is or with its layers in their fastest forms."""
     x = timing.random_images("cifar10", batch)
     return partial(torch.no_grad()(fastest(model, x) if best else model), x)
-
-
-def _root(recipe: Recipe) -> Recipe:
-    """Return the last recipe of a chain that trains a network and does not convert one."""
-    while recipe.convert and recipe.start:
-        recipe = recipe.start
-    return recipe
 
 
 def _of_paper(recipe: Recipe) -> Recipe:

@@ -164,6 +164,7 @@ def test_chains_have_keys_of_all_their_links_and_come_back_from_json():
     changed = tuned.override({"start.start.train.epochs": 3, "start.sparsity.density": 0.5})
     assert changed.start.start == BASE.override({"train.epochs": 3})
     compact = replace(plain, start=tuned.start, convert=Compact())
+    assert replace(compact, start=compact).trained == tuned.start and tuned.trained == tuned
     assert Recipe.from_dict(json.loads(json.dumps(compact.to_dict()))) == compact
     other = replace(compact, convert=Compact(lam=1))
     keys = {r.key for r in (plain, tuned, tuned.start, changed, compact, other)}
