@@ -251,8 +251,9 @@ def table6_union(b: Builder) -> None:
             {"attack": "pgd", **tries, "norm": "l2", "eps": radius, "step": 0.02 * radius}
             | {"steps": 5 * b.preset.strong.steps},
         ]
+        few = b.preset.slow_images or b.preset.strong.images or 1_000  # as in section 4.3
         for label, recipe in sweep(b, setting, start).items():
-            b.add(label, recipe, (0.0,), attacks, union=True, images=b.preset.strong.images)
+            b.add(label, recipe, (0.0,), attacks, union=True, images=few)
 
 
 @plan("beyond/gdws_everywhere")
