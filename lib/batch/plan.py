@@ -124,8 +124,8 @@ def needs_of(jobs: Iterable[Job], records: bool = False, fresh: bool = False) ->
 
     A conversion that nothing measures is left to who starts from it: it takes less than a process.
     """
-    needs: dict[str, Need] = {}
-    for job in jobs:
+    needs, asked = dict[str, Need](), list(jobs)
+    for job in asked:
         need = needs.setdefault(job.recipe.key, Need(job.recipe, job.label))
         need.protocols |= {p.key: p for p in job.protocols}
     for need in [*needs.values()]:
@@ -135,7 +135,8 @@ def needs_of(jobs: Iterable[Job], records: bool = False, fresh: bool = False) ->
             start = Need(child.recipe.start, f"start of {child.label}")
             child = needs.setdefault(start.recipe.key, start)
             _look_at(child, records, fresh)
-    return {k: n for k, n in needs.items() if n.protocols or n.recipe.train.epochs}
+    measured = {job.recipe.key for job in asked}
+    return {k: n for k, n in needs.items() if k in measured or n.recipe.train.epochs}
 
 
 def _look_at(need: Need, records: bool, fresh: bool) -> None:
