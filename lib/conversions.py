@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from lib.datasets import absolute
 from lib.errors import UserError
-from lib.part import Amount, Count, Number, Part, Share
+from lib.part import Amount, Number, Part, Share
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,9 @@ class Compact(Conversion):
 
 @dataclass(frozen=True)
 class Seeing(Conversion):
-    """A conversion that looks at so many training images."""
+    """A conversion that depends on images, or on their size."""
 
     dataset: str  # that of the recipe, for what is done does not know it
-    images: Count = 0
     lam: Share = 0.0
 
     def check(self) -> None:
@@ -53,7 +52,8 @@ class Seeing(Conversion):
 class Weighed(Seeing):
     """The plain network and, in each layer, what errors of its weights do to decisions.
 
-    These are GDWS's error weights (Eq. 8) for a later conversion; the network computes the same.
+    These are GDWS's error weights (Eq. 8) over so many training images, for a later conversion; the
+    network computes the same.
     """
 
     kind: ClassVar[str] = "weighed"
@@ -68,7 +68,7 @@ class Gdws(Seeing):
     of all together, which goes where it saves most multiply-accumulates, or most by prices: rows of
     a layer, its price when dense, that beside kernels and that of a kernel. Layers without a price
     stay dense. Errors are weighed as in a `Weighed` network, in any other alike. least=1 leaves
-    every channel a kernel. With images, batch norms are fitted to them anew.
+    every channel a kernel.
     """
 
     kind: ClassVar[str] = "gdws"

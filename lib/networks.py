@@ -12,7 +12,7 @@ from lib.cost import mac_prices
 from lib.errors import UserError, choose
 from lib.models import BACKBONES, compact, create, freeze
 from lib.models.depthwise import GeneralizedDepthwise
-from lib.models.gdws import Price, convert, convertible, error_weights, renormalised
+from lib.models.gdws import Price, convert, convertible, error_weights
 from lib.models.masks import largest
 from lib.models.stored import shaped
 from lib.protocol import Protocol
@@ -34,14 +34,10 @@ def _cut(part: Cut, model: nn.Module) -> nn.Module:
     return plain
 
 
-def _lot(part: Seeing) -> Tensor:
-    """Return the images that a conversion looks at, (N, C, H, W)."""
-    return data.load(part.dataset, "train", part.images, device.device()).float()
-
-
 def _weighed(part: Weighed, model: nn.Module) -> nn.Module:
     plain = freeze(model, part.lam).eval()
-    for name, gain in error_weights(plain, _lot(part)).items():
+    images = data.load(part.dataset, "train", part.images, device.device()).float()
+    for name, gain in error_weights(plain, images).items():
         plain.get_submodule(name).register_buffer("gain", gain)
     return plain
 
@@ -56,8 +52,7 @@ def _gdws(part: Gdws, model: nn.Module) -> nn.Module:
         spec = data.spec(part.dataset)
         prices = {str(name): Price(*map(float, row)) for name, *row in part.prices}
         prices = prices or mac_prices(plain, spec.channels, spec.size)
-    made = convert(plain, part.beta, alphas=gains or None, prices=prices, least=part.least)
-    return renormalised(made, _lot(part)) if part.images else made
+    return convert(plain, part.beta, alphas=gains or None, prices=prices, least=part.least)
 
 
 CONVERTERS: dict[str, Callable[[Any, nn.Module], nn.Module]] = {
@@ -76,7 +71,7 @@ def check(recipe: Recipe, protocols: Iterable[Protocol] = ()) -> None:
     spec.check_limit(recipe.data.split, recipe.data.train_images)
     scoring.narrow(recipe.model, recipe.method, recipe.sparsity is not None)
     if isinstance(part := recipe.convert, Seeing):
-        spec.check_limit("train", part.images)
+        spec.check_limit("train", getattr(part, "images", 0))
         if part.dataset != recipe.data.dataset:
             raise UserError(
                 f"convert.dataset is {part.dataset}, but data.dataset {recipe.data.dataset}; name "

@@ -7,7 +7,6 @@ everywhere: values below ZERO of a channel's largest count as zero, which is wha
 a lower rank, and among equals the kernels of the first channels are kept.
 """
 
-import copy
 import math
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -31,7 +30,6 @@ __all__ = [
     "error_weights",
     "lego",
     "mego",
-    "renormalised",
     "spectrum",
 ]
 
@@ -94,7 +92,8 @@ def lego(
     channel whose alpha is 0 keeps none.
     """
     found = spectrum(weight, alpha)
-    return _factors(found, _fewest(found.values, _bound(beta, squared), least), weight)
+    bound = check_range("beta", beta, 0) ** (1 if squared else 2)
+    return _factors(found, _fewest(found.values, bound, least), weight)
 
 
 def mego(weight: Tensor, alpha: Tensor | None, budget: int, *, least: int = 0) -> Factors:
@@ -104,10 +103,6 @@ def mego(weight: Tensor, alpha: Tensor | None, budget: int, *, least: int = 0) -
     """
     found = spectrum(weight, alpha)
     return _factors(found, _first(found.values, budget, least), weight)
-
-
-def _bound(beta: float, squared: bool) -> float:
-    return check_range("beta", beta, 0) ** (1 if squared else 2)
 
 
 def _ranked(values: Tensor, least: int) -> tuple[Tensor, Tensor]:
@@ -206,7 +201,6 @@ def convert(
     alphas: Mapping[str, Tensor] | None = None,
     *,
     prices: Mapping[str, Price] | None = None,
-    squared: bool = True,
     least: int = 0,
     skip_first: bool = True,
     report: Report = lambda done: None,
@@ -222,7 +216,7 @@ def convert(
         raise UserError(
             "Give convert beta or budget, one of them; prices go with beta alone, without least."
         )
-    layers = convertible(model, skip_first)
+    layers, bound = convertible(model, skip_first), check_range("beta", beta or 0, 0)
     spectra = {}
     for i, (name, layer) in enumerate(layers.items()):
         if alphas is not None and name not in alphas:
@@ -235,20 +229,12 @@ def convert(
         kept = _shared(values, budget, least)
     elif prices is not None:
         known = {name: prices[name] for name in values if name in prices}
-        plan = allocate(values, known, _bound(beta or 0, squared))
+        plan = allocate(values, known, bound)
         kept = {name: _first(values[name], g) for name, g in plan.items()}
     else:
-        bound = _bound(beta or 0, squared)
         kept = {name: _fewest(found, bound, least) for name, found in values.items()}
-    return replaced(
-        model,
-        {
-            name: GeneralizedDepthwise(
-                layers[name], *_factors(spectra[name], g, layers[name].weight)
-            )
-            for name, g in kept.items()
-        },
-    )
+    factors = {n: _factors(spectra[n], g, layers[n].weight) for n, g in kept.items()}
+    return replaced(model, {n: GeneralizedDepthwise(layers[n], *f) for n, f in factors.items()})
 
 
 def _shared(values: Mapping[str, Tensor], budget: int, least: int) -> dict[str, list[int]]:
@@ -259,23 +245,3 @@ def _shared(values: Mapping[str, Tensor], budget: int, least: int) -> dict[str, 
     every = torch.cat([F.pad(found, (0, ranks - found.shape[1])) for found in values.values()])
     each = torch.tensor(_first(every, budget, least)).split([len(v) for v in values.values()])
     return {name: g.tolist() for name, g in zip(values, each, strict=True)}
-
-
-@torch.no_grad()
-def renormalised(model: nn.Module, images: Tensor, batch: int = 128) -> nn.Module:
-    """Return a copy of a converted network with batch norms of what it now computes from images.
-
-    Not in the paper, where they keep the statistics of the dense network. Each gets the mean over
-    batches; nothing else is in training mode, and no weight changes.
-    """
-    fresh = copy.deepcopy(model).eval()
-    norms = [m for m in fresh.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.train().momentum = None  # the mean of all batches
-    for part in images.split(batch):
-        fresh(part)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    return fresh.train(model.training)

@@ -67,7 +67,7 @@ def made(b: Builder, setting: Setting, start: Recipe, part: Conversion, lam: flo
 
 def weighed(b: Builder, setting: Setting, start: Recipe, lam: float = 0.0) -> Recipe:
     """Return the recipe of a network that knows what errors of its weights do (Eq. 8)."""
-    return made(b, setting, start, Weighed(start.data.dataset, b.preset.weighed, lam=lam), lam)
+    return made(b, setting, start, Weighed(start.data.dataset, lam, b.preset.weighed), lam)
 
 
 def converted(

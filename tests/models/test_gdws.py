@@ -10,7 +10,7 @@ from torch import nn
 from lib.errors import UserError
 from lib.models import compact, freeze
 from lib.models.depthwise import FORMS, GeneralizedDepthwise, equivalents
-from lib.models.gdws import Price, allocate, convert, convertible, lego, mego, renormalised
+from lib.models.gdws import Price, allocate, convert, convertible, lego, mego
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 KINDS = {
@@ -275,26 +275,6 @@ def test_a_converted_network_trains_on_and_loads_its_weights(plain, images, loss
     other = convert(model, beta=0.2)
     other.load_state_dict(converted.state_dict())
     torch.testing.assert_close(other.eval()(x), converted.eval()(x))
-
-
-def test_batch_norms_can_be_made_to_fit_what_the_converted_network_computes(plain, images):
-    rough, x = convert(plain("resnet20").train(), beta=0.3), images.double()
-    before = {name: value.clone() for name, value in rough.state_dict().items()}
-    fitted = renormalised(rough, x, batch=3)
-    assert fitted.training and fitted.bn1.momentum == rough.bn1.momentum == 0.1
-    assert all(torch.equal(rough.state_dict()[name], value) for name, value in before.items())
-    seen = []
-    for norm in rough.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            norm.momentum = 1.0  # keeps the last batch alone
-    for part in x.split(3):
-        rough(part)
-        seen.append({name: value.clone() for name, value in rough.state_dict().items()})
-    for name, value in fitted.state_dict().items():
-        if "running" in name:
-            torch.testing.assert_close(value, (seen[0][name] + seen[1][name]) / 2)
-        elif "num_batches" not in name:
-            assert torch.equal(value, before[name])
 
 
 @pytest.mark.parametrize(
