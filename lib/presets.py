@@ -107,14 +107,14 @@ _DNR: dict[str, Any] = {"padding": "reflect", "paper": "dnr", "attack": Attack(s
 # the step keeps its ratio to it
 _DNR_DIGITS = _DNR | {"attack": Attack(eps=0.15, step=0.048)}
 _GDWS: dict[str, Any] = {"paper": "gdws", "attack": Attack(steps=10, step=2 / 255)}
-_GDWS_DIGITS = _GDWS | {"attack": Attack(eps=0.1, steps=10, step=0.025)}
+_GDWS_DIGITS = _GDWS | {"attack": Attack(eps=0.1, steps=5, step=0.04)}
 _GDWS_BRIEF = _GDWS | {"attack": Attack(eps=0.1, steps=3, step=0.083)}
 _GDWS_TINY = _GDWS | {"attack": Attack(eps=0.1, steps=2, step=0.025)}
 _LARGE_TINY = _GDWS_TINY | {"role": LARGE}  # of fewer channels nothing would survive HYDRA
 _HANDFUL: dict[str, Any] = {"train_images": 64}
 _MSD = _GDWS | {"role": UNION, "attack": Attack(eps=0.03, steps=50, step=0.003)}
 _MSD_CIFAR = _MSD | {"attack": Attack(eps=0.03, steps=10, step=0.006)}
-_MSD_DIGITS = _MSD | {"attack": Attack(eps=0.1, steps=10, step=0.02)}
+_MSD_DIGITS = _MSD | {"attack": Attack(eps=0.1, steps=5, step=0.04)}
 _EIGHT = Train(epochs=8, batch=64, schedule="onecycle", lr=0.05)
 _SIX, _TEN = replace(_EIGHT, epochs=6, lr=0.1), replace(_EIGHT, epochs=10)
 _DROPS = Train(schedule="milestones", milestones=(80, 120, 160), gamma=0.2)
