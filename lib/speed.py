@@ -100,22 +100,25 @@ def rows(
     network and images. A label may have another layout than its run; released asks for GDWS layers
     in the form of the released code, too. Where several networks have the label of a base, it is
     that of the same backbone. What is given in intervals is `speed_up`, images a second are a
-    median; `macs` are what they compute, before GDWS layers that are slower than dense become so.
+    median; `macs` are what they compute and `mib` what they hold in 32 bits, before GDWS layers
+    that are slower than dense become so.
     """
-    own, calls, macs = dict[str, Job](), {}, {}
+    own, calls, counts = dict[str, Job](), {}, {}
+    rounds = study.preset.timing_rounds
     for job in (job for job in jobs if job.recipe.seed == study.seeds[0]):
         model = as_wide(fitted[job.recipe.key], layouts.get(job.label))
-        labels = [job.label] + [f"{job.label}, {RELEASED}"] * (released and bool(converted(model)))
-        for label in labels:
+        asked = released and job.label not in layouts and converted(model)
+        for label in [job.label, f"{job.label}, {RELEASED}"][: 2 if asked else 1]:
             name = f"{job.recipe.model.backbone} {label}"
-            calls[name], macs[name] = _call(model, batch, label == job.label), cost.cost(model)
-            own[name] = replace(job, label=label)
-    times = timing.interleaved(calls, study.preset.timing_rounds)
+            calls[name] = _call(model, batch, rounds if label == job.label else 0)
+            own[name], counts[name] = replace(job, label=label), cost.cost(model)
+    times = timing.interleaved(calls, rounds)
     seconds, found = times.groupby("label")["seconds"].median(), []
     for name, job in own.items():
         at = row(study, _of_paper(job.recipe.trained), method=job.label, seed=study.seeds[0])
         found.append(at | {"metric": f"fps_{batch}", "value": batch / seconds[name]})
-        found.append(at | {"metric": f"macs_{batch}", "value": batch * macs[name]["macs"]})
+        found.append(at | {"metric": f"macs_{batch}", "value": batch * counts[name]["macs"]})
+        found.append(at | {"metric": f"mib_{batch}", "value": counts[name]["params"] / 2**18})
         for base in bases:
             named = {of.recipe.model.backbone: n for n, of in own.items() if of.label == base}
             only = next(iter(named.values())) if len(named) == 1 else None
@@ -177,10 +180,11 @@ def _both(run: runs.Run) -> tuple[nn.Module, nn.Module]:
 
 
 @torch.no_grad()
-def _call(model: nn.Module, batch: int, best: bool) -> Callable[[], Tensor]:
-    """Return a pass of a network, as it is or with its layers in their fastest forms."""
+def _call(model: nn.Module, batch: int, rounds: int) -> Callable[[], Tensor]:
+    """Return a pass of a network, as it is or with layers in the forms fastest in some rounds."""
     x = timing.random_images("cifar10", batch)
-    return partial(torch.no_grad()(fastest(model, x) if best else model), x)
+    best = fastest(model, x, rounds=min(rounds, 7)) if rounds else model
+    return partial(torch.no_grad()(best), x)
 
 
 def _of_paper(recipe: Recipe) -> Recipe:
