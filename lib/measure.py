@@ -43,7 +43,8 @@ def accuracy_row(
         ci_low=low,
         ci_high=high,
         n=record["n"],
-        run=job.recipe.trained.key,  # of a conversion what it was made of, to be compared with it
+        run=job.recipe.trained.key,
+        made=job.recipe.key,
         bits=record["bits"],
     )
 

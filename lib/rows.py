@@ -19,7 +19,8 @@ COLUMNS = [
     *("paper", "artifact", "dataset", "backbone", "method", "seed", "lam", "attack"),
     *("metric", "detail", "value", "ci_low", "ci_high", "n"),
 ]
-HIDDEN = ["run", "bits"]  # of accuracies in memory: the network, and which images were right
+# Of accuracies in memory: the trained network, what was made of it, and which images were right
+HIDDEN = ["run", "made", "bits"]
 
 
 def row(study: Study, recipe: Recipe | None = None, **values: Any) -> dict[str, Any]:

@@ -181,6 +181,10 @@ def test_one_network_twice_is_widened_only_by_the_spread_of_its_changes():
     bound = difference(*single, spread_of(0.04, 12))  # of accuracies only
     apart = difference(*(part.drop(columns="run") for part in single), spread_of(0.04, 12))
     assert bound == apart and bound.known
+    both = Spread(pd.concat([spread_of(0.04, 12).table, spread_of(900.0, 12, "+ +").table]))
+    made = [part.assign(made=name) for part, name in zip(single, "xy", strict=True)]
+    assert difference(*made, both) == apart  # of a conversion, which follows what it was made of
+    assert difference(*single, both).high > apart.high
 
 
 def test_pooling_counts_a_network_once_at_each_end_and_its_changes_apart():
