@@ -1,10 +1,6 @@
 """GDWS conversions as recipes: the same after any kill, loaded from their own folder alone."""
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -21,7 +17,6 @@ from lib.models.gdws import Price, convert, convertible, error_weights
 from lib.protocol import Protocol
 from lib.recipe import Attack, Data, Model, Recipe, Train
 from lib.sparsity import Momentum
-from tests.test_chains import digest
 from tests.test_runs import same
 
 DENSE = Recipe(
@@ -136,33 +131,6 @@ def test_noise_is_frozen_once_and_a_weighed_network_computes_what_it_did(trained
     torch.testing.assert_close(weighed(x), freeze(noisy, 1.0)(x))
     lossless = replace(WEIGHED, start=NOISY, convert=Gdws("digits", lam=1.0))
     torch.testing.assert_close(runs.fit(lossless).model()(x), weighed(x))
-
-
-def test_a_kill_changes_no_bit_of_a_conversion_or_its_fine_tuning(results, trained):
-    chain = [KINDS["layer"], TUNED]
-    straight = [digest(recipe) for recipe in chain]
-    code = (
-        "import os, sys, torch; torch.set_num_threads(1)\n"
-        "from tests.test_conversions import KINDS, TUNED\n"
-        "from lib import networks, runs, training; training.SAVE_EVERY = -1\n"
-        "epoch, converter = runs.training.Trainer.epoch, networks.convert\n"
-        "def dying(self, on_step):\n"
-        "    def step(share):\n"
-        "        on_step(share)\n"
-        "        if self.epochs_done: os.kill(os.getpid(), 9)\n"
-        "    return epoch(self, step)\n"
-        "if sys.argv[1] == '0': networks.convert = lambda *_, **__: os.kill(os.getpid(), 9)\n"
-        "runs.training.Trainer.epoch = dying\n"
-        "runs.fit([KINDS['layer'], TUNED][int(sys.argv[1])])"
-    )
-    env = os.environ | {"SUITE_RESULTS": str(results), "OMP_NUM_THREADS": "1"}
-    for i, recipe in enumerate(chain):
-        store.remove(runs.folder(recipe))
-        call = [sys.executable, "-c", code, str(i)]
-        killed = subprocess.run(call, cwd=paths.ROOT, env=env, check=False, timeout=120)
-        assert killed.returncode == -signal.SIGKILL and runs.load(recipe) is None
-        runs.fit(recipe)
-    assert [digest(recipe) for recipe in chain] == straight
 
 
 def test_sizes_are_those_counted_by_hand(trained):

@@ -13,7 +13,6 @@ from torch import nn
 
 from lib import data, evaluate, measure, paths, progress, runs, scoring, store
 from lib.data import Images
-from lib.errors import UserError
 from lib.intervals import wilson
 from lib.methods import PgdAt, Plain, Smart
 from lib.models import create
@@ -58,13 +57,6 @@ def test_a_constant_classifier_is_right_where_its_label_is(protocol):
     images = pictures()
     hits = scoring.correct(Constant(4), images, protocol)
     assert torch.equal(hits, (images.labels == 4)[None])
-
-
-@pytest.mark.parametrize("attack", ["pgd", "fgsm"])
-def test_radius_zero_is_clean(attack):
-    model = create("plain", "resnet18", width=4).eval()
-    attacked = scoring.correct(model, pictures(), Protocol(attack=attack, eps=0.0))
-    assert torch.equal(scoring.correct(model, pictures(), Protocol()), attacked)
 
 
 def test_evaluation_changes_nothing_and_is_reproducible():
@@ -314,11 +306,6 @@ def test_what_other_code_measured_is_measured_anew_except_from_records(monkeypat
     assert len(calls) == 1
 
 
-def test_draws_of_different_purposes_differ():
-    seeds = {scoring.stream(p, s) for p in ("attack", "weight noise") for s in range(3)}
-    assert len(seeds) == 6
-
-
 @pytest.fixture
 def passes(monkeypatch):
     """What every pass through a standing network is given, with the noise that it draws."""
@@ -503,10 +490,3 @@ def test_states_are_written_at_most_every_few_seconds(small_batches, monkeypatch
     written.clear()
     evaluate.evaluate(run, dataclasses.replace(NOISY, seed=1))
     assert [path.suffixes for path in written] == [[".partial", ".json"]] * 4 + [[".json"]]
-
-
-@pytest.mark.parametrize("kind", ["plain", "float"])
-def test_a_network_of_one_width_is_not_slimmed(kind):
-    model = create(kind, "resnet18", width=4)
-    with pytest.raises(UserError, match="one width"):
-        scoring.correct(model, pictures(), Protocol(slim=0.5))

@@ -226,18 +226,6 @@ def test_damage_is_set_aside_never_loaded_and_trained_anew(harm, caplog):
     assert same(weights(runs.fit(RECIPE)), expected)
 
 
-def test_a_record_without_weights_counts_only_where_asked(monkeypatch):
-    run = runs.fit(RECIPE)
-    (run.folder / "weights.safetensors").unlink()
-    assert runs.load(RECIPE) is None
-    assert runs.load(RECIPE, records=True).info["seconds"] >= 0
-    monkeypatch.setenv("SUITE_FROM_RECORDS", "1")
-    with pytest.raises(UserError, match="record without weights"):
-        runs.fit(RECIPE).model()
-    with pytest.raises(UserError, match="no record"):
-        runs.fit(RECIPE.override({"seed": 5}))
-
-
 def test_two_processes_train_a_recipe_once(results):
     code = (
         "from tests.test_runs import RECIPE; from lib import runs\n"

@@ -33,8 +33,11 @@ def filled(model: nn.Module) -> nn.Module:
         ("preact_resnet18", 11_172_170, 42.6, 555.4),
         ("preact_resnet18_admm", 11_171_146, 42.6, 555.4),
         ("preact_resnet50", 23_513_162, 89.7, 1297.8),
+        ("resnet18", 11_173_962, 42.6, 555.4),
         ("resnet18_dws", 1_437_834, 5.5, 73.0),
+        ("resnet20", 269_722, 1.0, 40.6),
         ("resnet20_40", 1_676_530, 6.4, 251.8),
+        ("resnet50", 23_520_842, 89.7, 1297.8),
         ("resnet50_imagenet", 25_557_032, 97.5, 4089.2),
         ("robnet_free", 5_439_790, 20.8, 780.2),
         ("vgg16", 14_728_266, 56.2, 313.2),
@@ -130,12 +133,13 @@ def test_pre_activation_resnets_are_what_their_authors_describe(backbone):
     torch.testing.assert_close(model(images), model.fc(x.mean((2, 3))), rtol=1e-4, atol=1e-5)
 
 
-def test_both_other_vggs_begin_as_their_authors_had_them():
+def test_vggs_begin_as_their_authors_had_them():
     names = ("vgg16", "vgg16_bn", "vgg16_hydra")
     dnr, torchs, hydra = (create("plain", name, width=16) for name in names)
     assert dnr.state_dict().keys() == torchs.state_dict().keys()
-    norms = [m for net in (torchs, hydra) for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
-    assert len(norms) == 26 and all((m.weight == 1).all() for m in norms)
+    for net, scale in ((dnr, 0.5), (torchs, 1), (hydra, 1)):
+        norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+        assert len(norms) == 13 and all((m.weight == scale).all() for m in norms)
     last = torchs.layer5[2].conv
     bound = (9 * 128) ** -0.5  # torch draws uniformly
     assert bound * 0.99 < float(last.weight.detach().abs().max()) <= bound
@@ -146,6 +150,14 @@ def test_both_other_vggs_begin_as_their_authors_had_them():
     for layer in (hydra.hidden1, hydra.hidden2, hydra.fc):
         assert float(layer.weight.detach().std()) == pytest.approx(0.02, rel=0.1)  # 0.01 at 64
         assert (layer.bias == 0).all()
+
+
+@pytest.mark.parametrize(("size", "last"), [(8, 1), (32, 1), (64, 2)])
+def test_images_of_any_size_are_pooled_five_times_at_most_to_a_pixel(size, last):
+    model, sizes = create("plain", "vgg16", width=2, num_classes=7).eval(), []
+    model.layer5.register_forward_hook(lambda *call: sizes.append(call[2].shape[-1]))
+    assert model(torch.rand(2, 3, size, size)).shape == (2, 7)
+    assert sizes == [max(1, size // 16)] and -(-sizes[0] // 2) == last
 
 
 @pytest.mark.parametrize("size", [8, 32, 64])

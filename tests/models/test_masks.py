@@ -58,21 +58,6 @@ def test_disjoint_masks_of_half_density_are_complements():
     assert torch.equal(clean, ~adv)
 
 
-@pytest.mark.parametrize(
-    ("density", "overlap", "interval"),
-    [
-        (0.5, 0.6, "between 0 and 0.5"),
-        (0.8, 0.5, "between 0.6 and 0.8"),
-        (0.5, -0.1, "between 0 and 0.5"),
-        (1.2, 0.5, "density is 1.2"),
-        (float("nan"), 0.5, "density is nan"),
-    ],
-)
-def test_impossible_shares_are_refused_with_the_interval(density, overlap, interval):
-    with pytest.raises(UserError, match=interval):
-        create("smart", "resnet20", width=4, density=density, overlap=overlap)
-
-
 @pytest.mark.parametrize("written", ["DDSS", "D D S S", "[D D S S]", "ddss", " [DDSS] "])
 def test_patterns_may_be_written_as_in_the_paper(written):
     assert parse_pattern(written, 4) == "DDSS"

@@ -1,6 +1,5 @@
 """HYDRA against its released layers written as a function of their scores, and its three stages."""
 
-import copy
 import math
 from dataclasses import replace
 
@@ -9,12 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lib import data, paths, runs, store
+from lib import paths, runs, store
 from lib.methods import Trades
 from lib.models import create
 from lib.recipe import Attack, Data, Model, Recipe, Train
 from lib.sparsity import FixedAll, Hydra
-from lib.trainers import PRUNERS, trainer_of
+from lib.trainers import PRUNERS
 from lib.trainers.pruners.hydra import kept
 from tests.test_runs import unfinished
 
@@ -166,26 +165,6 @@ def test_three_stages_keep_what_they_should_and_a_stop_in_each_changes_no_bit(re
         assert (runs.folder(recipe) / "resume.pt").is_file()
     runs.fit(TUNED)
     assert digests() == straight
-
-
-def test_a_restored_training_of_scores_goes_on_bit_for_bit(results):
-    runs.fit(DENSE)
-    images = data.load("digits", "train", limit=32)
-
-    def made():
-        return trainer_of(PRUNED.method)(runs.build(PRUNED), PRUNED, images, "fp32")
-
-    straight, first, second = made(), made(), made()
-    states = []
-    first.epoch(lambda share: states.append(copy.deepcopy(first.state())))
-    second.restore(states[0])
-    assert second.step == 1
-    for one in (straight, second):
-        one.epoch()
-        one.epoch()
-    ours, theirs = straight.model.state_dict(), second.model.state_dict()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    assert all(map(torch.equal, straight.pruner.scores, second.pruner.scores))
 
 
 def test_of_zero_epochs_the_largest_weights_stay_for_fine_tuning(results):
