@@ -6,7 +6,6 @@ both hold in memory. Nothing is read from or written to the results of this repo
 
 from collections.abc import Callable
 from functools import partial
-from itertools import chain, count
 from typing import Any
 
 import torch
@@ -49,8 +48,7 @@ def _trainer_of(recipe: Recipe, images: int) -> Trainer:
 
 
 def _step_of(recipe: Recipe, places: Places) -> Call:
-    trainer = _trainer_of(recipe, 4 * recipe.train.batch)
-    return partial(next, chain.from_iterable(trainer.steps(epoch) for epoch in count()))
+    return partial(next, timing.endless(_trainer_of(recipe, 4 * recipe.train.batch)))
 
 
 def _eager(method: str, backbone: str, width: int, batch: int, places: Places) -> Call:

@@ -1,5 +1,7 @@
 """A piece of a recipe: a frozen dataclass that checks its fields and becomes plain containers."""
 
+import hashlib
+import json
 import types
 import typing
 from dataclasses import MISSING, dataclass, fields
@@ -67,6 +69,12 @@ class Part:
 
     def check(self) -> None:
         """Refuse what the type of a field does not tell."""
+
+    @property
+    def key(self) -> str:
+        """Return the content hash, 16 hexadecimal digits."""
+        text = json.dumps(self.to_dict(full=False), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_dict(self, full: bool = True) -> dict[str, Any]:
         """Return plain containers; full=False leaves out what equals its default."""

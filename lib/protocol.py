@@ -1,7 +1,5 @@
 """How one number is measured: which trade-off, which attack, on which images."""
 
-import hashlib
-import json
 import math
 from dataclasses import dataclass
 from typing import Annotated
@@ -94,9 +92,3 @@ class Protocol(Part):
         unit = 255 if self.norm == "linf" else 1
         step = "" if usual else f"-step{unit * self.used_step:.2g}"
         return f"pgd{self.steps}{restarts}{norm}{step}{eot}"
-
-    @property
-    def key(self) -> str:
-        """Return the content hash, 16 hexadecimal digits."""
-        text = json.dumps(self.to_dict(full=False), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]

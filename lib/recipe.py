@@ -8,8 +8,6 @@ never changes its value; `Recipe.to_dict` writes every field, and the store comp
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Annotated, Any
@@ -144,12 +142,6 @@ class Recipe(Part):
     def trained(self) -> Recipe:
         """Return the last recipe of the chain that trains a network, and does not convert one."""
         return self.start.trained if self.convert and self.start else self
-
-    @property
-    def key(self) -> str:
-        """Return the content hash, 16 hexadecimal digits."""
-        text = json.dumps(self.to_dict(full=False), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> Recipe:

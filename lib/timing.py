@@ -54,7 +54,7 @@ def training(recipes: Mapping[str, Recipe], rounds: int, seed: int = 0) -> pd.Da
     """Time real steps of training from the start, attack included, scaled to seconds per epoch."""
     images = {recipe.data: _images(recipe) for recipe in recipes.values()}
     trainers = {label: _trainer(recipe, images[recipe.data]) for label, recipe in recipes.items()}
-    calls = {label: partial(next, _endless(trainer)) for label, trainer in trainers.items()}
+    calls = {label: partial(next, endless(trainer)) for label, trainer in trainers.items()}
     with _own_randomness():
         times = interleaved(calls, rounds, seed)
     per_epoch = {label: trainer.steps_per_epoch for label, trainer in trainers.items()}
@@ -170,5 +170,6 @@ def _trainer(recipe: Recipe, images: data.Images) -> Trainer:
     return trainer_of(recipe.method)(runs.build(recipe), recipe, images, precision)
 
 
-def _endless(trainer: Trainer) -> Iterator[Tensor]:
+def endless(trainer: Trainer) -> Iterator[Tensor]:
+    """Yield the losses of steps in one epoch after the other."""
     return chain.from_iterable(trainer.steps(epoch) for epoch in count())

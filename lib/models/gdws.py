@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.errors import UserError, check_range
@@ -102,37 +101,34 @@ def mego(weight: Tensor, alpha: Tensor | None, budget: int, *, least: int = 0) -
     As `lego`; G is below the budget where the kernels that are left would change nothing.
     """
     found = spectrum(weight, alpha)
-    return _factors(found, _first(found.values, budget, least), weight)
-
-
-def _ranked(values: Tensor, least: int) -> tuple[Tensor, Tensor]:
-    """Return values (C, R) from the largest to the smallest, (C R,), and the channel of each.
-
-    Where every channel is to keep one at least, its first stands before all others.
-    """
-    check_range("least", least, 0, 1)
-    kept = values.clone()
-    kept[:, :least] = math.inf
-    ranked, order = kept.flatten().sort(descending=True, stable=True)
-    return ranked, order // values.shape[1]
+    return _factors(found, _first({"": found.values}, budget, least)[""], weight)
 
 
 def _fewest(values: Tensor, bound: float, least: int = 0) -> list[int]:
     """Return how many kernels each channel keeps if what goes sums to bound at most."""
-    ranked, channel = _ranked(values, least)
-    gone = int((ranked.flip(0).cumsum(0) <= bound).sum())
-    return _counts(channel[: len(ranked) - gone], values)
+    going = values.clone()
+    going[:, :least] = math.inf
+    gone = int((going.flatten().sort().values.cumsum(0) <= bound).sum())
+    return _first({"": values}, values.numel() - gone, least)[""]
 
 
-def _first(values: Tensor, budget: int, least: int = 0) -> list[int]:
-    """Return how many kernels each channel keeps of budget ones, none of value zero."""
-    check_range("budget", budget, least * len(values))
-    ranked, channel = _ranked(values, least)
-    return _counts(channel[: min(budget, int((ranked > 0).sum()))], values)
+def _first(values: Mapping[str, Tensor], budget: int, least: int = 0) -> dict[str, list[int]]:
+    """Return how many kernels each channel (C,) keeps of budget ones in all layers together.
 
-
-def _counts(channel: Tensor, values: Tensor) -> list[int]:
-    return channel.bincount(minlength=len(values)).tolist()
+    They are those of the largest values (C, R), which fall in each channel, and none of value zero;
+    where every channel is to keep one at least, its first stands before all others.
+    """
+    check_range("least", least, 0, 1)
+    check_range("budget", budget, least * sum(map(len, values.values())))
+    ranked = {name: found.clone() for name, found in values.items()}
+    for found in ranked.values():
+        found[:, :least] = math.inf
+    flat = torch.cat([torch.zeros(0), *(found.flatten() for found in ranked.values())])
+    kept = flat > 0
+    kept[flat.argsort(descending=True, stable=True)[budget:]] = False
+    parts = kept.split([found.numel() for found in ranked.values()])
+    names = zip(ranked.items(), parts, strict=True)
+    return {name: part.view_as(found).sum(1).tolist() for (name, found), part in names}
 
 
 def _factors(found: Spectrum, g: list[int], like: Tensor) -> Factors:
@@ -226,22 +222,12 @@ def convert(
     values = {name: found.values for name, found in spectra.items()}
     kept: dict[str, list[int]]
     if budget is not None:
-        kept = _shared(values, budget, least)
+        kept = _first(values, budget, least)
     elif prices is not None:
         known = {name: prices[name] for name in values if name in prices}
         plan = allocate(values, known, bound)
-        kept = {name: _first(values[name], g) for name, g in plan.items()}
+        kept = {name: _first({name: values[name]}, g)[name] for name, g in plan.items()}
     else:
         kept = {name: _fewest(found, bound, least) for name, found in values.items()}
     factors = {n: _factors(spectra[n], g, layers[n].weight) for n, g in kept.items()}
     return replaced(model, {n: GeneralizedDepthwise(layers[n], *f) for n, f in factors.items()})
-
-
-def _shared(values: Mapping[str, Tensor], budget: int, least: int) -> dict[str, list[int]]:
-    """Return the kernels of each channel and layer if all layers share one budget."""
-    if not values:
-        return {}
-    ranks = max(found.shape[1] for found in values.values())
-    every = torch.cat([F.pad(found, (0, ranks - found.shape[1])) for found in values.values()])
-    each = torch.tensor(_first(every, budget, least)).split([len(v) for v in values.values()])
-    return {name: g.tolist() for name, g in zip(values, each, strict=True)}
