@@ -81,15 +81,14 @@ class Rate:
 
     def row(self, name: str, table: pd.DataFrame) -> Row:
         """Return the line of seconds, a row for each round and a column for each label."""
-        seconds = self.unit == "s"
-        ours = table[self.ours] / self.work
-        value = float(ours.median())
-        if not self.base:
-            return _row(name, self.unit, value if seconds else 1 / value, None, None, len(table))
-        base = table[self.base] / (self.base_work or self.work)
-        other = float(base.median())
-        values = (value, other) if seconds else (1 / value, 1 / other)
-        return _row(name, self.unit, *values, centre((base / ours).tolist()), len(table))
+        works = {self.ours: self.work, self.base: self.base_work or self.work}
+        each = {label: table[label] / works[label] for label in self.labels}
+        medians = [float(times.median()) for times in each.values()]
+        values = medians if self.unit == "s" else [1 / median for median in medians]
+        if self.base:
+            found = centre((each[self.base] / each[self.ours]).tolist())
+            values += [found.value, found.low, found.high]
+        return _row(name, self.unit, len(table), *values)
 
 
 @dataclass(frozen=True)
@@ -108,18 +107,15 @@ class Growth:
         sizes = list(self.sizes.values())
         found = [exponent(sizes, seconds) for seconds in table[self.labels].to_numpy()]
         ratio = centre([p / self.expected for p in found])
-        return _row(name, self.unit, float(np.median(found)), self.expected, ratio, len(table))
+        numbers = float(np.median(found)), self.expected, ratio.value, ratio.low, ratio.high
+        return _row(name, self.unit, len(table), *numbers)
 
 
-def _row(
-    name: str, unit: str, value: float, base: float | None, ratio: Estimate | None, rounds: int
-) -> Row:
-    def short(number: float | None) -> float | None:
-        return None if number is None else float(f"{number:.4g}")
-
-    ends = (ratio.value, ratio.low, ratio.high) if ratio else (None, None, None)
-    times, low, high = map(short, ends)
-    return Row(name, unit, float(f"{value:.4g}"), short(base), times, low, high, rounds)
+def _row(name: str, unit: str, rounds: int, *numbers: float | None) -> Row:
+    """Return a line; numbers are value, baseline, ratio, low and high, as far as there are any."""
+    found = [None if n is None else float(f"{n:.4g}") for n in (*numbers, *[None] * 4)]
+    value, base, ratio, low, high = found[:5]
+    return Row(name, unit, value or 0.0, base, ratio, low, high, rounds)
 
 
 def take_turns(makers: Makers, places: Places, rounds: int, tick: Call) -> pd.DataFrame:

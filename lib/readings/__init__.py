@@ -21,9 +21,9 @@ def readings(ids: Collection[str] = ()) -> dict[str, Reading]:
     Networks are counted only as far as the figures asked for need it, so that there may be more.
     """
     found: dict[str, Reading] = {}
-    groups = (tables, variants, gains, pruning, storage, time, sharing, operations, noise, densities)
+    every = (tables, variants, gains, pruning, storage, time, sharing, operations, noise, densities)
     ours = (kept, frames, sizes)  # of GDWS, whose networks no other reading counts
-    for group in ours if ids and all(id.startswith("gdws") for id in ids) else (*groups, *ours):
+    for group in ours if ids and all(id.startswith("gdws") for id in ids) else (*every, *ours):
         found |= {id: gathered(numbers) for id, numbers in group().items()}
         if ids and found.keys() >= set(ids):
             break
