@@ -141,7 +141,8 @@ def priced(run: runs.Run, protocols: Iterable[Protocol], batch: int = 1) -> dict
 
     def look(model: nn.Module) -> dict[str, Any]:
         part: Any = run.recipe.convert
-        whole, wide = _both(run)
+        root = run.recipe.trained
+        whole, wide = _fresh(root), _fresh(_of_paper(root))
         found = measured_prices(wide, timing.random_images("cifar10", batch))
         prices: list[tuple[str | float, ...]] = []
         for name, (dense, fixed, kernel) in found.items():
@@ -159,8 +160,11 @@ def priced(run: runs.Run, protocols: Iterable[Protocol], batch: int = 1) -> dict
 
 def left(run: runs.Run) -> dict[str, Any]:
     """Return the `layout` of what training left of a network."""
-    whole, _ = _both(run)
-    return anatomy.recorded(run, "layout", lambda m: layout(compact(freeze(m, 1.0)), whole))
+
+    def look(model: nn.Module) -> dict[str, Any]:
+        return layout(compact(freeze(model, 1.0)), _fresh(run.recipe.trained))
+
+    return anatomy.recorded(run, "layout", look)
 
 
 def as_wide(run: runs.Run, seen: dict[str, Any] | None = None) -> nn.Module:
@@ -168,15 +172,14 @@ def as_wide(run: runs.Run, seen: dict[str, Any] | None = None) -> nn.Module:
 
     It is for images of CIFAR-10. Dead channels are taken out. seen is another `layout` than its.
     """
-    model = widened(seen or left(run), *_both(run))
+    root = run.recipe.trained
+    model = widened(seen or left(run), _fresh(root), _fresh(_of_paper(root)))
     return model.to(device.device()).to(memory_format=torch.channels_last)
 
 
-def _both(run: runs.Run) -> tuple[nn.Module, nn.Module]:
-    """Return the whole plain network of a run, fresh, and the same as wide as the paper's."""
-    root = run.recipe.trained
-    whole, wide = (freeze(networks.fresh(one), 1.0).eval() for one in (root, _of_paper(root)))
-    return whole, wide
+def _fresh(recipe: Recipe) -> nn.Module:
+    """Return the plain network of a recipe, before any training."""
+    return freeze(networks.fresh(recipe), 1.0).eval()
 
 
 @torch.no_grad()
