@@ -213,22 +213,14 @@ def difference(a: pd.DataFrame, b: pd.DataFrame, spread: Spread | None = None) -
 
     Images are compared one by one where both accuracies are of the same ones. Where both are of the
     same networks, only the spread of their change counts; where that is not known, the spreads of
-    both accuracies, which is wider. A network and what a conversion makes of it rise and fall
-    together: of these two spreads the smaller counts. Without a spread that of the rows themselves
-    is taken, for which they must be of several seeds.
+    both accuracies, which is wider. Without a spread that of the rows themselves is taken, for
+    which they must be of several seeds.
     """
     one, other = _seeds(a), _seeds(b)
     gap = float(one["value"].mean() - other["value"].mean())
     same = "run" in a and a["run"].notna().all() and set(a["run"]) == set(b["run"])
-    seeds = _together(_level(r, spread) for r in (a, b))
-    if change := _change(a, b, spread) if same else None:
-        alike = "made" in a and set(a["made"]) != set(b["made"]) and seeds.known
-        seeds = min(change, seeds, key=_squared_reach) if alike else change
+    seeds = (same and _change(a, b, spread)) or _together(_level(r, spread) for r in (a, b))
     return _estimate(gap, _image_variance(a, b), seeds)
-
-
-def _squared_reach(seeds: Seeds) -> float:
-    return quantile(seeds.df) ** 2 * seeds.variance
 
 
 def _level(rows: pd.DataFrame, spread: Spread | None) -> Seeds:

@@ -3,6 +3,7 @@
 data/spread.csv holds it for the recorded results of each preset; `python -m lib spread` remakes it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -19,6 +20,7 @@ FILE = paths.ROOT / "data/spread.csv"
 KNOWN = ["dataset", "metric", "ends"]  # what a spread is known for
 TABLE = [*KNOWN, "variance", "df", "total"]
 Known = tuple[float, float, float]
+MADE = "made"  # stands for ends where a conversion changes the network
 UNEVEN = 0.05  # p-value of an F test below which a network spreads more than the others
 FLOOR = 0.01  # of the mean: three seeds that happen to agree say nothing of so little
 
@@ -29,7 +31,8 @@ class Spread:
 
     table has the columns dataset, metric, ends, variance, df, total. ends is '0' or '+' for
     accuracies at lam = 0 and above it, whose variance is one of their logits; '0 +', '+ +' or '0 0'
-    for the change of one network from a trade-off or width to another, in squared points. df tells
+    for the change of one network from a trade-off or width to another, in squared points, MADE for
+    that from a network to what a conversion makes of it. df tells
     how alike networks are: so many degrees of freedom the variance counts beside a network's own
     (Smyth 2004, as for gene expression: few repeats of many things). total is what all networks
     were trained for together; as a network's own seeds are among them, nothing counts more. A
@@ -51,6 +54,8 @@ class Spread:
         """
         other = "method" in a and a["method"].iloc[0] != b["method"].iloc[0]
         ends = "0 +" if other else " ".join(sorted((end(a), end(b)), reverse=True))
+        if "made" in a and set(a["made"]) != set(b["made"]):
+            ends = MADE
         b = b.set_index("run").loc[a["run"]]
         return self._moderated(a, ends, a["value"].to_numpy() - b["value"].to_numpy())
 
@@ -124,6 +129,7 @@ def pooled(metrics: pd.DataFrame) -> pd.DataFrame:
                 ends = " ".join(sorted((end(a), end(b)), reverse=True))
                 gaps = (a["value"] - b["value"]).to_numpy(dtype=float)
                 found.append(network | {"ends": ends} | _variance(gaps))
+    found += _conversions(rows) if "made" in rows else []
     table = pd.DataFrame(found, columns=[*KNOWN, "network", "variance", "df"])
     each = table[table["df"] > 0].groupby([*KNOWN, "network"], sort=False).mean().reset_index()
     priors = [
@@ -135,6 +141,18 @@ def pooled(metrics: pd.DataFrame) -> pd.DataFrame:
         for what, group in each.groupby(KNOWN, sort=False)
     ]
     return pd.DataFrame(priors, columns=TABLE).astype(dict.fromkeys(TABLE[3:], float))
+
+
+def _conversions(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield how far the changes spread that a conversion makes to networks of several seeds."""
+    same = ["dataset", "backbone", "metric", "lam", "attack", "run"]
+    trained = rows["made"] == rows["run"]
+    both = rows[~trained].merge(rows[trained].drop_duplicates(same), on=same, suffixes=("", "_of"))
+    by = [*same[:-1], "method", "method_of"]
+    for (dataset, backbone, metric, _, _, *methods), part in both.groupby(by, sort=False):
+        found = _variance((part["value"] - part["value_of"]).to_numpy(dtype=float))
+        name = f"{backbone} {' of '.join(methods)}"
+        yield {"dataset": dataset, "metric": metric, "network": name, "ends": MADE} | found
 
 
 def _variance(values: Any) -> dict[str, float]:

@@ -183,8 +183,24 @@ def test_one_network_twice_is_widened_only_by_the_spread_of_its_changes():
     assert bound == apart and bound.known
     both = Spread(pd.concat([spread_of(0.04, 12).table, spread_of(900.0, 12, "+ +").table]))
     made = [part.assign(made=name) for part, name in zip(single, "xy", strict=True)]
-    assert difference(*made, both) == apart  # of a conversion, which follows what it was made of
     assert difference(*single, both).high > apart.high
+    assert difference(*made, both) == apart  # of a conversion: changes of trade-offs say nothing
+    assert difference(*made, spread_of(9.0, 12, "made")).df == 12
+
+
+def test_changes_by_a_conversion_are_pooled_over_what_was_converted():
+    start = rows([50.0, 56.0, 53.0], 1000, run=list("abc"), backbone="b", attack="pgd7")
+    start = start.assign(made=start["run"], method="dense")
+    parts = [
+        start.assign(made=[f"{m} {i}" for i in "abc"], method=m, value=start["value"] - lost)
+        for m, lost in (("mild", [1.0, 2.0, 3.0]), ("strong", [2.0, 6.0, 10.0]))
+    ]
+    every = pd.concat([start, *parts, start.assign(method="twice")])
+    table = pooled(every).set_index("ends")
+    assert table.loc["made", "variance"] == pytest.approx((1 + 16) / 2)
+    assert table.loc["made", "total"] == 4
+    found = difference(start, parts[0], Spread(pooled(pd.concat([start, parts[0]]))))
+    assert (found.value, found.df, found.seeds) == (2, 2, pytest.approx(1 / 3))
 
 
 def test_pooling_counts_a_network_once_at_each_end_and_its_changes_apart():
