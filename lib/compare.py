@@ -167,28 +167,25 @@ def _case(claim: Row, a: Side, b: Side, metric: str, spread: Spread) -> Found:
     return replace(found, ours=shown, case=where, seeds=seeds, images=images, most=most)
 
 
-Bounds = tuple[float, float, str]
-COMPARISONS: dict[str, Callable[[Row], Bounds]] = {
-    "above": lambda claim: (0.0, math.inf, "interval above 0"),
-    "size": lambda claim: (
-        claim["limit"] * claim["value"],
-        math.inf,
-        f"interval above {claim['limit'] * claim['value']:.1f}",
-    ),
-    "no worse": lambda claim: (-claim["limit"], math.inf, f"interval above -{claim['limit']:g}"),
-    "same": lambda claim: (-claim["limit"], claim["limit"], f"interval inside ±{claim['limit']:g}"),
-    "close": lambda claim: (
-        -claim["limit"],
-        claim["limit"],
-        f"interval inside ±{claim['limit']:g}",
-    ),
-    "moves": lambda claim: (-claim["limit"], claim["limit"], "interval without 0"),
-}
+COMPARISONS = ("above", "size", "no worse", "same", "close", "moves")
+
+
+def bounds(claim: Row) -> tuple[float, float, str]:
+    """Return between which limits a claim says that a difference lies, and how that is said."""
+    limit, size = claim["limit"], claim["limit"] * claim["value"]
+    inside = (-limit, limit, f"interval inside ±{limit:g}")
+    found = {
+        "above": (0.0, math.inf, "interval above 0"),
+        "size": (size, math.inf, f"interval above {size:.1f}"),
+        "no worse": (-limit, math.inf, f"interval above -{limit:g}"),
+        "moves": (-limit, limit, "interval without 0"),
+    }
+    return found.get(claim["test"], inside)
 
 
 def gap(claim: Row, found: Estimate) -> Found:
     """Return how well a difference of accuracies, in points, supports a claim."""
-    low, high, tolerance = COMPARISONS[claim["test"]](claim)
+    low, high, tolerance = bounds(claim)
     if claim["test"] == "moves":  # not 0, against within the limits
         p_for = min(found.p_above(0), found.p_below(0))
         p_against = max(found.p_above(low), found.p_below(high))

@@ -19,18 +19,8 @@ from lib.models.compaction import GatheredConv2d
 from lib.models.conditional import Conditional
 from lib.models.conditional_layers import BatchNorm2d, Noisy
 from lib.models.depthwise import GeneralizedDepthwise, replaced
-from lib.models.gains import error_weights
+from lib.models.gains import error_weights as error_weights
 from lib.progress import Report
-
-__all__ = [
-    "allocate",
-    "convert",
-    "convertible",
-    "error_weights",
-    "lego",
-    "mego",
-    "spectrum",
-]
 
 ZERO = 1e-6
 ROUNDING = 1e-12  # in singular vectors, of length 1
@@ -75,12 +65,7 @@ def spectrum(weight: Tensor, alpha: Tensor | None = None) -> Spectrum:
 
 
 def lego(
-    weight: Tensor,
-    alpha: Tensor | None,
-    beta: float,
-    *,
-    squared: bool = True,
-    least: int = 0,
+    weight: Tensor, alpha: Tensor | None, beta: float, *, squared: bool = True, least: int = 0
 ) -> Factors:
     """GDWS Algorithm 2: fewest depthwise kernels whose weighted squared error is at most beta.
 

@@ -19,26 +19,11 @@ from lib.models.separable import Summed, separable
 # R both, Z nothing. From architecture_code.py of github.com/gmh14/RobNets, commit 08987b3, where
 # they are 01, 10, 11 and 00.
 ROBNET_FREE = (
-    "RI RRI RSSI RRZRS",
-    "RZ SIS ZIIZ SRIRZ",
-    "RR RSS RSZI ZIIZR",
-    "IR ISS IISI RZZSI",
-    "RR SZI IISI SZISR",
-    "RI RRR SIRZ ISRSR",
-    "RR RII SRIS IIISI",
-    "SR RRS RRRS RSRIZ",
-    "RR RRR SSRI SZISR",
-    "IR SZR RIRS RRRRZ",
-    "RI RZZ ZRZS IZSIR",
-    "SR SRR IIRI RSRIZ",
-    "RR IIS ZIRR SIIZS",
-    "SR RRS SRSS RRSII",
-    "SR RRR SZSI IRIIR",
-    "RR ZRR SZSI ZRSRR",
-    "RR SRR IRII IIIRR",
-    "IR SRR SRZR RZIZS",
-    "RI RRR RRIR ZRSRR",
-    "RR SSR RSZZ IZSSR",
+    *("RI RRI RSSI RRZRS", "RZ SIS ZIIZ SRIRZ", "RR RSS RSZI ZIIZR", "IR ISS IISI RZZSI"),
+    *("RR SZI IISI SZISR", "RI RRR SIRZ ISRSR", "RR RII SRIS IIISI", "SR RRS RRRS RSRIZ"),
+    *("RR RRR SSRI SZISR", "IR SZR RIRS RRRRZ", "RI RZZ ZRZS IZSIR", "SR SRR IIRI RSRIZ"),
+    *("RR IIS ZIRR SIIZS", "SR RRS SRSS RRSII", "SR RRR SZSI IRIIR", "RR ZRR SZSI ZRSRR"),
+    *("RR SRR IRII IIIRR", "IR SRR SRZR RZIZS", "RI RRR RRIR ZRSRR", "RR SSR RSZZ IZSSR"),
 )
 
 

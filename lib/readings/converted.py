@@ -47,9 +47,7 @@ def kept() -> dict[str, Numbers]:
     others = dense[ROBUST].lt(one.loc[("robnet_free", "RobNet"), ROBUST])
     worst = moved.max(axis=1).idxmax()
     return {
-        "gdws-within": [
-            ("plain", f"largest of eight in Table 1, {worst}", moved.to_numpy().max()),
-        ],
+        "gdws-within": [("plain", f"largest of eight in Table 1, {worst}", moved.to_numpy().max())],
         "gdws-within-admm": [
             ("plain", "natural accuracy in Table 3", (whole - converted)[NATURAL]),
             ("context", "robust accuracy", (whole - converted)[ROBUST]),
@@ -120,11 +118,7 @@ def sizes() -> dict[str, Numbers]:
             ("context", "MiB of wrn28_4 HYDRA p99", thin["wrn28_4"]),
         ],
         "gdws-sizes-admm": [
-            (
-                "plain",
-                "VGG-16 on both sides, ResNet-18 inside of blocks",
-                _alike(found, admm),
-            ),
+            ("plain", "VGG-16 on both sides, ResNet-18 inside of blocks", _alike(found, admm))
         ],
         "gdws-ratio-hydra": [
             ("plain", "quotient in Table 4", vgg["dense"] / vgg["HYDRA p99"]),
@@ -161,15 +155,11 @@ def frames() -> dict[str, Numbers]:
     ]
     return {
         "gdws-fps-resnet18": [
-            ("plain", "Table 1", one["preact_resnet18", "GDWS"] / one["preact_resnet18", "dense"]),
+            ("plain", "Table 1", one["preact_resnet18", "GDWS"] / one["preact_resnet18", "dense"])
         ],
         "gdws-fps-robnet": [
             ("plain", "Table 1", one["wrn28_4", "GDWS"] / robnet),
-            (
-                "context",
-                "WRN-28-4 without GDWS",
-                one["wrn28_4", "dense"] / robnet,
-            ),
+            ("context", "WRN-28-4 without GDWS", one["wrn28_4", "dense"] / robnet),
         ],
         "gdws-fps-admm": [("plain", "Table 3", resnet["ADMM p75"] / resnet["dense"])],
         "gdws-fps-gdws": [("plain", "Table 3", resnet["GDWS"] / resnet["dense"])],

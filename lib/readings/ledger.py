@@ -35,20 +35,17 @@ NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "smart wrn16_8": ("smart", "wrn16_8", EXACT | {"pattern": "DSS"}),
     "smart wrn40_2": ("smart", "wrn40_2", EXACT | {"pattern": "DSS"}),
     "smart wrn40_2 last": ("smart", "wrn40_2", EXACT | {"pattern": "DDS"}),
-    "plain wrn40_2": ("plain", "wrn40_2", {}),
     "oat wrn40_2": ("oat", "wrn40_2", {}),
     "oat scalar wrn40_2": ("oat", "wrn40_2", SCALAR),
-    "plain wrn16_8": ("plain", "wrn16_8", {}),
     "oat wrn16_8": ("oat", "wrn16_8", {}),
     "oat scalar wrn16_8": ("oat", "wrn16_8", SCALAR),
-    "plain vgg16": ("plain", "vgg16", {}),
-    "plain resnet18": ("plain", "resnet18", {}),
     "plain resnet18 released": ("plain", "resnet18", {"num_classes": 100}),  # DNR's, on CIFAR-10
     "plain resnet50_imagenet": ("plain", "resnet50_imagenet", {"num_classes": 1000}),
 }
-NETWORKS |= {  # GDWS's
+NETWORKS |= {
     f"plain {name}": ("plain", name, {})
     for name in (
+        *("wrn16_8", "wrn40_2", "vgg16", "resnet18"),
         *("preact_resnet18", "preact_resnet50", "wrn28_4", "vgg16_bn", "vgg16_hydra"),
         *("mobilenet_v1", "mobilenet_v2", "resnet18_dws", "resnet20", "resnet20_40"),
         "robnet_free",
