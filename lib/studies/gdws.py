@@ -258,7 +258,10 @@ def table6_union(b: Builder) -> None:
 
 @plan("beyond/gdws_everywhere")
 def gdws_everywhere(b: Builder) -> None:
-    """Plan GDWS of networks of all the papers: each path of SMART and FLOAT, DNR, HYDRA, PGD-AT."""
+    """Plan GDWS of networks of all the papers, path by path, and what pruned ones would be whole.
+
+    All are attacked alike, within the smallest radius that any of them was trained for.
+    """
     refuse(b)
     starts: list[tuple[str, Setting, Recipe, tuple[float, ...]]] = []
     for setting, seed in b.settings():
@@ -270,14 +273,19 @@ def gdws_everywhere(b: Builder) -> None:
     for setting, seed in b.settings(paper="dnr"):
         part = dnr.rewired(setting, dnr.IRREGULAR)
         starts += [("DNR", setting, dnr.trained(b, setting, seed, dnr.VGG, part), (0.5,))]
+        starts += [("unpruned DNR", setting, dnr.trained(b, setting, seed, dnr.VGG), (0.5,))]
     for setting, seed in b.settings((SCORED,), paper="gdws"):
         start = trained(b, setting, seed, HYDRA_VGG, Trades())
         starts += [("HYDRA", setting, hydra(b, setting, start, SHARES[0]), (1.0,))]
+        starts += [("unpruned HYDRA", setting, start, (1.0,))]
+    attack = PGD7 | {"eps": min(recipe.attack.eps for _, _, recipe, _ in starts), "step": 0.0}
     for label, setting, recipe, lams in starts:
-        b.add(label, recipe, lams, [PGD7])
+        if recipe.method.conditional:
+            b.add(label, recipe, lams[-1:], [attack])
         for lam in lams:
-            if recipe.method.conditional:
-                b.add(f"{label} frozen", weighed(b, setting, recipe, lam), (lam,), [PGD7])
-            for name, beta in EVERYWHERE.items():
+            path = {0.0: f"{label} clean", 1.0: f"{label} adversarial"}  # with one draw of noise
+            own = path[lam] if recipe.method.conditional else label
+            b.add(own, weighed(b, setting, recipe, lam), (lam,), [attack])
+            for name, beta in EVERYWHERE.items() if "unpruned" not in label else ():
                 gdws = converted(b, setting, recipe, beta, lam, scope="network", least=0)
-                b.add(f"{label} + GDWS {name}", gdws, (lam,), [PGD7])
+                b.add(f"{own} + GDWS {name}", gdws, (lam,), [attack])
