@@ -4,16 +4,16 @@ Narrow networks leave a machine idle. What was trained is timed with its own sha
 its own numbers of kernels, at the paper's width and with random weights.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 
-from lib import anatomy, cost, device, evaluate, networks, runs, timing
+from lib import anatomy, cost, data, device, evaluate, networks, runs, timing
 from lib.conversions import Gdws
 from lib.deployment import fastest, measured_prices
 from lib.models import compact, freeze
@@ -105,13 +105,16 @@ def rows(
     """
     own, calls, counts = dict[str, Job](), {}, {}
     rounds = study.preset.timing_rounds
+    tries = min(7, max(3, rounds // 3))  # of each form of a layer
     for job in (job for job in jobs if job.recipe.seed == study.seeds[0]):
         model = as_wide(fitted[job.recipe.key], layouts.get(job.label))
+        x = timing.random_images(_of_paper(job.recipe.trained).data.dataset, batch)
         asked = released and job.label not in layouts and converted(model)
         for label in [job.label, f"{job.label}, {RELEASED}"][: 2 if asked else 1]:
             name = f"{job.recipe.model.backbone} {label}"
-            calls[name] = _call(model, batch, rounds if label == job.label else 0)
-            own[name], counts[name] = replace(job, label=label), cost.cost(model)
+            best = fastest(model, x, rounds=tries) if label == job.label else model
+            calls[name] = partial(torch.no_grad()(best), x)
+            own[name], counts[name] = replace(job, label=label), cost.cost(model, size=x.shape[2])
     times = timing.interleaved(calls, rounds)
     seconds, found = times.groupby("label")["seconds"].median(), []
     for name, job in own.items():
@@ -143,7 +146,8 @@ def priced(run: runs.Run, protocols: Iterable[Protocol], batch: int = 1) -> dict
         part: Any = run.recipe.convert
         root = run.recipe.trained
         whole, wide = _fresh(root), _fresh(_of_paper(root))
-        found = measured_prices(wide, timing.random_images("cifar10", batch))
+        dataset = _of_paper(root).data.dataset
+        found = measured_prices(wide, timing.random_images(dataset, batch))
         prices: list[tuple[str | float, ...]] = []
         for name, (dense, fixed, kernel) in found.items():
             layers: Any = [of.get_submodule(name) for of in (wide, whole)]
@@ -170,7 +174,8 @@ def left(run: runs.Run) -> dict[str, Any]:
 def as_wide(run: runs.Run, seen: dict[str, Any] | None = None) -> nn.Module:
     """Return a plain network with what training left of a run's, as wide as the paper's.
 
-    It is for images of CIFAR-10. Dead channels are taken out. seen is another `layout` than its.
+    It is for images of CIFAR-10, or of a folder. Dead channels are taken out. seen is another
+    `layout` than its.
     """
     root = run.recipe.trained
     model = widened(seen or left(run), _fresh(root), _fresh(_of_paper(root)))
@@ -182,17 +187,10 @@ def _fresh(recipe: Recipe) -> nn.Module:
     return freeze(networks.fresh(recipe), 1.0).eval()
 
 
-@torch.no_grad()
-def _call(model: nn.Module, batch: int, rounds: int) -> Callable[[], Tensor]:
-    """Return a pass of a network, as it is or with layers in the forms fastest in some rounds."""
-    x = timing.random_images("cifar10", batch)
-    best = fastest(model, x, rounds=min(rounds, 7)) if rounds else model
-    return partial(torch.no_grad()(best), x)
-
-
 def _of_paper(recipe: Recipe) -> Recipe:
-    """Return a recipe at the paper's width, for images of CIFAR-10."""
-    return recipe.override({"model.width": 0, "data.dataset": "cifar10"})
+    """Return a recipe at the paper's width, for images of CIFAR-10 or of a folder."""
+    folder = recipe.data.dataset if data.spec(recipe.data.dataset).folder else ""
+    return recipe.override({"model.width": 0, "data.dataset": folder or "cifar10"})
 
 
 def _share(left: int, of: int, wide: int) -> int:
