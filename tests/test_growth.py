@@ -1,6 +1,8 @@
 """Nothing piles up: a training of many epochs and a run of many evaluations hold what few do."""
 
 import gc
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import psutil
 import pytest
@@ -17,9 +19,16 @@ FIRST, SETTLED, TIMES = 1, 10, 50  # by the tenth, everything that is made once 
 LOOKS = (FIRST, SETTLED, TIMES)  # the first for what looking itself makes
 
 
-@pytest.fixture(autouse=True)
-def _results(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+def alone(look_at, *words, results):
+    """Return what a function sees in a process of its own: what other tests loaded grows, too."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_in, results, look_at, *words).result()
+
+
+def _in(results, look_at, *words):
+    torch.set_num_threads(1)
+    paths.RESULTS = results
+    return look_at(*words)
 
 
 def held() -> tuple[int, int, int]:
@@ -44,7 +53,12 @@ def assert_level(early: tuple[int, int, int], late: tuple[int, int, int]) -> Non
     [(Smart(), None), (FloatSlim(), Momentum(0.3))],
     ids=["smart", "pruned and slim"],
 )
-def test_fifty_epochs_hold_no_more_than_ten(method, sparsity):
+def test_fifty_epochs_hold_no_more_than_ten(method, sparsity, tmp_path):
+    seen = alone(fifty_epochs, method, sparsity, results=tmp_path)
+    assert_level(seen[SETTLED], seen[TIMES])
+
+
+def fifty_epochs(method, sparsity):
     part, attack = Data("digits", train_images=16), Attack(eps=0.25, steps=1)
     train = Train(epochs=TIMES, batch=16)  # of one step
     seen = {}
@@ -54,11 +68,16 @@ def test_fifty_epochs_hold_no_more_than_ten(method, sparsity):
             seen[epoch] = held()
 
     runs.fit(Recipe(part, Model("resnet18", 4), method, train, attack, sparsity), look)
-    assert_level(seen[SETTLED], seen[TIMES])
+    return seen
 
 
 @pytest.mark.parametrize("attack", ["pgd", "autoattack"])
-def test_fifty_evaluations_hold_no_more_than_ten(attack):
+def test_fifty_evaluations_hold_no_more_than_ten(attack, tmp_path):
+    seen = alone(fifty_evaluations, attack, results=tmp_path)
+    assert_level(seen[SETTLED], seen[TIMES])
+
+
+def fifty_evaluations(attack):
     part = Data("digits", train_images=16)
     run = runs.fit(Recipe(part, Model("resnet18", 4), Smart(), Train(epochs=1, batch=16)))
     how = {"version": "rand", "eot": 1} if attack == "autoattack" else {}
@@ -68,4 +87,4 @@ def test_fifty_evaluations_hold_no_more_than_ten(attack):
         evaluate(run, protocol)
         if number in LOOKS:
             seen[number] = held()
-    assert_level(seen[SETTLED], seen[TIMES])
+    return seen

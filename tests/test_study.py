@@ -30,10 +30,12 @@ def test_every_artifact_plans_in_every_preset(name, preset):
             many = protocol.steps > 7 or protocol.eot > 1 or swept
             usual, slow = (strong, strong) if job.union else (usual, slow)
             wanted = (usual, strong, slow if many else usual, *own)
+            wanted += (300, 1_000) if name == "gdws/table6_union" else ()  # as the paper, or fewer
             assert protocol.images in ((0,) if protocol.split == "val" else wanted)
             if protocol.attack != "none" and protocol.norm == "linf":
                 times = protocol.eps / job.recipe.attack.eps
-                assert times == 1 or (swept and times in dnr.RADII)
+                alike = name == "beyond/gdws_everywhere" and times < 1  # of the smallest radius
+                assert times == 1 or alike or (swept and times in dnr.RADII)
 
 
 def test_the_lasso_is_chosen_on_images_that_nothing_beside_it_trains_on():
@@ -234,10 +236,10 @@ def test_gdws_converts_what_other_tables_have_trained():
     others = (smart.table2_comparison, float_.table1_variants, dnr.table4_dynamic_l2)
     known = {key for plan in others for key in plan("quick").recipes}
     made = gdws.gdws_everywhere("quick")
-    shared = {job.label for job in made.jobs if job.recipe.key in known}
+    shared = {job.label.split()[0] for job in made.jobs if job.recipe.trained.key in known}
     assert shared == {"PGD-AT", "SMART", "FLOAT", "DNR"}
-    ends = [(job.lam(job.protocols[0])) for job in made.jobs if job.label == "SMART + GDWS mild"]
-    assert ends == [0.0, 1.0]
+    ends = {job.label: job.lam(job.protocols[0]) for job in made.jobs}
+    assert [ends[f"SMART {path} + GDWS mild"] for path in ("clean", "adversarial")] == [0.0, 1.0]
     for job in made.jobs:
         if "GDWS" in job.label:
             assert isinstance(job.recipe.start.convert, Weighed) and not job.recipe.train.epochs
