@@ -116,7 +116,7 @@ _MSD = _GDWS | {"role": UNION, "attack": Attack(eps=0.03, steps=50, step=0.003)}
 _MSD_CIFAR = _MSD | {"attack": Attack(eps=0.03, steps=10, step=0.006)}
 _MSD_DIGITS = _MSD | {"attack": Attack(eps=0.1, steps=5, step=0.04)}
 _EIGHT = Train(epochs=8, batch=64, schedule="onecycle", lr=0.05)
-_SIX, _TEN = replace(_EIGHT, epochs=6, lr=0.1), replace(_EIGHT, epochs=10)
+_SIX, _TEN = replace(_EIGHT, epochs=6), replace(_EIGHT, epochs=10)
 _DROPS = Train(schedule="milestones", milestones=(80, 120, 160), gamma=0.2)
 _HALF = replace(_DROPS, epochs=60, milestones=(30, 50))
 _TWICE = Train(schedule="milestones", milestones=(100, 150))
