@@ -111,13 +111,15 @@ def test_the_memory_of_a_job_is_that_of_its_largest_part():
 
 
 def test_recorded_trainings_peaked_within_30_percent_of_the_prediction_but_for_a_few():
-    """Whoever decodes the images first holds more."""
-    found = [effort.memory(r, True, ()) / run["peak_memory_bytes"] for r, run in recorded()]
-    assert found and sum(0.7 < ratio < 1.3 for ratio in found) > 0.95 * len(found)
+    """Whoever decodes the images first holds more; copies of a process share what it loaded."""
+    peaks = [(run["peak_memory_bytes"], effort.memory(r, True, ())) for r, run in recorded()]
+    near = sum(0.7 < guess / peak < 1.3 or peak < effort.PROCESS < guess for peak, guess in peaks)
+    assert peaks and near > 0.95 * len(peaks)
 
 
 def test_nine_of_ten_recorded_trainings_took_a_third_to_three_times_the_guess():
-    took = [effort.seconds(recipe, True, ()) / run["seconds"] for recipe, run in recorded()]
+    trained = [(recipe, run) for recipe, run in recorded() if recipe.train.epochs]
+    took = [effort.seconds(recipe, True, ()) / run["seconds"] for recipe, run in trained]
     assert took and sum(1 / 3 < ratio < 3 for ratio in took) > 0.9 * len(took)
 
 
