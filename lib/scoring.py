@@ -88,12 +88,7 @@ def _aa(f: Classifier, x: Tensor, y: Tensor, p: Protocol, seed: int, on_step: On
 
 # each returns what it makes of images x (N, C, H, W) in [0, 1], or which of them withstood it (N,)
 Attacked = Callable[[Classifier, Tensor, Tensor, Protocol, int, OnStep], Tensor]
-ATTACKS: dict[str, Attacked] = {
-    "none": _clean,
-    "fgsm": _fgsm,
-    "pgd": _pgd,
-    "autoattack": _aa,
-}
+ATTACKS: dict[str, Attacked] = {"none": _clean, "fgsm": _fgsm, "pgd": _pgd, "autoattack": _aa}
 
 
 def correct(

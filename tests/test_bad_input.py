@@ -7,11 +7,15 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
-from lib import paths, runs, store
+from lib import data, models, paths, runs, store
 from lib.__main__ import main
-from lib.methods import Plain
-from lib.recipe import Data, Model, Recipe, Train
+from lib.attacks import pgd
+from lib.errors import UserError
+from lib.methods import PgdAt, Plain, Smart
+from lib.protocol import Protocol
+from lib.recipe import Attack, Data, Model, Recipe, Train
 
 RECIPE = Recipe(
     Data("digits", train_images=32), Model("resnet20", width=4), Plain(), Train(epochs=1, batch=16)
@@ -147,6 +151,29 @@ def test_a_wrong_call_is_one_sentence_and_changes_nothing(call, expected, result
     before = files(results)
     refused(call.split(" "), capsys, expected)
     assert files(results) == before and not Path("copies").exists()
+
+
+X, Y = torch.rand(2, 1, 8, 8), torch.tensor([0, 1])
+WRONG = {  # in the library
+    "eps": (lambda: Attack(eps=-0.1), "attack.eps is -0.1"),
+    "eps of an attack": (lambda: pgd(lambda x: x, X, Y, -0.1, 0.01, 2), "eps is -0.1"),
+    "eps nan": (lambda: Attack(eps=float("nan")), "attack.eps is nan"),
+    "lam of training": (lambda: PgdAt(lam=1.2), "outside|between 0 and 1"),
+    "lam of measuring": (lambda: Protocol(lam=-0.1), "lam is -0.1"),
+    "overlap": (lambda: Smart(density=0.5, overlap=0.6), "method.overlap"),
+    "overlap too small": (lambda: Smart(density=0.9, overlap=0.1), "method.overlap"),
+    "images": (lambda: data.load("digits", "test", limit=601), "601 images were asked for"),
+    "split": (lambda: data.load("digits", "tset"), "did you mean 'test'"),
+    "method": (lambda: models.create("folat", "resnet18"), "did you mean 'float'"),
+    "option": (lambda: models.create("float", "resnet18", alfa=1.0), "did you mean 'alpha'"),
+}
+
+
+@pytest.mark.parametrize(("call", "expected"), WRONG.values(), ids=WRONG)
+def test_a_wrong_value_is_refused_where_it_is_given(call, expected):
+    with pytest.raises(UserError, match=expected) as caught:
+        call()
+    assert "\n" not in str(caught.value)
 
 
 def test_a_damaged_run_is_set_aside_with_one_sentence_and_never_loaded(

@@ -306,6 +306,11 @@ def test_what_other_code_measured_is_measured_anew_except_from_records(monkeypat
     assert len(calls) == 1
 
 
+def test_draws_of_different_purposes_differ():
+    seeds = {scoring.stream(p, s) for p in ("attack", "weight noise") for s in range(3)}
+    assert len(seeds) == 6
+
+
 @pytest.fixture
 def passes(monkeypatch):
     """What every pass through a standing network is given, with the noise that it draws."""

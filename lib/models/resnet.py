@@ -8,14 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.models import layers
-from lib.models.layers import (
-    ConvFactory,
-    LinearFactory,
-    NormFactory,
-    Staged,
-    he_normal,
-    shortcut,
-)
+from lib.models.layers import ConvFactory, LinearFactory, NormFactory, Staged, he_normal, shortcut
 
 
 class BasicBlock(nn.Module):

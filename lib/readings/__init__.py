@@ -6,7 +6,7 @@ papers state. A reading that needs a caveat stands beside it; context is shown b
 
 from collections.abc import Collection
 
-from lib.readings.converted import frames, kept, sizes
+from lib.readings.converted import ahead, frames, kept, sizes
 from lib.readings.counted import noise, operations, sharing, storage
 from lib.readings.derived import tables, time, variants
 from lib.readings.pruned import densities, gains, pruning
@@ -22,7 +22,7 @@ def readings(ids: Collection[str] = ()) -> dict[str, Reading]:
     """
     found: dict[str, Reading] = {}
     every = (tables, variants, gains, pruning, storage, time, sharing, operations, noise, densities)
-    ours = (kept, frames, sizes)  # of GDWS, whose networks no other reading counts
+    ours = (kept, ahead, frames, sizes)  # of GDWS, whose networks no other reading counts
     for group in ours if ids and all(id.startswith("gdws") for id in ids) else (*every, *ours):
         found |= {id: gathered(numbers) for id, numbers in group().items()}
         if ids and found.keys() >= set(ids):

@@ -65,11 +65,8 @@ def gains() -> dict[str, Numbers]:
 
 def pruning() -> dict[str, Numbers]:
     """Return how far networks are pruned, and what that costs and saves."""
-    text, clean, largest = (
-        published.text("dnr"),
-        wide("dnr/table3_clean_pruning"),
-        "largest in Table 3",
-    )
+    text, clean = published.text("dnr"), wide("dnr/table3_clean_pruning")
+    largest = "largest in Table 3"
     robust = pd.concat([wide("dnr/table1_tiny_imagenet"), wide("dnr/table2_admm_lasso")])[RATIO]
     robust = robust[robust.index.isin(("DNR irregular", "DNR"), level="method")]
     errors, speed = clean.loc["cifar10", "error"], clean["speed_up"]

@@ -58,6 +58,17 @@ def test_the_state_of_a_run_names_what_is_wrong(shelf):
     assert plan.look(RECIPE)[0] == plan.UNFINISHED
 
 
+def test_weights_matter_unless_records_are_asked_for_and_other_code_is_stale(shelf, monkeypatch):
+    home = runs.fit(RECIPE).folder
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "code_fingerprint", lambda *_: "other")
+        state, run = plan.look(RECIPE)
+        assert state == plan.FINISHED and not runs.is_current(run)
+    (home / "weights.safetensors").unlink()
+    assert plan.look(RECIPE)[0] == plan.RECORD
+    assert plan.look(RECIPE, records=True)[0] == plan.FINISHED
+
+
 def test_status_lists_finished_unfinished_and_damaged_runs(shelf, capsys):
     assert main(["status"]) == 0
     runs.fit(RECIPE)

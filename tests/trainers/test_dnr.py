@@ -210,6 +210,28 @@ def test_no_layer_is_left_without_a_unit():
     assert sum(n * unit.size for n, unit in zip(counts, units, strict=True)) <= 4_000
 
 
+def test_admm_continues_bit_for_bit():
+    start = replace(DENSE, train=Train(1, batch=16))
+    part = Admm(0.2, rho=0.1, every=1)
+    recipe = replace(DENSE, sparsity=part, start=start, method=PgdAt(0.5))
+    images = data.load("digits", "train", limit=32)
+
+    def made() -> Trainer:
+        torch.manual_seed(0)
+        model = create("plain", "vgg16", in_channels=1, width=4, prunable=True)
+        return Trainer(model, recipe, images, "fp32")
+
+    straight, second = made(), made()
+    straight.epoch()
+    straight.epoch()
+    state = copy.deepcopy(straight.state())
+    second.restore(state)
+    assert equal(second.pruner.z, straight.pruner.z) and equal(second.pruner.u, straight.pruner.u)
+    straight.epoch()
+    second.epoch()
+    assert equal(straight.model.state_dict().values(), second.model.state_dict().values())
+
+
 def test_admm_and_fine_tuning_need_a_trained_network():
     with pytest.raises(UserError, match="sparsity 'admm' works on a trained network"):
         replace(DENSE, sparsity=Admm())
