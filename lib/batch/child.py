@@ -60,6 +60,7 @@ def module(
     for number, end in ((0, stdin), (1, stdout), (2, stdout)):
         os.dup2(end.fileno(), number)
     sys.stdin = os.fdopen(0, closefd=False)
+    os.environ.clear()
     os.environ.update(env)
     os.chdir(paths.ROOT)
     sys.argv = [*words]

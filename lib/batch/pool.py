@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, ClassVar, Protocol
 
 import psutil
 
@@ -96,7 +96,7 @@ class Process:
     ) -> None:
         self.began = time.monotonic()
         self.pid, said = self._start(command, env)
-        self._listener = threading.Thread(target=self._listen, args=(said, hear), daemon=True)
+        self._listener = threading.Thread(target=lambda: [*map(hear, said)], daemon=True)
         self._listener.start()
 
     def _start(self, command: Sequence[str], env: Mapping[str, str]) -> tuple[int, IO[str]]:
@@ -115,15 +115,11 @@ class Process:
         assert self.process.stdout is not None
         return self.process.pid, self.process.stdout
 
-    def _ended(self, timeout: float = 0) -> int | None:
+    def _ended(self, timeout: float | None = 0) -> int | None:
         """Return the exit code once it has ended, None if it has not by then."""
         with suppress(subprocess.TimeoutExpired):
             return self.process.wait(timeout)
         return None
-
-    def _listen(self, said: IO[str], hear: Callable[[str], None]) -> None:
-        for line in said:
-            hear(line)
 
     def seconds(self) -> float:
         return time.monotonic() - self.began
@@ -152,24 +148,29 @@ class Process:
             with suppress(psutil.NoSuchProcess):
                 survivor.kill()
         psutil.wait_procs(left, timeout=grace)
-        self._ended(grace)
+        self._ended(None)
 
 
 class Fork(Process):
     """A `python` command as a copy of a process that has loaded PyTorch, which takes seconds."""
 
+    loaded: ClassVar[dict[str, str]] = {}  # the settings under which that was
+
     def _start(self, command: Sequence[str], env: Mapping[str, str]) -> tuple[int, IO[str]]:
-        server = multiprocessing.get_context("forkserver")
+        if (Fork.loaded or settings()) != settings():
+            raise OSError("what was loaded has the folders of another batch")
+        server, env = multiprocessing.get_context("forkserver"), environment() | dict(env)
         server.set_forkserver_preload(["lib.commands", "lib.training"])
         said, out = server.Pipe(duplex=False)
         into, self._leash = server.Pipe(duplex=False)  # closes when this process dies
-        with into, out, _environ(environment()):  # which the first of them hands to all
-            self.fork = server.Process(target=module, args=(command[2:], dict(env), into, out))
+        with into, out, _environ(env):  # in which the first of them has PyTorch loaded
+            self.fork = server.Process(target=module, args=(command[2:], env, into, out))
             self.fork.start()
+        Fork.loaded = settings()
         assert self.fork.pid is not None
         return self.fork.pid, os.fdopen(os.dup(said.fileno()), encoding="utf-8", errors="replace")
 
-    def _ended(self, timeout: float = 0) -> int | None:
+    def _ended(self, timeout: float | None = 0) -> int | None:
         self.fork.join(timeout)
         return self.fork.exitcode
 
@@ -178,7 +179,7 @@ def fork(command: Sequence[str], env: Mapping[str, str], hear: Callable[[str], N
     """Start a `python` command as a `Fork`, as any other process where there can be none."""
     try:
         return Fork(command, env, hear)
-    except OSError:  # as in a temporary folder of too long a name
+    except OSError:  # as with other folders, or a temporary one of too long a name
         return Process(command, env, hear)
 
 

@@ -139,6 +139,8 @@ def test_a_copy_of_a_process_is_like_a_process_of_its_own(tmp_path, monkeypatch)
         said = log.read_text().splitlines()
         assert said[:2] == [f"['{word}'] yes 1 __main__", "True True"]
     assert os.environ["OMP_NUM_THREADS"] == "7" and "TOLD" not in os.environ
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)  # which what is loaded knows nothing of
+    assert type(pool.fork(pool.python("told", "end"), env, print)) is pool.Process
     assert (reasons["end"], reasons["stop"]) == ("", "no luck")
     assert reasons["kill"].startswith("ended by SIGKILL: ")
 
