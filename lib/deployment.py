@@ -1,7 +1,7 @@
 """Which form of each GDWS layer is fastest on this device, and what a kernel costs there."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -24,18 +24,22 @@ def fastest(
 
     Each layer is measured by itself on what reaches it of the images (N, C, H, W), in evaluation
     mode and in the autocast that this is called in: batch, layout and precision are to be those it
-    will be used with. Where dense wins, the convolution is that of the original, if it is given.
+    will be used with. Where dense wins, the convolution is that of the original, if it is given. So
+    is every layer's if the network is not faster as a whole.
     """
-    layers, new = converted(model), dict[str, nn.Module]()
+    layers, new, plain = converted(model), dict[str, nn.Module](), dict[str, nn.Module]()
     for name, x in _inputs(model, layers, images).items():
         seconds = _seconds(layers[name], x, rounds)
         best = str(seconds.idxmin())
-        form = best if seconds[best] * MARGIN < seconds["dense"] else "dense"
-        if form == "dense" and original is not None:
-            new[name] = copy.deepcopy(original.get_submodule(name))
-        else:
-            new[name] = layers[name].executed(form)
-    return replaced(model, new)
+        own = original and copy.deepcopy(original.get_submodule(name))
+        plain[name] = own or layers[name].dense()
+        wins = best != "dense" and seconds[best] * MARGIN < seconds["dense"]
+        new[name] = layers[name].executed(best) if wins else plain[name]
+    if new == plain:
+        return replaced(model, plain)
+    both = {"mixed": replaced(model, new), "dense": replaced(model, plain)}
+    still = {name: copy.deepcopy(made).eval() for name, made in both.items()}
+    return both[str(_least(still, images, rounds).idxmin())]
 
 
 @torch.no_grad()
@@ -90,12 +94,14 @@ def _inputs(model: nn.Module, names: Iterable[str], images: Tensor) -> dict[str,
 
 
 def _seconds(layer: GeneralizedDepthwise, x: Tensor, rounds: int) -> "pd.Series[float]":
-    """Return the seconds of every form.
-
-    The least of all rounds counts: whatever else the machine does only adds to it.
-    """
+    """Return the seconds of every form."""
     forms = {form: layer.executed(form) for form in FORMS}
     if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
         forms = {form: made.to(memory_format=torch.channels_last) for form, made in forms.items()}
-    calls = {form: partial(module, x) for form, module in forms.items()}
+    return _least(forms, x, rounds)
+
+
+def _least(modules: Mapping[str, nn.Module], x: Tensor, rounds: int) -> "pd.Series[float]":
+    """Return the least seconds of all rounds: whatever else the machine does only adds to them."""
+    calls = {name: partial(module, x) for name, module in modules.items()}
     return interleaved(calls, rounds).groupby("label")["seconds"].min()
