@@ -126,9 +126,13 @@ def shown(rows: pd.DataFrame) -> Estimate:
 
 
 def cell(rows: pd.DataFrame) -> str:
-    """Return an accuracy in percent with its interval, '57.8 [55.6, 59.9]', a mean over seeds."""
-    found = shown(rows)
-    return f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]"
+    """Return an accuracy in percent with its interval, '57.8 [55.6, 59.9]', a mean over seeds.
+
+    Ratios have a digit more.
+    """
+    found, digits = shown(rows), 1 if rows["metric"].iloc[0].endswith("_acc") else 2
+    value, low, high = (f"{x:.{digits}f}" for x in (found.value, found.low, found.high))
+    return f"{value} [{low}, {high}]"
 
 
 def plain(rows: pd.DataFrame) -> str:

@@ -9,7 +9,7 @@ from lib import datasets
 from lib.conversions import Compact, Conversion, Gdws, Weighed
 from lib.method import Method
 from lib.methods import Float, Msd, PgdAt, Smart, Trades
-from lib.presets import LARGE, MAIN, SCORED, UNION, Setting
+from lib.presets import BRIEF, LARGE, MAIN, SCORED, UNION, WIDE, Setting
 from lib.recipe import Recipe, replace_fields
 from lib.sparsity import AdmmInner, FixedAll, Hydra
 from lib.studies import dnr
@@ -152,8 +152,8 @@ def fig1_fps_robustness(b: Builder) -> None:
 
 
 def spared(b: Builder) -> bool:
-    """Return whether a preset has less than others for large networks, and too little for some."""
-    return any(setting.role == LARGE for setting in b.preset.settings)
+    """Return whether a preset is for narrow networks, and too short for a RobNet."""
+    return any(setting.model.width for setting in b.preset.settings)
 
 
 @plan("gdws/table1_networks")
@@ -171,6 +171,10 @@ def table1_networks(b: Builder) -> None:
             for backbone in backbones:
                 start = trained(b, setting, seed, backbone)
                 add(b, {"dense": start, "GDWS": converted(b, setting, start)})
+    for setting, seed in b.settings((WIDE,)):
+        if setting.role == WIDE:
+            start = trained(b, setting, seed, RESNET)
+            add(b, {"wide": start, "wide + GDWS": converted(b, setting, start)}, steps=20)
 
 
 @plan("gdws/table2_lightweight")
@@ -264,7 +268,7 @@ def gdws_everywhere(b: Builder) -> None:
     """
     refuse(b)
     starts: list[tuple[str, Setting, Recipe, tuple[float, ...]]] = []
-    for setting, seed in b.settings():
+    for setting, seed in b.settings((BRIEF,)):
         starts += [
             ("PGD-AT", setting, b.recipe(setting, seed, PgdAt()), (1.0,)),
             ("SMART", setting, b.recipe(setting, seed, Smart()), ENDS),
