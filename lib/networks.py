@@ -17,6 +17,7 @@ from lib.models.masks import largest
 from lib.models.stored import shaped
 from lib.protocol import Protocol
 from lib.recipe import Recipe
+from lib.sparsity import Snip
 
 
 def _compacted(part: Compact, model: nn.Module) -> nn.Module:
@@ -70,6 +71,11 @@ def check(recipe: Recipe, protocols: Iterable[Protocol] = ()) -> None:
     choose("backbone", recipe.model.backbone, BACKBONES)
     spec.check_limit(recipe.data.split, recipe.data.train_images)
     scoring.narrow(recipe.model, recipe.method, recipe.sparsity is not None)
+    if recipe.method.conditional and isinstance(recipe.sparsity, Snip):
+        raise UserError(
+            f"SNIP prunes by the loss of one network, and {recipe.method.kind} has one for each "
+            "trade-off; take another sparsity, as momentum."
+        )
     if isinstance(part := recipe.convert, Seeing):
         spec.check_limit("train", getattr(part, "images", 0))
         if part.dataset != recipe.data.dataset:

@@ -187,6 +187,7 @@ PRESETS: dict[str, Preset] = {
             slow_images=500,
             strong=Strong(images=500, eot=3),
             weighed=500,
+            points=2,
         ),
         # every image of CIFAR-10, networks of full width, a short schedule: for one GPU
         Preset(

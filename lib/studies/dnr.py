@@ -163,6 +163,7 @@ def table1_tiny_imagenet(b: Builder) -> None:
 @plan("dnr/table2_admm_lasso")
 def table2_admm_lasso(b: Builder) -> None:
     """Plan ADMM in its three stages, with ratios by layer and equal ones, the lasso, and DNR."""
+    b.refuse("model.backbone")
     if b.overrides.get("data.split") != "train":
         b.refuse("data.split")
     for setting, seed in b.settings():
@@ -187,6 +188,7 @@ def table2_admm_lasso(b: Builder) -> None:
 @plan("dnr/table3_clean_pruning")
 def table3_clean_pruning(b: Builder) -> None:
     """Plan DNR without attacks, SNIP and sparse learning; their speed is measured, too."""
+    b.refuse("model.backbone")
     networks = {(MAIN, name): densities for name, densities in CLEAN.items()} | OTHERS
     for (role, backbone), (weights, channels) in networks.items():
         for setting, seed in b.settings((role,)):
@@ -206,6 +208,7 @@ def table3_clean_pruning(b: Builder) -> None:
 @plan("dnr/table4_dynamic_l2")
 def table4_dynamic_l2(b: Builder) -> None:
     """Plan DNR with its regulariser, without, and with as much more plain weight decay."""
+    b.refuse("model.backbone")
     for setting, seed in b.settings():
         decay = setting.train.weight_decay + BETA * RHO
         decayed = replace_fields(setting, {"train.weight_decay": decay})

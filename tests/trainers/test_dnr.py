@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from lib import data, runs
 from lib.errors import UserError
-from lib.methods import Hybrid, PgdAt
+from lib.methods import Float, Hybrid, PgdAt
 from lib.models import create
 from lib.recipe import Attack, Data, Model, Recipe, Train
 from lib.sparsity import Admm, Dnr, Lasso, Snip
@@ -287,6 +287,12 @@ def test_snip_draws_dropout_from_the_seed_of_the_recipe_alone():
     first, second = (trainer(part, model=model, method=PgdAt(0.5)) for _ in range(2))
     masks = [[layer.mask for layer in one.pruner.layers] for one in (first, second)]
     assert equal(*masks)
+
+
+def test_snip_is_refused_for_a_network_of_several_losses():
+    recipe = replace(DENSE, method=Float(), model=Model("resnet18", 4), sparsity=Snip(0.3))
+    with pytest.raises(UserError, match="float has one for each trade-off"):
+        runs.check(recipe)
 
 
 def test_snip_keeps_the_most_sensitive_weights_of_the_whole_network_for_good():
