@@ -19,8 +19,9 @@ from lib.deployment import fastest, measured_prices
 from lib.models import compact, freeze
 from lib.models.compaction import is_full, live
 from lib.models.depthwise import GeneralizedDepthwise, converted, replaced
+from lib.models.gdws import Price, allocate, convertible, spectrum
 from lib.protocol import Protocol
-from lib.recipe import Recipe
+from lib.recipe import Recipe, Train
 from lib.rows import row
 from lib.study import Job, Study
 
@@ -146,12 +147,19 @@ def rows(
     return found
 
 
-def priced(run: runs.Run, protocols: Iterable[Protocol], batch: int = 1) -> dict[str, Any]:
+def priced(
+    run: runs.Run,
+    protocols: Iterable[Protocol],
+    batch: int = 1,
+    share: float = 0.0,
+    train: Train | None = None,
+) -> dict[str, Any]:
     """Return what a GDWS network is if its error, as large in all, goes where it saves seconds.
 
-    Seconds are those of layers at the paper's width for so many images, where a kernel of a narrow
-    layer stands for several. Measured once and kept beside the run: its `layout` and the
-    evaluations under some protocols.
+    With share, the error is the least that leaves so much of the seconds of all layers. Seconds are
+    those of layers at the paper's width for so many images, where a kernel of a narrow layer stands
+    for several. It may be trained on then. Measured once and kept beside the run: its `layout` and
+    the evaluations under some protocols.
     """
 
     def look(model: nn.Module) -> dict[str, Any]:
@@ -160,18 +168,37 @@ def priced(run: runs.Run, protocols: Iterable[Protocol], batch: int = 1) -> dict
         whole, wide = _fresh(root), _fresh(_of_paper(root))
         dataset = _of_paper(root).data.dataset
         found = measured_prices(wide, timing.random_images(dataset, batch))
-        prices: list[tuple[str | float, ...]] = []
+        prices: dict[str, Price] = {}
         for name, (dense, fixed, kernel) in found.items():
             layers: Any = [of.get_submodule(name) for of in (wide, whole)]
             kernel *= layers[0].in_channels / layers[1].in_channels
-            prices.append((name, *(float(f"{price:.3g}") for price in (dense, fixed, kernel))))
-        beta = part.beta * len(converted(model))
-        part = Gdws(part.dataset, beta=beta, scope="network", prices=tuple(prices))
-        made = runs.fit(replace(run.recipe, convert=part))
+            prices[name] = Price(*(float(f"{price:.3g}") for price in (dense, fixed, kernel)))
+        beta = bound(run, prices, share) if share else part.beta * len(converted(model))
+        rows = tuple((name, *price) for name, price in prices.items())
+        part = Gdws(part.dataset, beta=beta, scope="network", prices=rows)
+        made = runs.fit(replace(run.recipe, convert=part, train=train or run.recipe.train))
         scores = {one.key: evaluate.evaluate(made, one) for one in protocols}
         return {"layout": left(made), "evaluations": scores}
 
-    return anatomy.recorded(run, f"priced-{batch}", look)
+    kind = f"-{share:g}" * bool(share) + (f"-{train.epochs}" if train else "")
+    return anatomy.recorded(run, f"priced-{batch}{kind}", look)
+
+
+def bound(run: runs.Run, prices: Mapping[str, Price], share: float) -> float:
+    """Return the least squared error, in three digits, that leaves a share of all layers' price."""
+    layers: Any = convertible(runs.fit(run.recipe.start).model())
+    values = {n: spectrum(c.weight, getattr(c, "gain", None)).values for n, c in layers.items()}
+    goal = (1 - share) * sum(price.dense for price in prices.values())
+
+    def saved(error: float) -> float:
+        plan = [(prices[name], g) for name, g in allocate(values, prices, error).items()]
+        return sum(price.dense - price.fixed - price.kernel * g for price, g in plan)
+
+    low, high = -12.0, 12.0  # powers of ten
+    for _ in range(20):
+        middle = (low + high) / 2
+        low, high = (low, middle) if saved(10**middle) >= goal else (middle, high)
+    return float(f"{10**high:.3g}")
 
 
 def left(run: runs.Run) -> dict[str, Any]:

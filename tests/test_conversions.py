@@ -13,7 +13,7 @@ from lib.errors import UserError
 from lib.methods import Float, PgdAt
 from lib.models import freeze
 from lib.models.depthwise import converted
-from lib.models.gdws import Price, convert, convertible, error_weights
+from lib.models.gdws import Price, allocate, convert, convertible, error_weights, spectrum
 from lib.protocol import Protocol
 from lib.recipe import Attack, Data, Model, Recipe, Train
 from lib.sparsity import Momentum
@@ -168,6 +168,22 @@ def test_what_prices_make_of_a_network_is_measured_once(trained, monkeypatch):
     assert found["layout"]["layers"].keys() == speed.left(run)["layers"].keys()
     (scored,) = found["evaluations"].values()
     assert scored["n"] == 20 and speed.as_wide(run, found["layout"])(torch.rand(1, 3, 32, 32)).ndim
+
+
+def test_a_share_of_the_price_is_left_for_the_least_error(trained):
+    run, model = runs.load(KINDS["layer"]), runs.load(WEIGHED).model()
+    layers = convertible(model)
+    prices = {n: Price(9.0 * c.out_channels * c.in_channels, 5, 20) for n, c in layers.items()}
+    values = {n: spectrum(c.weight, c.gain).values for n, c in layers.items()}
+    beta = speed.bound(run, prices, 0.4)
+    left = []
+    for error in (0.99 * beta, 1.01 * beta):
+        kept = allocate(values, prices, error)
+        left.append(sum(5 + 20 * kept[n] if n in kept else p.dense for n, p in prices.items()))
+    assert left[1] <= 0.4 * sum(price.dense for price in prices.values()) < left[0]
+    longer = replace(DENSE.train, epochs=2)
+    found = speed.priced(run, [Protocol(images=20)], share=0.5, train=longer)
+    assert found["layout"] != speed.priced(run, [Protocol(images=20)])["layout"]
 
 
 @pytest.mark.parametrize(
