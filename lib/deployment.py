@@ -31,15 +31,15 @@ def fastest(
     for name, x in _inputs(model, layers, images).items():
         seconds = _seconds(layers[name], x, rounds)
         best = str(seconds.idxmin())
-        own = original and copy.deepcopy(original.get_submodule(name))
-        plain[name] = own or layers[name].dense()
+        own = layers[name].dense() if original is None else original.get_submodule(name)
+        plain[name] = copy.deepcopy(own)
         wins = best != "dense" and seconds[best] * MARGIN < seconds["dense"]
         new[name] = layers[name].executed(best) if wins else plain[name]
     if new == plain:
         return replaced(model, plain)
     both = {"mixed": replaced(model, new), "dense": replaced(model, plain)}
-    still = {name: copy.deepcopy(made).eval() for name, made in both.items()}
-    return both[str(_least(still, images, rounds).idxmin())]
+    times = _least({name: _still(made) for name, made in both.items()}, images, rounds)
+    return both[str(times.idxmin())]
 
 
 @torch.no_grad()
@@ -86,11 +86,17 @@ def _inputs(model: nn.Module, names: Iterable[str], images: Tensor) -> dict[str,
     def keep(name: str, layer: nn.Module, inputs: Any) -> None:
         seen[name] = inputs[0].clone()
 
-    still = copy.deepcopy(model).eval()
-    for name in names:
-        still.get_submodule(name).register_forward_pre_hook(partial(keep, name))
+    still = _still(model)
+    hooks = [still.get_submodule(n).register_forward_pre_hook(partial(keep, n)) for n in names]
     still(images)
+    for hook in hooks:
+        hook.remove()
     return seen
+
+
+def _still(model: nn.Module) -> nn.Module:
+    """Return a network in evaluation mode, or a copy that is."""
+    return copy.deepcopy(model).eval() if model.training else model
 
 
 def _seconds(layer: GeneralizedDepthwise, x: Tensor, rounds: int) -> "pd.Series[float]":

@@ -11,8 +11,7 @@ from lib.recipe import Attack, Data, Model, Train
 
 MAIN = "main"
 BRIEF = "brief"  # for networks that only one artifact compares
-LARGE, SCORED, UNION = "large", "scored", "union"  # slow ones; for HYDRA; against several norms
-WIDE = "wide"  # of the paper's width where others are narrow
+LARGE, SCORED, UNION, WIDE = "large", "scored", "union", "wide"  # slow; HYDRA's; MSD's; not narrow
 USES = (BRIEF, LARGE, SCORED, UNION, WIDE)  # of the main data; main where a preset has none
 
 
@@ -120,8 +119,7 @@ _HANDFUL: dict[str, Any] = {"train_images": 64}
 _MSD = _GDWS | {"role": UNION, "attack": Attack(eps=0.03, steps=50, step=0.003)}
 _MSD_CIFAR = _MSD | {"attack": Attack(eps=0.03, steps=5, step=0.012)}
 _MSD_DIGITS = _MSD | {"attack": Attack(eps=0.1, steps=5, step=0.04)}
-_EIGHT = Train(epochs=8, batch=64, schedule="onecycle", lr=0.05)
-_FIVE = replace(_EIGHT, epochs=5)
+_EIGHT, _FIVE = (Train(epochs=n, batch=64, schedule="onecycle", lr=0.05) for n in (8, 5))
 _DROPS = Train(schedule="milestones", milestones=(80, 120, 160), gamma=0.2)
 _HALF = replace(_DROPS, epochs=60, milestones=(30, 50))
 _TWICE = Train(schedule="milestones", milestones=(100, 150))

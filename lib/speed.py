@@ -128,8 +128,7 @@ def rows(
             calls[name] = partial(torch.no_grad()(best), x)
             own[name], counts[name] = replace(job, label=label), cost.cost(model, size=x.shape[2])
     times = timing.interleaved(calls, rounds)
-    seconds = times.groupby("label")["seconds"].quantile([0.5, 0.95]).unstack()
-    found = []
+    seconds, found = times.groupby("label")["seconds"].quantile([0.5, 0.95]).unstack(), []
     for name, job in own.items():
         at = row(study, _of_paper(job.recipe.trained), method=job.label, seed=study.seeds[0])
         values = {"fps": batch / seconds[0.5][name], "slow": batch / seconds[0.95][name]}

@@ -158,10 +158,7 @@ def spared(b: Builder) -> bool:
 
 @plan("gdws/table1_networks")
 def table1_networks(b: Builder) -> None:
-    """Plan four networks, what GDWS makes of them, and RobNet, trained where there is time.
-
-    One of them is trained on, too, for a quarter of the epochs.
-    """
+    """Plan four networks, what GDWS makes of them, one trained on as a control, and RobNet."""
     refuse(b)
     for setting, seed in b.settings((LARGE,)):
         if spared(b):
