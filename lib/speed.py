@@ -124,8 +124,8 @@ def rows(
         for label in [job.label, f"{job.label}, {RELEASED}"][: 2 if asked else 1]:
             name = f"{job.recipe.model.backbone} {label}"
             best = fastest(model, x, rounds=tries) if label == job.label else model
-            best = torch.compile(best) if compiled else best
-            calls[name] = partial(torch.no_grad()(best), x)
+            call = torch.compile(best) if compiled else best
+            calls[name] = partial(torch.no_grad()(call), x)
             own[name], counts[name] = replace(job, label=label), cost.cost(model, size=x.shape[2])
     times = timing.interleaved(calls, rounds)
     seconds, found = times.groupby("label")["seconds"].quantile([0.5, 0.95]).unstack(), []
@@ -185,7 +185,8 @@ def priced(
 
 def bound(run: runs.Run, prices: Mapping[str, Price], share: float) -> float:
     """Return the least squared error, in three digits, that leaves a share of all layers' price."""
-    layers: Any = convertible(runs.fit(run.recipe.start).model())
+    start: Any = run.recipe.start
+    layers: Any = convertible(runs.fit(start).model())
     values = {n: spectrum(c.weight, getattr(c, "gain", None)).values for n, c in layers.items()}
     goal = (1 - share) * sum(price.dense for price in prices.values())
 

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 import torch
 
-from lib import paths
+from lib import paths, runs
 
 torch.set_num_threads(1)
 os.environ.pop("SUITE_RECORD", None)
@@ -33,6 +33,31 @@ def images() -> torch.Tensor:
 def labels() -> torch.Tensor:
     """Labels of the eight images, ten classes."""
     return torch.randint(0, 10, (8,), generator=torch.Generator().manual_seed(2))
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """Return a results folder of the test's own, in which what is not there is trained."""
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    monkeypatch.delenv("SUITE_FROM_RECORDS", raising=False)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def shelf(request, tmp_path_factory):
+    """Return the results folder with the networks of a module's SHELF, trained once."""
+    home = tmp_path_factory.mktemp("shelf")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "RESULTS", home)
+        for recipe in request.module.SHELF:
+            runs.fit(recipe)
+    return home
+
+
+@pytest.fixture
+def trained(shelf, results):
+    """Put the networks of the shelf into the folder of the test."""
+    shutil.copytree(shelf, results, dirs_exist_ok=True)
 
 
 @pytest.fixture

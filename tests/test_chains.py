@@ -3,7 +3,6 @@
 import io
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -35,28 +34,8 @@ PRUNED = replace(DENSE, sparsity=Admm(0.3, rho=0.01, every=1), start=DENSE)
 TUNED = replace(DENSE, sparsity=Fixed(), start=PRUNED, seed=1)
 CHAIN = {"dense": DENSE, "pruned": PRUNED, "tuned": TUNED}
 ZERO = Train(epochs=0, batch=16)
-
-
-@pytest.fixture(autouse=True)
-def results(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    monkeypatch.delenv("SUITE_FROM_RECORDS", raising=False)
-    return tmp_path
-
-
-@pytest.fixture(scope="module")
-def shelf(tmp_path_factory):
-    home = tmp_path_factory.mktemp("chain")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paths, "RESULTS", home)
-        runs.fit(TUNED)
-    return home
-
-
-@pytest.fixture
-def trained(shelf, results):
-    """The runs of the chain, trained once for all tests."""
-    shutil.copytree(shelf, results, dirs_exist_ok=True)
+SHELF = [TUNED]
+pytestmark = pytest.mark.usefixtures("results")
 
 
 def weights(recipe: Recipe) -> dict[str, torch.Tensor]:

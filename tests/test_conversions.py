@@ -1,12 +1,11 @@
 """GDWS conversions as recipes: the same after any kill, loaded from their own folder alone."""
 
-import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 
-from lib import anatomy, evaluate, networks, paths, runs, speed, store
+from lib import anatomy, evaluate, networks, runs, speed, store
 from lib.conversions import CONVERSIONS, Compact, Gdws, Weighed
 from lib.cost import mac_prices
 from lib.errors import UserError
@@ -50,29 +49,8 @@ KINDS = {
     "noisy": gdws(replace(WEIGHED, start=NOISY, convert=replace(WEIGHED.convert, lam=1.0))),
     "tuned": TUNED,
 }
-
-
-@pytest.fixture(autouse=True)
-def results(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    monkeypatch.delenv("SUITE_FROM_RECORDS", raising=False)
-    return tmp_path
-
-
-@pytest.fixture(scope="module")
-def shelf(tmp_path_factory):
-    home = tmp_path_factory.mktemp("gdws")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paths, "RESULTS", home)
-        for recipe in KINDS.values():
-            runs.fit(recipe)
-    return home
-
-
-@pytest.fixture
-def trained(shelf, results):
-    """The runs of all kinds, made once for all tests."""
-    shutil.copytree(shelf, results, dirs_exist_ok=True)
+SHELF = KINDS.values()
+pytestmark = pytest.mark.usefixtures("results")
 
 
 @pytest.mark.parametrize("recipe", [WEIGHED, *KINDS.values()], ids=["weighed", *KINDS])

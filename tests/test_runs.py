@@ -26,13 +26,7 @@ RECIPE = Recipe(
     Train(epochs=2, batch=16, precision="fp32"),
     Attack(eps=0.25, steps=1),
 )
-
-
-@pytest.fixture(autouse=True)
-def results(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    monkeypatch.delenv("SUITE_FROM_RECORDS", raising=False)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("results")
 
 
 def weights(run: runs.Run) -> dict[str, torch.Tensor]:

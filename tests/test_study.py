@@ -103,7 +103,7 @@ def test_fields_of_a_start_reach_the_chains_that_have_them():
     own = {"start.sparsity.density": 0.3, "start.train.epochs": 3, "train.schedule": "constant"}
     last = dnr.table2_admm_lasso("quick", [0], own).find("ADMM").recipe
     assert last.start.sparsity.density == 0.3 and last.start.train.schedule == "constant"
-    assert [r.train.epochs for r in (*last.ancestors, last)] == [3, 3, 10]
+    assert [r.train.epochs for r in (*last.ancestors, last)] == [3, 3, 8]
 
 
 def test_layers_are_cut_as_asked_and_what_cannot_be_is_refused():
@@ -234,8 +234,8 @@ def test_gdws_converts_what_other_tables_have_trained():
         job.recipe.key for job in tables["table3_admm"].jobs
     }
     others = (smart.table2_comparison, float_.table1_variants, dnr.table4_dynamic_l2)
-    known = {key for plan in others for key in plan("quick").recipes}
-    made = gdws.gdws_everywhere("quick")
+    known = {key for plan in others for key in plan("cifar").recipes}
+    made = gdws.gdws_everywhere("cifar")
     shared = {job.label.split()[0] for job in made.jobs if job.recipe.trained.key in known}
     assert shared == {"PGD-AT", "SMART", "FLOAT", "DNR"}
     ends = {job.label: job.lam(job.protocols[0]) for job in made.jobs}
@@ -244,7 +244,7 @@ def test_gdws_converts_what_other_tables_have_trained():
         if "GDWS" in job.label:
             assert isinstance(job.recipe.start.convert, Weighed) and not job.recipe.train.epochs
             assert job.recipe.start.convert.dataset == job.recipe.data.dataset
-    assert len(gdws.table4_hydra("quick").jobs) < len(gdws.table4_hydra("cifar").jobs)
+    assert len(gdws.table4_hydra("quick").jobs) < len(gdws.table4_hydra("gpu").jobs)
     for name in ("convert.beta", "convert.images", "model.backbone"):
         with pytest.raises(UserError, match="is up to gdws"):
             gdws.table1_networks("quick", [0], {name: 1})

@@ -131,12 +131,6 @@ def test_its_steps_are_those_of_sgd_on_the_scores(decay):
     assert any(not torch.equal(old, layer.mask) for old, layer in masks)
 
 
-@pytest.fixture
-def results(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    monkeypatch.delenv("SUITE_FROM_RECORDS", raising=False)
-
-
 def digests():
     return {name: runs.load(r).marks()["weights_sha256"] for name, r in CHAIN.items()}
 
