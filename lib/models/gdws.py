@@ -72,8 +72,8 @@ def lego(
     weight is (M, C, kh, kw), alpha (C,) or None for ones. Returns the pointwise weight (M, G), the
     depthwise kernels (G, kh, kw) and how many of them each input channel gets, summing to G. The
     released code bounds the squared error, e^2 <= beta, and so do the published values of beta;
-    squared=False is Theorem 2, e <= beta. least=1 leaves every channel a kernel or more; with 0, a
-    channel whose alpha is 0 keeps none.
+    squared=False is Theorem 2, e <= beta. least=1 leaves every channel that has weights a kernel or
+    more; with 0, a channel whose alpha is 0 keeps none.
     """
     found = spectrum(weight, alpha)
     bound = check_range("beta", beta, 0) ** (1 if squared else 2)
@@ -117,6 +117,7 @@ def _first(values: Mapping[str, Tensor], budget: int, least: int = 0) -> dict[st
 
 
 def _factors(found: Spectrum, g: list[int], like: Tensor) -> Factors:
+    g = (torch.tensor(g) * found.pointwise.flatten(1).any(1)).tolist()  # none without weights
     kept = torch.arange(found.values.shape[1]) < torch.tensor(g)[:, None]
     pointwise, depthwise = found.pointwise[kept].T.contiguous(), found.depthwise[kept]
     return pointwise.to(like), depthwise.to(like), g
@@ -166,13 +167,21 @@ def convertible(model: nn.Module, skip_first: bool = True) -> dict[str, nn.Conv2
     if any(isinstance(layer, Conditional | Noisy | BatchNorm2d) for layer in model.modules()):
         raise UserError("GDWS takes a plain network; give it what freeze(model, lam) returns.")
     found = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d)]
-    return {
+    taken = {
         name: layer
         for name, layer in found[1 if skip_first else 0 :]
         if type(layer) in (nn.Conv2d, GatheredConv2d)
         and layer.groups == 1
         and math.prod(layer.kernel_size) > 1
     }
+    for name, layer in taken.items():
+        anew = "weight" not in layer._parameters or layer.weight.is_complex()
+        if anew or layer._forward_hooks or layer._forward_pre_hooks:
+            raise UserError(
+                f"The convolution '{name}' has hooks, complex weights or ones made anew in each "
+                "pass, as by weight_norm or prune; make them plain, as prune.remove does."
+            )
+    return taken
 
 
 def convert(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune, spectral_norm
 
 from lib.errors import UserError
 from lib.models import compact, freeze
@@ -301,3 +302,26 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(options, words):
         model[1].weight[0] = float("nan")
     with pytest.raises(UserError, match="not finite"):
         convert(model, beta=0.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        spectral_norm,
+        lambda conv: prune.l1_unstructured(conv, "weight", 0.5),
+        lambda conv: conv.register_forward_hook(lambda *_: None),
+        lambda conv: conv.to(torch.complex64),
+    ],
+)
+def test_weights_that_are_not_what_a_pass_takes_are_refused(change):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
+    change(model[1])
+    with pytest.raises(UserError, match="convolution '1' has hooks, complex weights or ones"):
+        convert(model, beta=0.0)
+
+
+def test_a_channel_without_weights_keeps_no_kernel():
+    weight = torch.rand(4, 3, 3, 3)
+    weight[:, 1] = 0
+    assert [bool(n) for n in lego(weight, None, 1e3, least=1)[2]] == [True, False, True]
+    assert mego(weight, torch.zeros(3), 3, least=1)[2] == [1, 0, 1]
