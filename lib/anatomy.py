@@ -118,11 +118,17 @@ def layer_alphas(model: nn.Module) -> dict[str, Any]:
     return {"layers": {name: round(value, 6) for name, value in found.items()}}
 
 
-def recorded(run: runs.Run, name: str, look: Callable[[nn.Module], Row]) -> Row:
-    """Return what was seen in a trained network: kept beside the run, or looked up and kept."""
-    if record := next(evaluate.kept(run, name), None):
+def recorded(
+    run: runs.Run, name: str, look: Callable[[nn.Module], Row], here: dict[str, str] | None = None
+) -> Row:
+    """Return what was seen in a trained network: kept beside the run, or looked up and kept.
+
+    A record holds for what here says, as the machine, unless figures are redrawn from records.
+    """
+    record, here = next(evaluate.kept(run, name), None), here or {}
+    if record and (store.redrawing() or here.items() <= record.items()):
         return record
-    record = look(run.model()) | run.marks()
+    record = look(run.model()) | here | run.marks()
     store.write_signed(store.evaluations(run.key, name)[0], record)
     return record
 

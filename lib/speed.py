@@ -4,7 +4,8 @@ Narrow networks leave a machine idle. What was trained is timed with its own sha
 its own numbers of kernels, at the paper's width and with random weights.
 """
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
@@ -66,6 +67,7 @@ def widened(seen: dict[str, Any], whole: nn.Module, wide: nn.Module, seed: int =
     """
     narrow: dict[str, Any] = dict(whole.named_modules())
     order, new = Generator().manual_seed(seed), dict[str, nn.Module]()
+    made = of = 1  # channels of the last convolution, and of the narrow network's
     for name, own in seen["layers"].items():
         layer: Any = wide.get_submodule(name)
         if isinstance(layer, nn.BatchNorm2d):
@@ -74,10 +76,12 @@ def widened(seen: dict[str, Any], whole: nn.Module, wide: nn.Module, seed: int =
                 value.data = value.data[: layer.num_features] if value.dim() else value.data
             continue
         if isinstance(layer, nn.Linear):
-            layer.in_features = _share(own["in"], narrow[name].in_features, layer.in_features)
+            if own["in"] < narrow[name].in_features:
+                layer.in_features = made * (narrow[name].in_features // of)
             layer.weight.data = layer.weight.data[:, : layer.in_features].contiguous()
             continue
         _resize(layer, own, narrow[name], order)
+        made, of = layer.out_channels, narrow[name].out_channels
         if "g" in own:
             g = [own["g"][i * own["in"] // layer.in_channels] for i in range(layer.in_channels)]
             pointwise = torch.randn(layer.out_channels, sum(g))
@@ -148,7 +152,7 @@ def rows(
 
 def priced(
     run: runs.Run,
-    protocols: Iterable[Protocol],
+    protocols: Sequence[Protocol],
     batch: int = 1,
     share: float = 0.0,
     train: Train | None = None,
@@ -179,8 +183,10 @@ def priced(
         scores = {one.key: evaluate.evaluate(made, one) for one in protocols}
         return {"layout": left(made), "evaluations": scores}
 
-    kind = f"-{share:g}" * bool(share) + (f"-{train.epochs}" if train else "")
-    return anatomy.recorded(run, f"priced-{batch}{kind}", look)
+    asked, where = [batch, share, train, *(one.key for one in protocols)], device.describe()
+    name = f"priced-{hashlib.sha256(str(asked).encode()).hexdigest()[:8]}"
+    machine = f"{where['device']}, {where['threads']} threads"
+    return anatomy.recorded(run, name, look, {"machine": machine})
 
 
 def bound(run: runs.Run, prices: Mapping[str, Price], share: float) -> float:

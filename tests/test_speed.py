@@ -22,6 +22,14 @@ def emptied(model, every):
     return compact(model)
 
 
+@pytest.mark.parametrize("width", [8, 24])
+def test_a_linear_layer_reads_whole_channels_of_a_wide_network(width):
+    whole = plain("vgg16_hydra", width)
+    made = emptied(plain("vgg16_hydra", width), 7)
+    wide = speed.widened(speed.layout(made, whole), whole, plain("vgg16_hydra", 64))
+    assert wide(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+
+
 @pytest.mark.parametrize("backbone", ["preact_resnet18", "vgg16_bn", "resnet50", "mobilenet_v2"])
 @pytest.mark.parametrize("make", ["whole", "compact", "gdws", "both"])
 def test_what_was_made_of_a_network_is_made_of_one_of_the_same_width(backbone, make):
