@@ -27,7 +27,7 @@ CONVOLUTIONS = [f"layer{i}.{j}.conv" for i, n in enumerate((2, 2, 3, 3, 3), 1) f
 BY_WEIGHTS, BY_CHANNELS = (0.2, 0.1, 0.05, 0.02, 0.01), (0.69, 0.5, 0.25, 0.1, 0.05)
 # Figure 4: iterations, and radii in units of that of the training
 ITERATIONS = (1, 2, 4, 7, 10, 20, 50, 100)
-RADII = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
+RADII = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 COEFFICIENTS = (1e-5, 1e-4, 1e-3)  # of the lasso; the paper prints none
 # Table 2: one over the compression ratios of ADMM, and of ADMM with equal ratios
 ADMM, NAIVE = {VGG: 1 / 16.78, RESNET: 1 / 14.6}, 1 / 19.74
