@@ -9,7 +9,7 @@ from lib import datasets
 from lib.conversions import Compact, Conversion, Gdws, Weighed
 from lib.method import Method
 from lib.methods import Float, Msd, PgdAt, Smart, Trades
-from lib.presets import BRIEF, LARGE, MAIN, SCORED, UNION, WIDE, Setting
+from lib.presets import BRIEF, LARGE, MAIN, SCORED, UNION, Setting
 from lib.recipe import Recipe, replace_fields
 from lib.sparsity import AdmmInner, FixedAll, Hydra
 from lib.studies import dnr
@@ -171,12 +171,10 @@ def table1_networks(b: Builder) -> None:
             for backbone in backbones:
                 start = trained(b, setting, seed, backbone)
                 add(b, {"dense": start, "GDWS": converted(b, setting, start)})
-    for setting, seed in b.settings((WIDE,)):
-        start, wide = trained(b, setting, seed, RESNET), setting.role == WIDE
-        rows = {"wide": start, "wide + GDWS": converted(b, setting, start)} if wide else {}
+    for setting, seed in b.settings():
+        start = trained(b, setting, seed, RESNET)
         on = dataclasses.replace(dnr.stage(b, setting, 0.25), model=start.model)
-        rows[f"{'wide' if wide else 'dense'}, tuned"] = b.recipe(on, seed, PgdAt(), start=start)
-        add(b, rows, steps=20 if wide else 100)
+        add(b, {"dense, tuned": b.recipe(on, seed, PgdAt(), start=start)})
 
 
 @plan("gdws/table2_lightweight")
