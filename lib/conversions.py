@@ -67,12 +67,14 @@ class Gdws(Seeing):
     beta bounds the squared error of every layer (GDWS, Algorithm 3), or with scope 'network' that
     of all together, which goes where it saves most multiply-accumulates, or most by prices: rows of
     a layer, its price when dense, that beside kernels and that of a kernel. Layers without a price
-    stay dense. Errors are weighed as in a `Weighed` network, in any other alike. least=1 leaves
-    every channel a kernel.
+    stay dense. Errors are weighed as in a `Weighed` network, in any other alike. With points, beta
+    is instead the largest that costs at most so many of clean accuracy on validation images.
+    least=1 leaves every channel that has weights a kernel.
     """
 
     kind: ClassVar[str] = "gdws"
     beta: Amount = 0.0
+    points: Amount = 0.0
     scope: Annotated[str, ("layer", "network")] = "layer"
     prices: tuple[tuple[str | float, ...], ...] = ()
     least: Annotated[int, (0, 1)] = 0
@@ -80,6 +82,8 @@ class Gdws(Seeing):
     def check(self) -> None:
         """Refuse prices that nothing asks for or nothing can read."""
         super().check()
+        if self.beta and self.points:
+            raise UserError("Give convert.beta or convert.points, which chooses it; not both.")
         whole = self.scope == "network"
         if (not whole and self.prices) or (whole and self.least):
             raise UserError("Prices go with the scope 'network', convert.least with 'layer'.")

@@ -11,13 +11,16 @@ from lib.conversions import Compact, Cut, Gdws, Seeing, Weighed
 from lib.cost import mac_prices
 from lib.errors import UserError, choose
 from lib.models import BACKBONES, compact, create, freeze
-from lib.models.depthwise import GeneralizedDepthwise
+from lib.models.depthwise import GeneralizedDepthwise, equivalents
 from lib.models.gdws import Price, convert, convertible, error_weights
 from lib.models.masks import largest
 from lib.models.stored import shaped
 from lib.protocol import Protocol
 from lib.recipe import Recipe
 from lib.sparsity import Snip
+
+BETAS = [float(f"{10 ** (i / 4):.2g}") for i in range(-20, 9)]  # to choose from
+JUDGED = 1_000  # validation images that choose, at most
 
 
 def _compacted(part: Compact, model: nn.Module) -> nn.Module:
@@ -43,6 +46,7 @@ def _weighed(part: Weighed, model: nn.Module) -> nn.Module:
     return plain
 
 
+@torch.no_grad()
 def _gdws(part: Gdws, model: nn.Module) -> nn.Module:
     plain = freeze(model, part.lam).eval()
     layers, prices = convertible(plain), None
@@ -53,7 +57,25 @@ def _gdws(part: Gdws, model: nn.Module) -> nn.Module:
         spec = data.spec(part.dataset)
         prices = {str(name): Price(*map(float, row)) for name, *row in part.prices}
         prices = prices or mac_prices(plain, spec.channels, spec.size)
-    return convert(plain, part.beta, alphas=gains or None, prices=prices, least=part.least)
+    how: dict[str, Any] = {"alphas": gains or None, "prices": prices, "least": part.least}
+    if not part.points:
+        return convert(plain, part.beta, **how)
+    shown, few = data.load(part.dataset, "val", device=device.device()), slice(JUDGED)
+    x, labels = shown.float(few), shown.labels[few]
+
+    def right(model: nn.Module) -> int:
+        found = [equivalents(model)(part).argmax(1) for part in x.split(100)]
+        return int((torch.cat(found) == labels).sum())
+
+    goal = right(plain) - part.points / 100 * len(labels)
+    best, low, high = convert(plain, 0.0, **how), 0, len(BETAS)
+    while low < high:
+        made = convert(plain, BETAS[middle := (low + high) // 2], **how)
+        if right(made) >= goal:
+            best, low = made, middle + 1
+        else:
+            high = middle
+    return best
 
 
 CONVERTERS: dict[str, Callable[[Any, nn.Module], nn.Module]] = {

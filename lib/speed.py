@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Generator, nn
@@ -67,9 +67,9 @@ def widened(seen: dict[str, Any], whole: nn.Module, wide: nn.Module, seed: int =
     """
     narrow: dict[str, Any] = dict(whole.named_modules())
     order, new = Generator().manual_seed(seed), dict[str, nn.Module]()
-    made = of = 1  # channels of the last convolution, and of the narrow network's
-    for name, own in seen["layers"].items():
-        layer: Any = wide.get_submodule(name)
+    made = of = 1  # channels of the last convolution, and before it was changed
+    for name in [name for name in narrow if name in seen["layers"]]:  # records sort their names
+        own, layer = seen["layers"][name], cast(Any, wide.get_submodule(name))
         if isinstance(layer, nn.BatchNorm2d):
             layer.num_features = _share(own["out"], narrow[name].num_features, layer.num_features)
             for value in (*layer.parameters(), *layer.buffers()):
@@ -77,11 +77,12 @@ def widened(seen: dict[str, Any], whole: nn.Module, wide: nn.Module, seed: int =
             continue
         if isinstance(layer, nn.Linear):
             if own["in"] < narrow[name].in_features:
-                layer.in_features = made * (narrow[name].in_features // of)
+                layer.in_features = layer.in_features // of * made
             layer.weight.data = layer.weight.data[:, : layer.in_features].contiguous()
             continue
+        of = layer.out_channels
         _resize(layer, own, narrow[name], order)
-        made, of = layer.out_channels, narrow[name].out_channels
+        made = layer.out_channels
         if "g" in own:
             g = [own["g"][i * own["in"] // layer.in_channels] for i in range(layer.in_channels)]
             pointwise = torch.randn(layer.out_channels, sum(g))
@@ -176,7 +177,7 @@ def priced(
             layers: Any = [of.get_submodule(name) for of in (wide, whole)]
             kernel *= layers[0].in_channels / layers[1].in_channels
             prices[name] = Price(*(float(f"{price:.3g}") for price in (dense, fixed, kernel)))
-        beta = bound(run, prices, share) if share else part.beta * len(converted(model))
+        beta = bound(run, prices, share)
         rows = tuple((name, *price) for name, price in prices.items())
         part = Gdws(part.dataset, beta=beta, scope="network", prices=rows)
         made = runs.fit(replace(run.recipe, convert=part, train=train or run.recipe.train))
@@ -189,11 +190,18 @@ def priced(
     return anatomy.recorded(run, name, look, {"machine": machine})
 
 
-def bound(run: runs.Run, prices: Mapping[str, Price], share: float) -> float:
-    """Return the least squared error, in three digits, that leaves a share of all layers' price."""
+def bound(run: runs.Run, prices: Mapping[str, Price], share: float = 0.0) -> float:
+    """Return the least squared error, in three digits, that leaves a share of all layers' price.
+
+    Without a share it is the error that a GDWS network has in all.
+    """
     start: Any = run.recipe.start
     layers: Any = convertible(runs.fit(start).model())
     values = {n: spectrum(c.weight, getattr(c, "gain", None)).values for n, c in layers.items()}
+    if not share:
+        kept = {name: sum(layer.g) for name, layer in converted(run.model()).items()}
+        lost = (values[n].flatten().sort().values[: values[n].numel() - g] for n, g in kept.items())
+        return float(f"{sum(float(errors.sum()) for errors in lost):.3g}")
     goal = (1 - share) * sum(price.dense for price in prices.values())
 
     def saved(error: float) -> float:

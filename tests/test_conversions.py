@@ -47,6 +47,7 @@ KINDS = {
     "empty": gdws(beta=1e3),
     "compact": gdws(NARROW),
     "noisy": gdws(replace(WEIGHED, start=NOISY, convert=replace(WEIGHED.convert, lam=1.0))),
+    "points": gdws(beta=0.0, points=20.0),
     "tuned": TUNED,
 }
 SHELF = KINDS.values()
@@ -148,6 +149,24 @@ def test_what_prices_make_of_a_network_is_measured_once(trained, monkeypatch):
     assert scored["n"] == 20 and speed.as_wide(run, found["layout"])(torch.rand(1, 3, 32, 32)).ndim
 
 
+def test_points_choose_the_largest_error_that_costs_no_more(trained):
+    model, found = runs.load(WEIGHED).model(), runs.load(KINDS["points"]).model()
+    gains = {name: layer.gain for name, layer in convertible(model).items()}
+    made = [convert(model, beta, alphas=gains) for beta in networks.BETAS]
+    kept = [[layer.g for layer in converted(one).values()] for one in made]
+    shown = evaluate.data.load("digits", "val")
+    right = [(one(shown.float()).argmax(1) == shown.labels).sum() for one in (*made, model)]
+    own = kept.index([layer.g for layer in converted(found).values()])
+    last = max(i for i, g in enumerate(kept) if g == kept[own])
+    assert right[own] >= right[-1] - 0.2 * len(shown)
+    assert last == len(made) - 1 or right[last + 1] < right[-1] - 0.2 * len(shown)
+    total = sum(
+        float(spectrum(c.weight, c.gain).values.flatten().sort().values[:-n].sum())
+        for c, n in zip(convertible(model).values(), map(sum, kept[own]), strict=True)
+    )
+    assert speed.bound(runs.load(KINDS["points"]), {}) == pytest.approx(total, rel=1e-2)
+
+
 def test_a_share_of_the_price_is_left_for_the_least_error(trained):
     run, model = runs.load(KINDS["layer"]), runs.load(WEIGHED).model()
     layers = convertible(model)
@@ -171,6 +190,7 @@ def test_a_share_of_the_price_is_left_for_the_least_error(trained):
         ({"prices": OUT}, "scope 'network'"),
         ({"scope": "network", "prices": [["conv1", 1.0, 2.0]]}, "three numbers"),
         ({"beta": -1.0}, "at least 0"),
+        ({"points": 1.0}, "not both"),
         ({"dataset": "cifar10"}, "name the same"),
     ],
 )
