@@ -27,12 +27,10 @@ def kept() -> dict[str, Numbers]:
     both = [NATURAL, ROBUST]
     dense, gdws = (one.xs(name, level="method") for name in ("dense", "GDWS"))
     moved = (gdws - dense)[both].abs()
-    whole, converted, admm = (
-        three.loc[("preact_resnet18", m)] for m in ("dense", "GDWS", "ADMM p75")
-    )
+    resnet, attacked = (table.loc["preact_resnet18"] for table in (three, union))
+    whole, converted, admm = (resnet.loc[m] for m in ("dense", "GDWS", "ADMM p75"))
     lost, relative = whole - admm, 100 * (1 - admm / whole)
-    msd, strong = (union.loc[("preact_resnet18", m)] for m in ("dense", "GDWS strong"))
-    mild = union.loc[("preact_resnet18", "GDWS mild")]
+    msd, strong, mild = (attacked.loc[m] for m in ("dense", "GDWS strong", "GDWS mild"))
     images, share = published.text("gdws")["union_images"], msd[UNION] / 100
     hydra = four.loc[("wrn28_4", "dense")] - four.loc[("wrn28_4", "HYDRA p99")]
     worst = moved.max(axis=1).idxmax()
@@ -100,10 +98,10 @@ def sizes() -> dict[str, Numbers]:
     methods = found.index.get_level_values("method")
     whole = found[~methods.str.contains("GDWS|ADMM|HYDRA")].droplevel("method")
     counted = {name: count(f"plain {name}").stored / MIB for name in whole.index}
-    hydra = {
-        (name, m): _sparse(count(f"plain {name}"), _kept(m)) / MIB
-        for name, m in found[methods.str.fullmatch(r"HYDRA p\d+")].index
-    }
+    hydra = {}
+    for name, m in found[methods.str.fullmatch(r"HYDRA p\d+")].index:
+        weights = sum(row.weights for row in count(f"plain {name}").layers)
+        hydra[name, m] = counted[name] - (1 - _kept(m)) * weights / MIB
     resnet = count("plain preact_resnet18")
     blocks = [row.weights for row in resnet.layers if row.kind == "conv" and row.kernel == 3][1:]
     rest = resnet.stored - sum(blocks)
@@ -200,12 +198,6 @@ def _many(cases: "pd.DataFrame | pd.Series[bool]") -> float:
 def _kept(method: str) -> float:
     """Return the share of weights that a method named like 'HYDRA p90' keeps."""
     return 1 - int(method.rpartition("p")[2]) / 100
-
-
-def _sparse(network: Count, share: float) -> float:
-    """Return the parameters that are left of a network when a share of all weights is."""
-    weights = sum(row.weights for row in network.layers)
-    return network.stored - (1 - share) * weights
 
 
 def _alike(printed: "pd.Series[float]", counted: Mapping[Any, float]) -> float:

@@ -11,16 +11,12 @@ def storage() -> dict[str, Numbers]:
     """Return what FLOAT and OAT store."""
     plain, oat, scalar = (count(name).stored for name in ("plain", "oat", "oat scalar"))
     built, oat_built = (count(name).total["params"] for name in ("float", "oat"))
-    bare = count("plain").without_norms
-    wide = [
-        (
-            "context",
-            f"{label}, {code}",
-            count(f"{oats} {name}").stored / count(f"plain {name}").stored,
-        )
-        for name, label in (("wrn16_8", "WRN-16-8"), ("wrn40_2", "WRN-40-2"))
-        for oats, code in (("oat", "128-dimensional code"), ("oat scalar", "scalar code"))
-    ]
+    bare = sum(row.union + row.bias for row in count("plain").layers)
+    wide = []
+    for name, label in (("wrn16_8", "WRN-16-8"), ("wrn40_2", "WRN-40-2")):
+        for oats, code in (("oat", "128-dimensional code"), ("oat scalar", "scalar code")):
+            ratio = count(f"{oats} {name}").stored / count(f"plain {name}").stored
+            wide.append(("context", f"{label}, {code}", ratio))
     sparse = published.text("float")["floats_params_vs_oat"]
     return {
         "float-params": [

@@ -10,8 +10,7 @@ from lib.readings.reading import Numbers, printed
 
 def time() -> dict[str, Numbers]:
     """Return delays by Eqs. 7-9 and training time by counted passes."""
-    machines, _ = machines_that_print(published.text("float")["delay_vs_oat"])
-    machine = machines[0]
+    (machine, *_), _ = machines_that_print(published.text("float")["delay_vs_oat"])
     reads, multipliers = machine
     net = layer_delays(*machine)
 

@@ -30,15 +30,9 @@ NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "smart everywhere": ("smart", "resnet34", EXACT | {"mask_shortcuts": True, "pattern": "SSSS"}),
     "smart disjoint": ("smart", "resnet34", EXACT | {"overlap": 0.0}),
     "smart one mask": ("smart", "resnet34", EXACT | {"overlap": 0.5}),
-    "float wrn40_2": ("float", "wrn40_2", {}),
-    "float wrn16_8": ("float", "wrn16_8", {}),
     "smart wrn16_8": ("smart", "wrn16_8", EXACT | {"pattern": "DSS"}),
     "smart wrn40_2": ("smart", "wrn40_2", EXACT | {"pattern": "DSS"}),
     "smart wrn40_2 last": ("smart", "wrn40_2", EXACT | {"pattern": "DDS"}),
-    "oat wrn40_2": ("oat", "wrn40_2", {}),
-    "oat scalar wrn40_2": ("oat", "wrn40_2", SCALAR),
-    "oat wrn16_8": ("oat", "wrn16_8", {}),
-    "oat scalar wrn16_8": ("oat", "wrn16_8", SCALAR),
     "plain resnet18 released": ("plain", "resnet18", {"num_classes": 100}),  # DNR's, on CIFAR-10
     "plain resnet50_imagenet": ("plain", "resnet50_imagenet", {"num_classes": 1000}),
 }
@@ -51,6 +45,9 @@ NETWORKS |= {
         "robnet_free",
     )
 }
+for wide in ("wrn16_8", "wrn40_2"):
+    NETWORKS |= {f"{name} {wide}": (name, wide, {}) for name in ("float", "oat")}
+    NETWORKS[f"oat scalar {wide}"] = ("oat", wide, SCALAR)
 METHODS = {  # labels of metrics.csv to networks; the papers count OAT with a scalar code
     "plain": "plain",
     "PGD-AT": "plain",
@@ -79,11 +76,6 @@ class Count:
     def per_path(self) -> int:
         """Parameters that the adversarial path reads."""
         return self.total["params_per_path"]
-
-    @property
-    def without_norms(self) -> int:
-        """Parameters of convolutions and linear layers."""
-        return sum(row.union + row.bias for row in self.layers)
 
     @property
     def film_macs(self) -> int:
@@ -142,9 +134,8 @@ def delay_table(machines: Iterable[tuple[int, int]] = MACHINES) -> pd.DataFrame:
             row |= relative.add_prefix(f"{method} ").to_dict()
         slowest = layers.loc[layers["gain"].idxmax()]
         row |= {"largest gain": slowest["gain"], "layer": slowest["layer"]}
-        row |= {"mean gain": layers["gain"].mean()}
-        row |= {"whole network": layers["OAT"].sum() / layers["FLOAT"].sum()}
-        rows.append(row)
+        whole = layers["OAT"].sum() / layers["FLOAT"].sum()
+        rows.append(row | {"mean gain": layers["gain"].mean(), "whole network": whole})
     return pd.DataFrame(rows)
 
 
