@@ -80,16 +80,13 @@ def save(
     with written(folder):
         for note in (INPUTS, FAILURE):
             (folder / note).unlink(missing_ok=True)
-    store.write_text(
-        folder / "metrics.csv",
-        metrics.drop(columns=HIDDEN, errors="ignore").to_csv(index=False, float_format="%.10g"),
-    )
+    told = metrics.drop(columns=HIDDEN, errors="ignore")
+    store.write_text(folder / "metrics.csv", told.to_csv(index=False, float_format="%.10g"))
     store.write_text(folder / "claims.csv", claims.to_csv(index=False))
     if figure is not None:
         store.write_bytes(folder / "figure.png", png(figure))
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="pdf", metadata={"CreationDate": None})
-        store.write_bytes(folder / "figure.pdf", buffer.getvalue())
+        with store.writing(folder / "figure.pdf") as file:
+            figure.savefig(file, format="pdf", metadata={"CreationDate": None})
     if table is not None:
         store.write_text(folder / "table.md", table.to_markdown(index=False) + "\n")
         latex = table.style.hide(axis="index").format(escape="latex").to_latex(hrules=True)
@@ -131,7 +128,6 @@ def png(figure: Figure) -> bytes:
     """Return a figure as a PNG of 200 dots per inch with a palette, a third of the full size."""
     full, small = io.BytesIO(), io.BytesIO()
     figure.savefig(full, format="png", dpi=200)
-    full.seek(0)
     Image.open(full).convert("RGB").quantize(192).save(small, format="png", optimize=True)
     return small.getvalue()
 
@@ -141,10 +137,8 @@ def record(study: Study, metrics: pd.DataFrame) -> dict[str, Any]:
 
     Seconds are never read from records: timed_on says where they were measured, which is here.
     """
-    runs = {
-        key: {"recipe": recipe.to_dict(full=False), **_run_info(key)}
-        for key, recipe in study.recipes.items()
-    }
+    made = study.recipes.items()
+    runs = {key: {"recipe": one.to_dict(full=False), **_run_info(key)} for key, one in made}
     changed = [f"{name}={json.dumps(value)}" for name, value in study.overrides.items()]
     here, timed = training.provenance(), {}
     if metrics.loc[~_accuracies(metrics), "n"].notna().any():  # rounds of timing

@@ -60,10 +60,8 @@ def cited(*ids: str) -> str:
     for row in claims.stated().to_dict("records"):
         if row["id"] in ids and row["test"] == "reading":
             one = compare.reading(row, found[row["id"]])
-            lines.append(
-                f"- {row['claim']} ({row['where']}): {one.ours}, {one.fixed}, as "
-                f"`{row['artifact']}` judges."
-            )
+            said = f"{row['claim']} ({row['where']}): {one.ours}, {one.fixed}"
+            lines.append(f"- {said}, as `{row['artifact']}` judges.")
     return "\n".join(lines)
 
 

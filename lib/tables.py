@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import permutations
 from typing import Any
 
@@ -52,23 +52,21 @@ def networks(study: Study, runs: Mapping[str, Any]) -> pd.DataFrame:
     """Return one row for every network of a study: recipe, loss at the end, seconds, key."""
     rows = []
     for key, recipe in study.recipes.items():
-        label = next(job.label for job in study.jobs if job.recipe.key == key)
         history = runs[key].history
-        rows.append(
-            {
-                "network": label,
-                "training λ": getattr(recipe.method, "lam", ""),
-                "seed": recipe.seed,
-                "data": recipe.data.dataset,
-                "images": recipe.data.train_images or "all",
-                "backbone": recipe.model.backbone,
-                "width": recipe.model.width or "paper's",
-                "epochs": recipe.train.epochs,
-                "last loss": round(float(history["loss"].iloc[-1]), 3) if len(history) else "",
-                "seconds": runs[key].info["seconds"],
-                "run": key,
-            }
-        )
+        row = {
+            "network": next(job.label for job in study.jobs if job.recipe.key == key),
+            "training λ": getattr(recipe.method, "lam", ""),
+            "seed": recipe.seed,
+            "data": recipe.data.dataset,
+            "images": recipe.data.train_images or "all",
+            "backbone": recipe.model.backbone,
+            "width": recipe.model.width or "paper's",
+            "epochs": recipe.train.epochs,
+            "last loss": round(float(history["loss"].iloc[-1]), 3) if len(history) else "",
+            "seconds": runs[key].info["seconds"],
+            "run": key,
+        }
+        rows.append(row)
     found = pd.DataFrame(rows)
     return found if found["training λ"].ne("").any() else found.drop(columns="training λ")
 
@@ -81,12 +79,9 @@ def protocols(study: Study) -> pd.DataFrame:
     rows = [_protocol(p, job) | {"λ": job.lam(p)} for job in study.jobs for p in job.protocols]
     found = pd.DataFrame(rows)
     ways = found.columns.drop("λ").to_list()
-    found = found.groupby(ways, sort=False)["λ"].agg(_listed).reset_index()
+    found = found.groupby(ways, sort=False)["λ"].agg(lambda lams: sorted(set(lams))).reset_index()
+    found["λ"] = [", ".join(f"{lam:g}" for lam in lams) for lams in found["λ"]]
     return found.drop(columns=[name for name in RARE if found[name].eq("").all()])
-
-
-def _listed(lams: Iterable[float]) -> str:
-    return ", ".join(f"{lam:g}" for lam in sorted(set(lams)))
 
 
 def _protocol(protocol: Protocol, job: Job) -> dict[str, Any]:
@@ -120,8 +115,7 @@ def shown(rows: pd.DataFrame) -> Estimate:
     and spread. Verdicts allow for the spread in either case.
     """
     if len(rows) == 1:
-        value, low, high = (float(rows[name].iloc[0]) for name in ("value", "ci_low", "ci_high"))
-        return Estimate(value, low, high)
+        return Estimate(*rows[["value", "ci_low", "ci_high"]].iloc[0].astype(float))
     return accuracy(rows)
 
 
@@ -168,10 +162,8 @@ def beside(
     out = []
     for name, row in rows.items():
         for source, frame in (("paper", paper), ("ours", ours)):
-            line = {heading: name, "numbers": source}
-            for title, column in columns.items():
-                line[title] = _entry(matching(frame, {**row, **column}))
-            out.append(line)
+            each = {title: _entry(matching(frame, {**row, **of})) for title, of in columns.items()}
+            out.append({heading: name, "numbers": source, **each})
     return pd.DataFrame(out)
 
 

@@ -126,10 +126,7 @@ def faces(labels: Sequence[str]) -> dict[str, Face]:
 
 def tinted(colour: str, share: float) -> str:
     """Return a colour mixed with white, or with black where the share in [-1, 1] is negative."""
-    if share == 0:
-        return colour
-    goal = 1.0 if share > 0 else 0.0
-    red, green, blue = np.array(to_rgb(colour)) * (1 - abs(share)) + goal * abs(share)
+    red, green, blue = np.array(to_rgb(colour)) * (1 - abs(share)) + max(share, 0.0)
     return to_hex((red, green, blue))
 
 

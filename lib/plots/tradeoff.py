@@ -41,21 +41,19 @@ def trade_off(
     sizes = dict(zip(lams, np.linspace(*SIZES, len(lams)), strict=True))
     figure, grid = _grid(len(panels), len(networks) == 1, stamp)
     papers = [_published(reference, rows, networks) for _, rows in panels]
+    attacks = style.unique(found["attack"])
+    under = f" ({attack_name(attacks[0])})" if len(attacks) == 1 else ""  # else in the titles
     for axes, (where, rows), paper, letter in zip(grid, panels, papers, LETTERS, strict=False):
         _draw(axes, rows, paper, faces, sizes)
         title = _title(where, [key for key, _ in panels])
         axes.set_title(f"({letter}) {title}" if len(panels) > 1 else "")
         near = [found, *papers] if len(networks) == 1 else [rows, paper]
         axes.set(xlim=_limits(near, "x"), ylim=_limits(near, "y"))
-    attacks = style.unique(found["attack"])
-    under = f" ({attack_name(attacks[0])})" if len(attacks) == 1 else ""  # else in the titles
-    for axes in grid[: len(panels)]:
         axes.set(xlabel="clean accuracy, %", ylabel=f"robust accuracy{under}, %")
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     entries = style.handles(faces, line=True)
-    names = style.unique(pd.concat(papers)["dataset"])
-    if names:
+    if names := style.unique(pd.concat(papers)["dataset"]):
         entries.append(style.paper_handle(names))
     style.legend(figure, entries)
     _size_legend(figure, sizes)
@@ -148,14 +146,14 @@ def _draw(
         axes.plot(line["x"], line["y"], color=style.PAPER, linestyle=":", linewidth=0.7)
         for x, y, lam in zip(line["x"], line["y"], line["lam"], strict=True):
             style.hollow(axes, x, y, face.marker, size=sizes.get(lam, SIZES[1]))
-    colours = rows["method"].map({label: face.colour for label, face in faces.items()})
+    palette = {label: face.colour for label, face in faces.items()}
+    colours = rows["method"].map(palette)
     thin: style.Look = {"colors": colours, "linewidth": 0.6, "alpha": 0.4, "zorder": 2.6}
     axes.hlines(rows["y"], rows["x_low"], rows["x_high"], **thin)
     axes.vlines(rows["x"], rows["y_low"], rows["y_high"], **thin)
     for row in rows.to_dict("records"):
         if len(row["x_seeds"]) > 1:
-            style.dots(axes, row["x_seeds"], row["y_seeds"], faces[row["method"]].colour)
-    palette = {label: face.colour for label, face in faces.items()}
+            style.dots(axes, row["x_seeds"], row["y_seeds"], palette[row["method"]])
     alike: style.Look = {"x": "x", "y": "y", "hue": "method", "style": "method", "ax": axes}
     alike |= {"palette": palette, "legend": False}
     dashes = {label: "" if face.line == "-" else face.line[1] for label, face in faces.items()}
