@@ -115,17 +115,19 @@ def _entry(name: str, home: Path, folder: Path) -> Entry:
             unread.append(kinds[kind])
             return blank
 
-    images = read("metrics", _images, "")
+    images = read("metrics", lambda path: artifacts.images(pd.read_csv(path)), "")
+    images = f"n = {images}" if images else ""
     preset, custom, _ = folder.name.partition("-custom-")
     command = artifacts.command(name, preset, overrides=["FIELD=VALUE"] if custom else [])
     said: dict[str, Any] = {"command": command, "changed": "", "seconds": None}
     said |= {"conditions": images, "notes": [], "provenance": []}
     said |= read("record", partial(provenance.said, images=images), {})
     remake = f"`{said['command']}{'' if own else ' --record'}`"
+    text = read("table", lambda path: path.read_text(encoding="utf-8"), "")
     said |= {
         "title": read("notebook", title, "") or name,
         "claims": read("claims", claims.read, claims.table([])),
-        "table": read("table", _table, ""),
+        "table": text.replace("<", "&lt;"),  # without markup of its own
     }
     before = " What is shown here is from the one before." if made else ""
     states = {
@@ -152,14 +154,3 @@ def title(notebook: Path) -> str:
     """Return the heading of a notebook, '' if there is none."""
     texts = ("".join(cell["source"]) for cell in store.parse(notebook)["cells"])
     return next((m[1].strip() for text in texts if (m := re.match(r"#\s+(.+)", text))), "")
-
-
-def _table(path: Path) -> str:
-    """Return a table as Markdown without markup of its own."""
-    return path.read_text(encoding="utf-8").replace("<", "&lt;")
-
-
-def _images(metrics: Path) -> str:
-    """Return on how many images accuracies were measured, as 'n = 500 or 2,000', '' without any."""
-    images = artifacts.images(pd.read_csv(metrics))
-    return f"n = {images}" if images else ""

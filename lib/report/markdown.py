@@ -77,7 +77,8 @@ def exhibit(e: Entry, home: str = "") -> list[str]:
     """Return the figure and the table of an artifact; home is where its results folder lies."""
     parts = []
     if figure := e.files.get("figure"):
-        picture = f"![{alt(e.title)}]({home}{figure})"
+        about = re.sub(r"(?=[][])", r"\\", _markdown(e.title))  # brackets would end it
+        picture = f"![{about}]({home}{figure})"
         parts += [f"[{picture}]({home}{e.files.get('pdf', figure)})"]
     return parts + ([e.table.strip()] if e.table else [])
 
@@ -97,11 +98,6 @@ def cell(text: str) -> str:
 def line(text: str) -> str:
     """Return text for a line of Markdown that is no heading, list or quotation."""
     return re.sub(r"^(\d+(?=[.)](?: |$))|(?=[#>+=-]))", r"\1\\", _markdown(text))
-
-
-def alt(text: str) -> str:
-    """Return text for the description of a Markdown image."""
-    return re.sub(r"(?=[][])", r"\\", _markdown(text))
 
 
 def code(text: str) -> str:

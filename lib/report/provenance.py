@@ -37,7 +37,8 @@ def _marks(found: Mapping[str, dict[str, Any]], recipes: Mapping[str, Recipe]) -
     """Return what a reader must know of the runs before trusting what they show."""
     recorded = sum(not run.get("weights", True) for run in found.values())
     stale = sum(not runs.confirmed(r, found[key].get("code")) for key, r in recipes.items())
-    scored = sum(map(_stale_evaluations, recipes.values()))
+    homes = [(r, home) for r in recipes.values() for home in store.homes(r.key)[:1]]
+    scored = sum(len(verify.stale(runs.Run(*at))[1]) for at in homes)
     dirty = sum(bool(run.get("dirty")) for run in found.values())
     told = {
         f"Redrawn from records: {recorded} of {len(found)} runs have no weights here.": recorded,
@@ -48,11 +49,6 @@ def _marks(found: Mapping[str, dict[str, Any]], recipes: Mapping[str, Recipe]) -
         f"{dirty} of {len(found)} runs were made with uncommitted changes in lib.": dirty,
     }
     return [note for note, number in told.items() if number]
-
-
-def _stale_evaluations(recipe: Recipe) -> int:
-    homes = store.homes(recipe.key)[:1]
-    return sum(len(verify.stale(runs.Run(recipe, home))[1]) for home in homes)
 
 
 def _networks(recipes: Sequence[Recipe]) -> list[str]:

@@ -120,13 +120,10 @@ def bench(found: Found, *beginnings: str) -> str:
                 numbers = [f"{row[name]:.3g}" for name in ("value", "baseline", "ratio")]
                 interval = f"{row['low']:.3g} to {row['high']:.3g}"
                 rows.append([f"`{row['name']}`", row["unit"], *numbers, interval])
-        about = [f"{machine.get('threads')} threads", str(machine.get("instruction_set"))]
-        about += [f"PyTorch {machine.get('torch')}"]
+        about = f"{machine.get('device')}, {machine.get('threads')} threads"
+        about += f", {machine.get('instruction_set')}, PyTorch {machine.get('torch')}:"
         head = ["row", "unit", "ours", "baseline", "ratio", "interval"]
-        parts += [
-            line(f"{machine.get('device')}, {', '.join(about)}:"),
-            table(head, rows, range(2, 6)),
-        ]
+        parts += [line(about), table(head, rows, range(2, 6))]
     return "\n\n".join(parts) or "`python -m lib bench --record` writes the first."
 
 
