@@ -169,9 +169,8 @@ def chosen(groups: Iterable[Group], only: Sequence[str]) -> list[tuple[Group, li
         wanted += found or [choose("row of the bench", asked, names)]
     for pattern, package in NEEDED.items():
         if find_spec(package) is None and any(fnmatch(n, pattern) for n in wanted or names):
-            text = (
-                f"{pattern} needs {package}, which is not here; install it: pip install {package}"
-            )
+            how = f"which is not here; install it: pip install {package}"
+            text = f"{pattern} needs {package}, {how}"
             if wanted:
                 raise UserError(f"{text}.")
             sys.stderr.write(f"{text}; left out.\n")

@@ -26,8 +26,7 @@ def network(method: str, backbone: str, width: int) -> nn.Module:
 def attack(model: nn.Module, eps: float, steps: int, f: Classifier, x: Tensor, y: Tensor) -> Tensor:
     """Return PGD's last iterate against f, which calls model; steps sum to 1.25 eps."""
     model.eval()
-    for p in model.parameters():
-        p.requires_grad_(False)
+    model.requires_grad_(False)
     adv = (x + (2 * torch.rand_like(x) - 1) * eps).clamp(0, 1)
     for _ in range(steps):
         adv.requires_grad_(True)
@@ -35,8 +34,7 @@ def attack(model: nn.Module, eps: float, steps: int, f: Classifier, x: Tensor, y
         (grad,) = torch.autograd.grad(loss, adv)
         adv = adv.detach() + 1.25 * eps / steps * torch.sign(grad)
         adv = torch.min(torch.max(adv, x - eps), x + eps).clamp(0, 1)
-    for p in model.parameters():
-        p.requires_grad_(True)
+    model.requires_grad_(True)
     model.train()
     return adv
 

@@ -189,22 +189,20 @@ def growth() -> list[Group]:
         protocol = Protocol(attack="pgd", steps=steps)
         return partial(scoring.correct, model, _images_of(4 * batch), protocol)
 
-    def group(what: str, makers: Makers, sizes: list[int], expected: float, guess: float) -> Group:
-        by_label = dict(zip(makers, map(float, sizes), strict=True))
-        return Group({f"growth/{what}": Growth(by_label, expected)}, makers, 7, guess)
+    def widened(width: int, places: Places) -> Call:
+        return _step_of(_recipe_of(Float(), "resnet18", width, batch), places)
 
-    by_images: Makers = {f"{n} images": partial(trained, n, 1) for n in images}
-    by_epochs: Makers = {f"{n} epochs": partial(trained, batch, n) for n in (1, 2, 4, 8)}
-    by_steps: Makers = {f"{n} steps": partial(attacked, n) for n in (10, 20, 40, 80)}
+    def group(what: str, make: Any, sizes: list[int], expected: float, guess: float) -> Group:
+        growing = Growth({f"{what} {n}": float(n) for n in sizes}, expected)
+        makers = {f"{what} {n}": partial(make, n) for n in sizes}
+        return Group({f"growth/{what}": growing}, makers, 7, guess)
+
     widths = [16, 32, 64, 128] if _is_gpu() else [8, 16, 32, 64]
-    by_width: Makers = {
-        f"width {w}": partial(_step_of, _recipe_of(Float(), "resnet18", w, batch)) for w in widths
-    }
     return [
-        group("images", by_images, images, 1.0, 30),
-        group("epochs", by_epochs, [1, 2, 4, 8], 1.0, 30),
-        group("steps", by_steps, [10, 20, 40, 80], 1.0, 20),
-        group("width", by_width, widths, 2.0, 40),
+        group("images", lambda n, places: trained(n, 1, places), images, 1.0, 30),
+        group("epochs", partial(trained, batch), [1, 2, 4, 8], 1.0, 30),
+        group("steps", attacked, [10, 20, 40, 80], 1.0, 20),
+        group("width", widened, widths, 2.0, 40),
     ]
 
 

@@ -1,16 +1,12 @@
-"""What the bench measures of the whole: batch and store.
-
-All of it happens in temporary folders.
-"""
+"""What the bench measures of the whole, in temporary folders: batch and store."""
 
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import pandas as pd
 import torch
@@ -78,16 +74,6 @@ def batch() -> Group:
     return Group(rows, {}, 3, 120, _batch)
 
 
-@contextmanager
-def _elsewhere(home: Path) -> Iterator[None]:
-    """Keep results in another folder for a while."""
-    before, paths.RESULTS = paths.RESULTS, home
-    try:
-        yield
-    finally:
-        paths.RESULTS = before
-
-
 def store() -> Group:
     """A finished network out of the store, hashes checked, against a plain file of weights."""
     recipe = Recipe(
@@ -99,7 +85,7 @@ def store() -> Group:
     )
 
     def ours(places: Places) -> Call:
-        places.enter_context(_elsewhere(folder(places)))
+        places.enter_context(mock.patch.object(paths, "RESULTS", folder(places)))
         runs.fit(recipe)
         return lambda: found.model() if (found := runs.load(recipe)) else None
 
