@@ -120,7 +120,8 @@ def status(words: argparse.Namespace) -> int:
     rows = [(run.key, run.what, run.state, f"{run.megabytes:.1f}") for run in found]
     print(display.table(("run", "what", "state", "MB"), rows))
     total = sum(run.megabytes for run in found)
-    print(f"\n{len(found)} runs, {total:.1f} MB; {shelf.records()} more are kept as records")
+    kept = sum(map(store.is_sealed, paths.records().glob("*")))
+    print(f"\n{len(found)} runs, {total:.1f} MB; {kept} more are kept as records")
     return int(any(run.damaged for run in found))
 
 

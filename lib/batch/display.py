@@ -1,5 +1,6 @@
 """What a batch shows: tables, durations, and one progress bar with the time left."""
 
+import re
 import sys
 import time
 from collections import Counter
@@ -13,6 +14,7 @@ from lib.progress import span
 
 EVERY = 20.0  # seconds between lines where there is no terminal
 TRUST = 10.0  # seconds measured that weigh as much as the first guess
+NUMBER = re.compile(r"[\d,]*\.?\d*")  # or nothing
 
 
 def shown(path: Path) -> str:
@@ -27,12 +29,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
     rows = list(rows)
     columns = zip(*rows, strict=True)
-    sides = ["right" if all(map(_is_number, column)) else "left" for column in columns]
+    sides = ["right" if all(NUMBER.fullmatch(str(v)) for v in of) else "left" for of in columns]
     return tabulate(rows, head, "simple", disable_numparse=True, colalign=sides)
-
-
-def _is_number(value: object) -> bool:
-    return str(value).replace(",", "").replace(".", "", 1).isdigit() or value == ""
 
 
 class Meter:
@@ -58,10 +56,9 @@ class Meter:
                 self.bar.write(f"failed: {task.name}: {task.reason}", file=sys.stderr)
         passed, left = time.monotonic() - self.started, self.left()
         self.share = max(self.share, passed / max(passed + left, 1e-9))
-        ready = Counter({task.kind: 0 for task in self.tasks})
-        ready.update(task.kind for task in self.tasks if task.ended)
+        ready = Counter(task.kind for task in self.tasks if task.ended)
         of = Counter(task.kind for task in self.tasks)
-        counts = ", ".join(f"{done} of {of[kind]} {kind}s" for kind, done in ready.items())
+        counts = ", ".join(f"{ready[kind]} of {n} {kind}s" for kind, n in of.items())
         counts += f", about {span(left)} left"
         if not self.bar.disable:
             self.bar.n = round(1000 * self.share)

@@ -21,8 +21,6 @@ from lib.study import Study
 
 PARAMETERS = ("PRESET", "SEEDS", "OVERRIDES")
 PACKAGES = ("matplotlib", "numpy", "pandas", "torch")
-
-
 Cell = tuple[Any, str, Any]  # its kind, its text as Python can parse it, its tags: no outputs
 
 
@@ -107,12 +105,9 @@ def changes(study: Study, plan: Plan) -> Iterator[str]:
         return
     now, made = of(study, plan), artifacts.outputs(study.folder)
     for name in sorted(then.keys() | now.keys()):
-        if name not in then:
-            yield f"{name} is new"
-        elif name not in now:
-            yield f"{name} is gone"
-        elif then[name] != now[name]:
-            yield f"{name} has changed"
+        if then.get(name, "") != now.get(name, ""):  # no hash is empty
+            what = "has changed" if name in now else "is gone"
+            yield f"{name} {what if name in then else 'is new'}"
     for name, digest in made_then.items():
         if made.get(name) != digest:
             yield f"{name} of the results has been {'edited' if name in made else 'removed'}"

@@ -55,10 +55,7 @@ class Execution(pool.Task):
         """Move a success into place, or keep a failure beside the last good results."""
         with written(self.study.folder):
             self.reason = self.reason or self._incomplete()
-            if self.reason:
-                self._keep_failure()
-            else:
-                self._publish()
+            (self._keep_failure if self.reason else self._publish)()
 
     @property
     def _made(self) -> Path:
@@ -76,11 +73,10 @@ class Execution(pool.Task):
         before = (artifacts.recorded(folder) or {}).keys() & artifacts.outputs(folder).keys()
         (folder / artifacts.INPUTS).unlink(missing_ok=True)
         noted = artifacts.outputs(self._made)  # what else lies in the folder is a user's
-        made = sorted(f for f in self._made.iterdir() if f.is_file())
-        for file in made:
-            store.write_bytes(folder / file.name, file.read_bytes())
-        gone = before - {file.name for file in made}
-        for old in gone | {artifacts.FAILURE, f"{name}.failed.ipynb"}:
+        made = {f.name: f.read_bytes() for f in sorted(self._made.iterdir()) if f.is_file()}
+        for file, content in made.items():
+            store.write_bytes(folder / file, content)
+        for old in (before - made.keys()) | {artifacts.FAILURE, f"{name}.failed.ipynb"}:
             (folder / old).unlink(missing_ok=True)
         record = {"seconds": round(self.seconds, 1), "inputs": self.inputs, "outputs": noted}
         store.write_json(folder / artifacts.INPUTS, record)

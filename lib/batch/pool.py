@@ -29,15 +29,15 @@ from lib.batch.child import LEASH, ending, module
 from lib.errors import written
 
 GRACE = 5.0  # seconds between asking a process to stop and killing it
+THREADS = ("SUITE_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _ERROR = re.compile(r"^(error: |[\w.]*(Error|Exception|Interrupt|Exit)\b)")
 
 
 def settings() -> dict[str, str]:
     """Return what every task finds in its environment: these folders, one thread, no bars."""
+    modules = filter(None, (str(paths.ROOT), os.environ.get("PYTHONPATH")))
     return {
-        "PYTHONPATH": os.pathsep.join(
-            filter(None, (str(paths.ROOT), os.environ.get("PYTHONPATH")))
-        ),
+        "PYTHONPATH": os.pathsep.join(modules),
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",
         "PYTHONFAULTHANDLER": "1",  # the log says where a library crashed
@@ -45,9 +45,7 @@ def settings() -> dict[str, str]:
         "SUITE_DATA": str(paths.DATA.resolve()),
         "SUITE_BATCH": "1",
         "SUITE_PROGRESS": "lines",
-        "SUITE_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
+        **dict.fromkeys(THREADS, "1"),
     }
 
 

@@ -84,15 +84,14 @@ class Batch:
         """Return how many jobs run at a time: as asked, else one for each core, a few on a GPU."""
         affine = hasattr(os, "sched_getaffinity")
         cores = (len(os.sched_getaffinity(0)) if affine else os.cpu_count()) or 1
-        jobs = self.jobs
-        if jobs is None:
+        if self.jobs is None:
             return min(cores, GPU_JOBS) if device.device().type == "cuda" else cores
-        if jobs > cores:
+        if self.jobs > cores:
             sys.stderr.write(
-                f"--jobs {jobs} is more than the {cores} cores here: no faster, and as many "
+                f"--jobs {self.jobs} is more than the {cores} cores here: no faster, and as many "
                 "processes want memory.\n"
             )
-        return jobs
+        return self.jobs
 
     @cached_property
     def place(self) -> pool.Place:
@@ -134,9 +133,11 @@ def execute(batch: Batch) -> int:
     place = batch.place if undone else pool.fork
     timed = [recipe for name in due for recipe in made.studies[name].timed.values()]
     _require_data([*(need.recipe for need in undone), *timed])
-    with _stage() as stage:
+    with written(Path(tempfile.gettempdir())):  # a name short enough for sockets in the folder
+        stage = tempfile.TemporaryDirectory(prefix="batch-", ignore_cleanup_errors=True)
+    with stage as folder:
         jobs = _jobs(batch)
-        tasks = [*jobs.values(), *_executions(batch, jobs, Path(stage))]
+        tasks = [*jobs.values(), *_executions(batch, jobs, Path(folder))]
         if tasks:
             training = sum(not need.trained for need in undone)
             parts = [f"{training} networks to train"] if training else []
@@ -156,12 +157,6 @@ def execute(batch: Batch) -> int:
         for need in made.needs.values():
             records.keep(need.recipe)
     return int(failed)
-
-
-def _stage() -> tempfile.TemporaryDirectory[str]:
-    """Return a folder for what notebooks make, under a name short enough for sockets in it."""
-    with written(Path(tempfile.gettempdir())):
-        return tempfile.TemporaryDirectory(prefix="batch-", ignore_cleanup_errors=True)
 
 
 def _is_here(dataset: str) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lib import paths
-from lib.batch.pool import Job, settings
+from lib.batch.pool import THREADS, Job, settings
 from lib.errors import UserError, choose, written
 
 EVERY = 2.0  # seconds between looks at the queue
@@ -73,8 +73,7 @@ class Queue:
         given = {**DEFAULTS, **options, "setup": setup, "stderr_to_stdout": True}
         self._executor.update_parameters(**given)
         threads = str(options.get("cpus_per_task", 1))
-        count = ("SUITE_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-        self._env = settings() | dict.fromkeys(count, threads)
+        self._env = settings() | dict.fromkeys(THREADS, threads)
         self._states, self._asked = dict[str, list[str]](), 0.0
 
     def __call__(

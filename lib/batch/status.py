@@ -39,11 +39,6 @@ def held() -> list[Held]:
     return [_one(home / name) for name in found if not name.startswith(".")]
 
 
-def records() -> int:
-    """Return how many finished runs the repository keeps."""
-    return sum(store.is_sealed(home) for home in paths.records().glob("*"))
-
-
 def stale() -> list[str]:
     """Return the keys of the finished runs, own ones and records, which other code made."""
     shelves = (paths.runs(), paths.records())
