@@ -3,7 +3,7 @@
 import argparse
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,9 +21,8 @@ class Parser(argparse.ArgumentParser):
 
     commands: Any = None
 
-    def options(self, command: str | None) -> list[str]:
-        chosen = self.commands.choices[command] if command else self
-        return list(chosen._option_string_actions)
+    def options(self, command: str | None) -> Iterable[str]:
+        return (self.commands.choices[command] if command else self)._option_string_actions
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse has to say, without the usage."""
@@ -165,8 +164,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     for word in more:
         if word.startswith("-"):
             choose("option", word.partition("=")[0], top.options(words.command))
-    if more and words.command not in ("run", "train"):
-        top.error(f"unrecognized arguments: {' '.join(more)}")
     if words.command in ("run", "train"):
         words.artifacts += more
         if words.seeds:  # those of '--seeds 0 1 2' stand among the artifacts
@@ -174,4 +171,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             words.artifacts = [word for word in words.artifacts if word not in apart]
             words.seeds += tuple(seed for word in apart for seed in seeds_of(word))
         words.seeds = words.seeds or (0,)
+    elif more:
+        top.error(f"unrecognized arguments: {' '.join(more)}")
     return words

@@ -72,9 +72,8 @@ def _as_then(
 def verify(run: runs.Run, on_progress: runs.OnProgress = lambda done: None) -> bool:
     """Return whether the first epochs, trained anew, have exactly the recorded losses and rates.
 
-    So they must have the weights that pruning leaves, where a run has noted them.
-
-    A positive answer is kept in the job store.
+    And as many weights as pruning left, where a run has noted them. A positive answer is kept in
+    the job store.
     """
     recipe, info = run.recipe, run.info
     with (run.folder / "history.csv").open() as file:  # as written: the csv module rounds nothing
