@@ -43,6 +43,11 @@ def results(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def quiet(monkeypatch):
+    monkeypatch.setenv("SUITE_BATCH", "1")  # no bars
+
+
 @pytest.fixture(scope="module")
 def shelf(request, tmp_path_factory):
     """Return the results folder with the networks of a module's SHELF, trained once."""

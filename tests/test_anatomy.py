@@ -12,10 +12,7 @@ from lib.sparsity import Momentum
 from lib.studies import float_, smart
 from lib.trainers.pruners.momentum import SparseMomentum
 
-
-@pytest.fixture(autouse=True)
-def _results(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+pytestmark = pytest.mark.usefixtures("results")
 
 
 class Run(runs.Run):

@@ -7,16 +7,11 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image, ImageChops
 
-from lib import artifacts, claims, device, paths, report, store
+from lib import artifacts, claims, device, report, store
 from lib.errors import UserError
 from lib.studies import smart
 
-
-@pytest.fixture(autouse=True)
-def results(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
-
-
+pytestmark = pytest.mark.usefixtures("results")
 STUDY = smart.table1_mask_density("quick", [0, 1], {"train.epochs": 3})
 METRICS = pd.DataFrame(
     {"value": [1159402496.0, 12.3456789], "n": [10**6, 600], "metric": ["macs", "clean_acc"]}

@@ -26,10 +26,7 @@ from lib.trainers import under_attack
 PGD = Protocol(attack="pgd", eps=0.1, steps=3)
 
 
-@pytest.fixture(autouse=True)
-def results(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("results")
 
 
 def pictures(n: int = 12, channels: int = 3) -> Images:

@@ -22,12 +22,7 @@ from tests.test_runs import RECIPE
 CLEAN, ATTACKED = Protocol(images=40), Protocol(images=40, attack="fgsm", eps=0.1)
 
 
-@pytest.fixture(autouse=True)
-def results(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    monkeypatch.setenv("SUITE_BATCH", "1")  # no bars
-    monkeypatch.delenv("SUITE_FROM_RECORDS", raising=False)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("results", "quiet")
 
 
 def files(folder):

@@ -18,11 +18,7 @@ from tests.test_runs import RECIPE, same, weights
 PROTOCOL = Protocol(images=250, attack="fgsm", eps=0.1)
 
 
-@pytest.fixture(autouse=True)
-def results(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    monkeypatch.setenv("SUITE_BATCH", "1")  # no bars
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("results", "quiet")
 
 
 def signalled(share: float):
