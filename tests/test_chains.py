@@ -18,18 +18,13 @@ from lib.errors import UserError
 from lib.methods import Float, PgdAt, Smart
 from lib.models.compaction import channels
 from lib.protocol import Protocol
-from lib.recipe import Attack, Data, Model, Recipe, Train
+from lib.recipe import Data, Model, Recipe, Train
 from lib.sparsity import Admm, Fixed, Momentum
 from lib.study import Job, Study
 from tests.test_runs import same, unfinished
+from tests.tiny import digits
 
-DENSE = Recipe(
-    Data("digits", train_images=32),
-    Model("resnet20", width=4),
-    PgdAt(0.5),
-    Train(epochs=2, batch=16, precision="fp32"),
-    Attack(eps=0.25, steps=1),
-)
+DENSE = digits(PgdAt(0.5), precision="fp32")
 PRUNED = replace(DENSE, sparsity=Admm(0.3, rho=0.01, every=1), start=DENSE)
 TUNED = replace(DENSE, sparsity=Fixed(), start=PRUNED, seed=1)
 CHAIN = {"dense": DENSE, "pruned": PRUNED, "tuned": TUNED}

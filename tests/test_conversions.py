@@ -14,17 +14,12 @@ from lib.models import freeze
 from lib.models.depthwise import converted
 from lib.models.gdws import Price, allocate, convert, convertible, error_weights, spectrum
 from lib.protocol import Protocol
-from lib.recipe import Attack, Data, Model, Recipe, Train
+from lib.recipe import Recipe
 from lib.sparsity import Momentum
 from tests.test_runs import same
+from tests.tiny import digits
 
-DENSE = Recipe(
-    Data("digits", train_images=32),
-    Model("resnet20", width=4),
-    PgdAt(0.5),
-    Train(epochs=1, batch=16, precision="fp32"),
-    Attack(eps=0.25, steps=1),
-)
+DENSE = digits(PgdAt(0.5), epochs=1, precision="fp32")
 ZERO = replace(DENSE.train, epochs=0)
 WEIGHED = replace(DENSE, start=DENSE, train=ZERO, convert=Weighed("digits", images=8))
 PART = Gdws("digits", beta=0.03)

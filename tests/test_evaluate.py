@@ -18,10 +18,11 @@ from lib.methods import PgdAt, Plain, Smart
 from lib.models import create
 from lib.models.standing import Skeleton, Standing
 from lib.protocol import Protocol
-from lib.recipe import Attack, Data, Model, Recipe, Train
+from lib.recipe import Data, Model, Recipe, Train
 from lib.rows import COLUMNS, HIDDEN
 from lib.studies import smart
 from lib.trainers import under_attack
+from tests.tiny import digits
 
 PGD = Protocol(attack="pgd", eps=0.1, steps=3)
 
@@ -103,13 +104,7 @@ def test_bits_come_back(n, draws):
     assert torch.equal(evaluate.unpack(evaluate.pack(hits), n), hits)
 
 
-RECIPE = Recipe(
-    Data("digits", train_images=64),
-    Model("resnet18", width=4),
-    Smart(),
-    Train(epochs=1, batch=32, precision="fp32"),
-    Attack(eps=0.25, steps=1),
-)
+RECIPE = digits(Smart(), "resnet18", images=64, epochs=1, batch=32, precision="fp32")
 
 
 def test_an_evaluation_is_measured_once_and_equals_a_fresh_count(monkeypatch):

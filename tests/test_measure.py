@@ -5,14 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lib import evaluate, measure, paths
+from lib import evaluate, measure
 from lib.errors import UserError
 from lib.measure import accuracy_row, union_rows
 from lib.methods import PgdAt
 from lib.protocol import Protocol
-from lib.recipe import Attack, Data, Model, Recipe, Train
+from lib.recipe import Attack
 from lib.studies import ARTIFACTS
 from lib.study import Builder
+from tests.tiny import digits
 
 
 def test_an_attack_of_another_radius_than_the_training_says_so_and_no_two_rows_are_alike():
@@ -64,10 +65,8 @@ def test_an_image_counts_for_the_union_if_it_withstands_every_attack_and_not_by_
             union_rows(study, job, records(*["111111"] * 4, protocols=others))
 
 
-def test_a_study_that_asks_for_it_measures_the_union_of_its_attacks(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    parts = Data("digits", 32), Model("resnet20", 4), PgdAt(), Train(1, batch=16)
-    recipe = Recipe(*parts, Attack(0.1, 1))
+def test_a_study_that_asks_for_it_measures_the_union_of_its_attacks(results):
+    recipe = digits(PgdAt(), attack=Attack(0.1, 1), epochs=1)
     builder = Builder("dnr/fig4_attack_strength", "ci")
     sparse = {"attack": "pgd", "norm": "l1-sparse", "eps": 3.0, "step": 1.0, "restarts": 2}
     l2 = {"attack": "pgd", "norm": "l2", "eps": 0.5, "step": 0.2, "steps": 3}

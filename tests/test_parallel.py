@@ -13,7 +13,8 @@ from lib import parallel, paths, store
 from lib.batch import pool
 from lib.errors import UserError
 from lib.methods import Float, Oat, PgdAt, Smart
-from lib.recipe import Attack, Data, Model, Recipe, Train
+from lib.recipe import Attack, Recipe
+from tests.tiny import digits
 
 METHODS = {"pgd_at": PgdAt(lam=0.5), "oat": Oat(), "float": Float(), "smart": Smart()}
 
@@ -67,13 +68,8 @@ with parallel.group() as number:
 
 
 def recipe(name: str, random_start: bool = True, epochs: int = 1) -> Recipe:
-    return Recipe(
-        Data("digits", train_images=48),
-        Model("resnet18", width=4),
-        METHODS[name],
-        Train(epochs=epochs, batch=16, lr=0.05),
-        Attack(eps=0.1, steps=2, random_start=random_start),
-    )
+    attack = Attack(eps=0.1, steps=2, random_start=random_start)
+    return digits(METHODS[name], "resnet18", 48, attack=attack, epochs=epochs, lr=0.05)
 
 
 def together(

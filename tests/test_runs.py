@@ -17,15 +17,10 @@ from lib import paths, runs, store, training
 from lib.errors import UserError
 from lib.methods import FloatSlim, Oat, OatSlim, PgdAt, Smart
 from lib.protocol import Protocol
-from lib.recipe import Attack, Data, Model, Recipe, Train
+from lib.recipe import Recipe
+from tests.tiny import digits
 
-RECIPE = Recipe(
-    Data("digits", train_images=32),
-    Model("resnet18", width=4),
-    Smart(),
-    Train(epochs=2, batch=16, precision="fp32"),
-    Attack(eps=0.25, steps=1),
-)
+RECIPE = digits(Smart(), "resnet18", precision="fp32")
 pytestmark = pytest.mark.usefixtures("results")
 
 

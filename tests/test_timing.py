@@ -13,20 +13,15 @@ from lib import data, runs, timing
 from lib.errors import UserError
 from lib.methods import Float, FloatSlim, Oat, PgdAt, Smart
 from lib.models import channels, create
-from lib.recipe import Attack, Data, Model, Recipe, Train
+from lib.recipe import Recipe
 from lib.rows import frame
 from lib.sparsity import Momentum
 from lib.studies import float_
+from tests.tiny import digits
 
 
 def recipe(method) -> Recipe:
-    return Recipe(
-        Data("digits", train_images=48),
-        Model("resnet18", width=2),
-        method,
-        Train(epochs=2, batch=16),
-        Attack(eps=0.25, steps=1),
-    )
+    return digits(method, "resnet18", images=48, width=2)
 
 
 RECIPES = {"PGD-AT": recipe(PgdAt()), "OAT": recipe(Oat()), "FLOAT": recipe(Float())}

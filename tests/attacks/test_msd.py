@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lib import data, runs
 from lib.attacks import msd, pgd
 from lib.errors import UserError
 from lib.methods import Msd
-from lib.recipe import Attack, Data, Model, Recipe, Train
+from lib.recipe import Attack, Data, Model, Recipe
 from lib.trainers import Context, objective, trainer_of
+from tests.tiny import digits, trainer
 
 FEW = "l1-sparse"
 RADII, SIZES = {"linf": 0.03, "l2": 0.4, FEW: 3.0}, {"linf": 0.01, "l2": 0.11, FEW: 0.75}
@@ -125,11 +125,8 @@ def test_msd_ends_inside_a_ball_and_starts_at_the_image(wide, labels, distance):
 
 def test_a_training_by_msd_attacks_in_its_three_balls(images, labels):
     method = Msd(l2=0.4, l2_step=0.2, l1=2.0, l1_step=0.5)
-    parts = Data("digits", 32), Model("resnet20", 4), method, Train(1, batch=16)
-    recipe = Recipe(*parts, Attack(0.1, 3, 0.05))
-    made = trainer_of(method)(
-        runs.build(recipe), recipe, data.load("digits", "train", limit=32), "fp32"
-    )
+    recipe = digits(method, attack=Attack(0.1, 3, 0.05), epochs=1)
+    made = trainer(recipe, trainer_of(method))
     x, y = next(made._batches(0))
     torch.manual_seed(5)
     adv = made._attack(torch.Generator(), made.model.train(), x, y)
@@ -140,9 +137,8 @@ def test_a_training_by_msd_attacks_in_its_three_balls(images, labels):
     assert (adv - wanted).abs().lt(1e-5).double().mean() > 0.9  # rounding may turn a choice
     assert made.epoch()["loss"] > 0
     flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 10))
-    loss = objective(method)(
-        flat, images, labels, Context(lambda f, x, y: x / 2, torch.Generator())
-    )
+    context = Context(lambda f, x, y: x / 2, torch.Generator())
+    loss = objective(method)(flat, images, labels, context)
     torch.testing.assert_close(loss, F.cross_entropy(flat(images / 2), labels))
 
 

@@ -12,25 +12,19 @@ from lib import data, runs
 from lib.errors import UserError
 from lib.methods import Float, Hybrid, PgdAt
 from lib.models import create
-from lib.recipe import Attack, Data, Model, Recipe, Train
+from lib.recipe import Model, Train
 from lib.sparsity import Admm, Dnr, Lasso, Snip
 from lib.trainers import PRUNERS, Trainer
 from lib.trainers.pruners.admm import ranked
 from lib.trainers.pruners.snip import sensitivities
 from lib.trainers.pruners.units import UNITS, allocate
+from tests import tiny
 
-DENSE = Recipe(
-    Data("digits", 32),
-    Model("vgg16", 4),
-    Hybrid(clean_epochs=1),
-    Train(3, batch=16, lr=0.05),
-    Attack(0.25, 1),
-)
+DENSE = tiny.digits(Hybrid(clean_epochs=1), "vgg16", epochs=3, lr=0.05)
 
 
 def trainer(sparsity, **own) -> Trainer:
-    recipe = replace(DENSE, sparsity=sparsity, **own)
-    return Trainer(runs.build(recipe), recipe, data.load("digits", "train", limit=32), "fp32")
+    return tiny.trainer(replace(DENSE, sparsity=sparsity, **own))
 
 
 def pruner(sparsity, epochs: int = 3, backbone: str = "resnet20", width: int = 4):

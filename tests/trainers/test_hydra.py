@@ -11,19 +11,14 @@ from torch.nn import functional as F
 from lib import paths, runs, store
 from lib.methods import Trades
 from lib.models import create
-from lib.recipe import Attack, Data, Model, Recipe, Train
+from lib.recipe import Attack, Train
 from lib.sparsity import FixedAll, Hydra
 from lib.trainers import PRUNERS
 from lib.trainers.pruners.hydra import kept
 from tests.test_runs import unfinished
+from tests.tiny import digits
 
-DENSE = Recipe(
-    Data("digits", 32),
-    Model("vgg16", 4),
-    Trades(),
-    Train(2, batch=16, lr=0.05, precision="fp32"),
-    Attack(0.1, 1, 0.05),
-)
+DENSE = digits(Trades(), "vgg16", attack=Attack(0.1, 1, 0.05), lr=0.05, precision="fp32")
 PRUNED = replace(DENSE, sparsity=Hydra(0.3), start=DENSE)
 TUNED = replace(DENSE, sparsity=FixedAll(), start=PRUNED)
 CHAIN = {"dense": DENSE, "pruned": PRUNED, "tuned": TUNED}

@@ -5,19 +5,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lib import paths, runs
+from lib import runs
 from lib.conversions import Compact
 from lib.errors import UserError
 from lib.methods import PgdAt
 from lib.models import compact, create, freeze
 from lib.models.compaction import channels
-from lib.recipe import Attack, Data, Model, Recipe, Train
+from lib.recipe import Attack, Train
 from lib.sparsity import Admm, AdmmInner, FixedAll
 from lib.trainers import PRUNERS
+from tests.tiny import digits
 
-DENSE = Recipe(
-    Data("digits", 32), Model("vgg16_hydra", 4), PgdAt(), Train(2, batch=16), Attack(0.1, 1)
-)
+DENSE = digits(PgdAt(), "vgg16_hydra", attack=Attack(0.1, 1))
 
 
 def pruned(backbone, density, width=None, in_channels=1):
@@ -61,8 +60,7 @@ def test_networks_without_their_channels_have_the_published_sizes(backbone, size
         assert found == pytest.approx(size, abs=0.07)  # of VGG-16 14.06, or 14.04 without vectors
 
 
-def test_three_stages_and_compaction_end_in_a_narrow_network(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+def test_three_stages_and_compaction_end_in_a_narrow_network(results):
     stage = replace(DENSE, sparsity=AdmmInner(0.5, every=1), start=DENSE)
     tuned = replace(DENSE, sparsity=FixedAll(), start=stage)
     narrow = replace(DENSE, start=tuned, convert=Compact(), train=Train(0, batch=16))

@@ -11,27 +11,17 @@ from lib import data, runs
 from lib.errors import UserError
 from lib.methods import METHODS, Float, FloatSlim, Oat, PgdAt, Pni, Smart
 from lib.models.standing import Standing
-from lib.recipe import Attack, Data, Model, Recipe, Train
+from lib.recipe import Attack, Recipe, Train
 from lib.schedules import learning_rate
 from lib.sparsity import Momentum
 from lib.trainers import Trainer, under_attack
 from lib.trainers.loop import parameter_groups
+from tests.tiny import digits, trainer
 
 
 def recipe(method=None, **changes) -> Recipe:
-    base = Recipe(
-        Data("digits", train_images=32),
-        Model("resnet18", width=4),
-        method or Smart(),
-        Train(epochs=3, batch=16, schedule="constant"),
-        Attack(eps=0.25, steps=2),
-    )
-    return base.override(changes)
-
-
-def trainer(r: Recipe) -> Trainer:
-    images = data.load("digits", "train", limit=r.data.train_images)
-    return Trainer(runs.build(r), r, images, "fp32")
+    setting = {"attack": Attack(eps=0.25, steps=2), "epochs": 3, "schedule": "constant"}
+    return digits(method or Smart(), "resnet18", **setting).override(changes)
 
 
 def weights(t: Trainer) -> dict[str, torch.Tensor]:

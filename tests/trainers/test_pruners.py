@@ -1,27 +1,20 @@
 """The interface of pruners: what the loop asks of them, and what one of one's own needs."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from lib import data, runs
 from lib.errors import UserError
 from lib.methods import PgdAt
 from lib.models import create
-from lib.recipe import Attack, Data, Model, Recipe, Train
 from lib.sparsity import SPARSITIES, Fixed, Lasso
-from lib.trainers import PRUNERS, Pruner, Trainer
+from lib.trainers import PRUNERS, Pruner
+from tests import tiny
 
 
 def trainer(sparsity, epochs=3):
-    recipe = Recipe(
-        Data("digits", 32),
-        Model("resnet20", 4),
-        PgdAt(0.5),
-        Train(epochs, batch=16),
-        Attack(0.25, 1),
-        sparsity,
-    )
-    return Trainer(runs.build(recipe), recipe, data.load("digits", "train", limit=32), "fp32")
+    return tiny.trainer(replace(tiny.digits(PgdAt(0.5), epochs=epochs), sparsity=sparsity))
 
 
 def test_every_part_of_a_recipe_has_its_pruner_and_without_one_nothing_is_pruned():
