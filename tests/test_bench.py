@@ -105,8 +105,7 @@ def test_what_a_row_needs_is_said_when_asked_for_it_and_left_out_else(monkeypatc
     assert "left out" in capsys.readouterr().err
 
 
-def test_a_recorded_bench_names_its_machine_and_fills_the_readme(tmp_path, monkeypatch):
-    monkeypatch.setattr(bench.paths, "RESULTS", tmp_path)
+def test_a_recorded_bench_names_its_machine_and_fills_the_readme(results):
     row = bench.Row("train/oat/x", "images/s", 8.0, 2.0, 4.0, 3.0, 5.0, 7)
     bench.write(bench.file(), [row, dataclasses.replace(row, name="peak/oat")])
     written = json.loads(bench.file().read_text())

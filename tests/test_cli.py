@@ -16,11 +16,7 @@ from lib.runs import Run
 from lib.stopping import Stopped
 from lib.studies import ARTIFACTS, artifact
 
-
-@pytest.fixture(autouse=True)
-def results(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
-    return tmp_path / "results"
+pytestmark = pytest.mark.usefixtures("results")
 
 
 @pytest.mark.parametrize("words", ["run --list", "--help", "run --help", "cost --help"])

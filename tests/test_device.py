@@ -9,13 +9,11 @@ from lib import device, paths, store
 
 
 @pytest.fixture
-def trials(tmp_path, monkeypatch):
+def trials(results, monkeypatch):
     """A machine without a choice yet, whose trials take what the test says."""
     seconds: dict[str, float] = {}
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
     monkeypatch.setattr(device, "_trial", lambda precision: seconds[precision])
-    fresh = device.fastest.__wrapped__
-    monkeypatch.setattr(device, "fastest", fresh)
+    monkeypatch.setattr(device, "fastest", device.fastest.__wrapped__)
     return seconds
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from lib import paths
 from lib.report import readme
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -14,10 +13,9 @@ README = (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
-def test_the_examples_run(code, tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    example = tmp_path / "example.py"
+def test_the_examples_run(code, results, monkeypatch):
+    monkeypatch.chdir(results)
+    example = results / "example.py"
     example.write_text(code)
     runpy.run_path(str(example))
 

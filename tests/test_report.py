@@ -71,9 +71,8 @@ def note(home):
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(results, monkeypatch):
     """Return results of one figure and one table."""
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
     monkeypatch.setattr(runs, "code_fingerprint", lambda recipe: "new")
     found = {
         RECIPE.key: {
@@ -89,7 +88,7 @@ def folder(tmp_path, monkeypatch):
     }
     two = {"id": "b", "claim": "Parameters", "kind": "analytic", "verdict": "reproduced"}
     for name, kind in (("smart/fig5_fgsm", "figure.png"), ("smart/table2_comparison", "table.md")):
-        home = tmp_path / "quick" / name
+        home = results / "quick" / name
         home.mkdir(parents=True)
         claims.table([one, two]).to_csv(home / "claims.csv", index=False)
         counted = {
@@ -108,7 +107,7 @@ def folder(tmp_path, monkeypatch):
             (home / kind).write_bytes(PNG)
             (home / "figure.pdf").write_bytes(b"%PDF")
         note(home)
-    return tmp_path / "quick"
+    return results / "quick"
 
 
 def build(folder):

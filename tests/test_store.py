@@ -63,8 +63,7 @@ def test_whatever_is_wrong_with_a_json_file_is_one_outcome(tmp_path, content, wo
     assert path.with_name("a.json.damaged-1").exists() == (content is not None)
 
 
-def test_own_runs_come_before_records_and_both_before_what_lacks_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+def test_own_runs_come_before_records_and_both_before_what_lacks_weights(results):
     own, record = paths.runs() / "k", paths.records() / "k"
     assert store.homes("k") == []
     for home in (record, own):

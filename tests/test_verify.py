@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lib import evaluate, paths, runs, scoring, store, verify
+from lib import evaluate, runs, scoring, store, verify
 from lib.__main__ import main
 from lib.batch import status
 from lib.errors import UserError
@@ -19,8 +19,7 @@ from tests.test_runs import RECIPE
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+def run(results):
     return runs.fit(RECIPE)
 
 
@@ -142,8 +141,7 @@ def rewired(epochs):
     return replace(RECIPE, train=train, sparsity=Momentum(density=0.5))
 
 
-def test_a_run_that_rewires_is_verified_over_its_first_rewiring(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+def test_a_run_that_rewires_is_verified_over_its_first_rewiring(results, monkeypatch):
     run = runs.fit(rewired(2))
     monkeypatch.setattr(runs, "code_fingerprint", lambda recipe: "reworded")
     assert verify.verify(run)
@@ -151,8 +149,7 @@ def test_a_run_that_rewires_is_verified_over_its_first_rewiring(tmp_path, monkey
     assert not verify.verify(run)  # the first epoch alone would not have told
 
 
-def test_what_is_pruned_after_the_last_loss_is_verified_as_well(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+def test_what_is_pruned_after_the_last_loss_is_verified_as_well(results, monkeypatch):
     run = runs.fit(replace(rewired(2), sparsity=Lasso(threshold=0.3)))
     assert verify.verify(run)
     monkeypatch.setattr(L1, "after_epoch", lambda self, epoch, momentum: None)
