@@ -4,52 +4,36 @@ import errno
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from lib import data, models, paths, runs, store
+from lib import data, models, paths, store
 from lib.__main__ import main
 from lib.attacks import pgd
 from lib.errors import UserError
 from lib.methods import PgdAt, Plain, Smart
 from lib.protocol import Protocol
-from lib.recipe import Attack, Data, Model, Recipe, Train
+from lib.recipe import Attack
+from tests.tiny import digits, files
 
-RECIPE = Recipe(
-    Data("digits", train_images=32), Model("resnet20", width=4), Plain(), Train(epochs=1, batch=16)
-)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """Return the bytes of one finished run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paths, "RESULTS", tmp_path_factory.mktemp("trained"))
-        home = runs.fit(RECIPE).folder
-        return {p.name: p.read_bytes() for p in home.iterdir() if p.is_file()}
+RECIPE = digits(Plain(), attack=Attack(), epochs=1)
+SHELF = [RECIPE]
 
 
 @pytest.fixture
-def results(tmp_path, monkeypatch, trained):
+def results(tmp_path, monkeypatch, shelf, quiet):
     """Return a results folder that holds a finished run and the results of an artifact."""
     home = tmp_path / "results"
     monkeypatch.setattr(paths, "RESULTS", home)
-    monkeypatch.setenv("SUITE_BATCH", "1")  # no bars
     monkeypatch.chdir(tmp_path)
-    run = home / "runs" / RECIPE.key
-    run.mkdir(parents=True)
-    for name, content in trained.items():
-        (run / name).write_bytes(content)
+    shutil.copytree(shelf, home)
     folder = home / "local/ci/smart/fig5_fgsm"
     folder.mkdir(parents=True)
     (folder / "metrics.csv").write_text("precious\n")
     return home
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def refused(words: list[str], capsys: pytest.CaptureFixture, expected: str) -> None:
@@ -129,10 +113,6 @@ CALLS = [  # words of the command line, what the sentence says
 ]
 
 
-def lacking(tree: dict, *path: str) -> dict:
-    return {k: v for k, v in tree.items() if k not in path}
-
-
 @pytest.mark.parametrize(("call", "expected"), CALLS, ids=[call for call, _ in CALLS])
 def test_a_wrong_call_is_one_sentence_and_changes_nothing(call, expected, results, capsys):
     tree = RECIPE.to_dict()
@@ -141,7 +121,7 @@ def test_a_wrong_call_is_one_sentence_and_changes_nothing(call, expected, result
         "nested": "[" * 200_000,
         "good": json.dumps(tree),
         "unknown": json.dumps(tree | {"train": {"epoch": 3}}),
-        "lacking": json.dumps(lacking(tree, "method")),
+        "lacking": json.dumps({k: v for k, v in tree.items() if k != "method"}),
         "method": json.dumps(tree | {"method": {"kind": "smrat"}}),
         "attack": json.dumps({"recipe": tree, "protocols": [{"attack": "pdg"}]}),
         "lam": json.dumps({"recipe": tree, "protocols": [{"lam": 1.5}]}),

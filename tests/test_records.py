@@ -18,17 +18,12 @@ from lib.presets import preset
 from lib.protocol import Protocol
 from lib.study import Job, Study
 from tests.test_runs import RECIPE
+from tests.tiny import files
 
 CLEAN, ATTACKED = Protocol(images=40), Protocol(images=40, attack="fgsm", eps=0.1)
 
 
 pytestmark = pytest.mark.usefixtures("results", "quiet")
-
-
-def files(folder):
-    return {
-        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
-    }
 
 
 def recorded(*protocols, weights=False):

@@ -11,22 +11,15 @@ from lib.batch import plan, status, worker
 from lib.errors import UserError
 from lib.methods import Plain
 from lib.protocol import Protocol
-from lib.recipe import Data, Model, Recipe, Train
+from lib.recipe import Attack
+from tests.tiny import digits
 
-RECIPE = Recipe(
-    Data("digits", train_images=32), Model("resnet20", width=4), Plain(), Train(epochs=2, batch=16)
-)
+RECIPE = digits(Plain(), attack=Attack())
 PROTOCOLS = (Protocol(images=20), Protocol(images=20, attack="fgsm", eps=0.1))
+pytestmark = pytest.mark.usefixtures("results", "quiet")
 
 
-@pytest.fixture
-def shelf(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    monkeypatch.setenv("SUITE_BATCH", "1")  # no bars
-    return tmp_path / "runs"
-
-
-def test_a_job_tells_one_rising_share_of_all_its_work(shelf, monkeypatch, capsys):
+def test_a_job_tells_one_rising_share_of_all_its_work(monkeypatch, capsys):
     monkeypatch.setenv("SUITE_PROGRESS", "lines")
     run = worker.work(RECIPE, PROTOCOLS, "plain")
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("progress")]
@@ -36,18 +29,19 @@ def test_a_job_tells_one_rising_share_of_all_its_work(shelf, monkeypatch, capsys
     assert all(evaluate.find(run, p) for p in PROTOCOLS)
 
 
-def test_the_train_command_takes_a_recipe_a_key_and_an_artifact(shelf, tmp_path, capsys):
+def test_the_train_command_takes_a_recipe_a_key_and_an_artifact(tmp_path, capsys):
     job = {"recipe": RECIPE.to_dict(), "protocols": [p.to_dict() for p in PROTOCOLS]}
     (tmp_path / "job.json").write_text(json.dumps(job))
     assert main(["train", str(tmp_path / "job.json")]) == 0
     assert RECIPE.key in capsys.readouterr().out
-    assert len(list((shelf / RECIPE.key / "evaluations").iterdir())) == 2
-    weights = (shelf / RECIPE.key / "weights.safetensors").stat().st_mtime_ns
+    home = runs.folder(RECIPE)
+    assert len(list((home / "evaluations").iterdir())) == 2
+    weights = (home / "weights.safetensors").stat().st_mtime_ns
     assert main(["train", RECIPE.key]) == 0
-    assert (shelf / RECIPE.key / "weights.safetensors").stat().st_mtime_ns == weights
+    assert (home / "weights.safetensors").stat().st_mtime_ns == weights
 
 
-def test_the_state_of_a_run_names_what_is_wrong(shelf):
+def test_the_state_of_a_run_names_what_is_wrong():
     assert plan.look(RECIPE)[0] == plan.MISSING
     home = runs.fit(RECIPE).folder
     (home / "run.json").write_text("{}")
@@ -58,7 +52,7 @@ def test_the_state_of_a_run_names_what_is_wrong(shelf):
     assert plan.look(RECIPE)[0] == plan.UNFINISHED
 
 
-def test_weights_matter_unless_records_are_asked_for_and_other_code_is_stale(shelf, monkeypatch):
+def test_weights_matter_unless_records_are_asked_for_and_other_code_is_stale(monkeypatch):
     home = runs.fit(RECIPE).folder
     with monkeypatch.context() as patch:
         patch.setattr(runs, "code_fingerprint", lambda *_: "other")
@@ -69,22 +63,22 @@ def test_weights_matter_unless_records_are_asked_for_and_other_code_is_stale(she
     assert plan.look(RECIPE, records=True)[0] == plan.FINISHED
 
 
-def test_status_lists_finished_unfinished_and_damaged_runs(shelf, capsys):
+def test_status_lists_finished_unfinished_and_damaged_runs(capsys):
     assert main(["status"]) == 0
     runs.fit(RECIPE)
-    (shelf / "0123456789abcdef").mkdir()
-    (shelf / "0123456789abcdef" / "resume.pt").write_bytes(b"x" * 10**6)
+    (paths.runs() / "0123456789abcdef").mkdir()
+    (paths.runs() / "0123456789abcdef" / "resume.pt").write_bytes(b"x" * 10**6)
     assert main(["status"]) == 0
     shown = capsys.readouterr().out
     assert f"{RECIPE.key}  plain digits resnet20-4, 2 epochs, seed 0  finished" in shown
     assert re.search("unfinished +1.0", shown)
-    weights = shelf / RECIPE.key / "weights.safetensors"
+    weights = runs.folder(RECIPE) / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     assert main(["status"]) == 1
     assert "damaged: weights.safetensors differs" in capsys.readouterr().out
 
 
-def test_the_key_of_a_run_still_to_be_made_is_known(shelf):
+def test_the_key_of_a_run_still_to_be_made_is_known():
     key, recipe = next(iter(status.known().items()))
     assert status.recipe_of(key) == recipe
     with pytest.raises(UserError, match="Cannot read the recipe"):
