@@ -126,6 +126,12 @@ def _make():
 
 
 @pytest.fixture
+def plain():
+    """Build a plain network in float64 with random batch norms."""
+    return lambda backbone, **options: make("plain", backbone, **options).double()
+
+
+@pytest.fixture
 def refused():
     return REFUSED
 

@@ -14,12 +14,6 @@ from lib.trainers.pruners.momentum import SparseMomentum
 BACKBONES = ["resnet18", "resnet50", "preact_resnet50", "wrn16_8", "vgg16", "vgg16_hydra"]
 
 
-@pytest.fixture
-def plain(make):
-    """Build a plain network in float64 with random batch norms."""
-    return lambda backbone, **options: make("plain", backbone, **options).double()
-
-
 def convs(model: nn.Module) -> dict[str, nn.Conv2d]:
     return {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
 

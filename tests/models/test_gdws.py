@@ -41,11 +41,6 @@ def conv(request) -> nn.Conv2d:
     return layer
 
 
-@pytest.fixture
-def plain(make):
-    return lambda backbone, **options: make("plain", backbone, **options).double()
-
-
 def rebuilt(factors, inputs: int) -> torch.Tensor:
     """The weight (M, C, kh, kw) that factors stand for."""
     pointwise, depthwise, g = factors
