@@ -29,7 +29,7 @@ def results(tmp_path, monkeypatch, shelf, quiet):
     home = tmp_path / "results"
     monkeypatch.setattr(paths, "RESULTS", home)
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(shelf, home)
+    shutil.copytree(shelf / "runs" / RECIPE.key, home / "runs" / RECIPE.key)
     folder = home / "local/ci/smart/fig5_fgsm"
     folder.mkdir(parents=True)
     (folder / "metrics.csv").write_text("precious\n")
