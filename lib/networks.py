@@ -20,6 +20,7 @@ from lib.recipe import Recipe
 from lib.sparsity import Snip
 
 BETAS = [float(f"{10 ** (i / 4):.2g}") for i in range(-20, 9)]  # to choose from
+TRIES = 1 + len(BETAS).bit_length()  # conversions that this takes
 JUDGED = 1_000  # validation images that choose, at most
 
 
