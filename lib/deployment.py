@@ -31,8 +31,8 @@ def fastest(
     for name, x in _inputs(model, layers, images).items():
         seconds = _seconds(layers[name], x, rounds)
         best = str(seconds.idxmin())
-        own = layers[name].dense() if original is None else original.get_submodule(name)
-        plain[name] = copy.deepcopy(own)
+        own = None if original is None else copy.deepcopy(original.get_submodule(name))
+        plain[name] = own or layers[name].dense()
         wins = best != "dense" and seconds[best] * MARGIN < seconds["dense"]
         new[name] = layers[name].executed(best) if wins else plain[name]
     if new == plain:

@@ -91,11 +91,6 @@ def widened(seen: dict[str, Any], whole: nn.Module, wide: nn.Module, seed: int =
     return compact(replaced(wide, new) if new else wide)
 
 
-def way(batch: int, precision: str = "fp32", compiled: bool = False) -> str:
-    """Return a way of running as the names of metrics have it, '64_bf16_compiled'."""
-    return "_".join([str(batch), *["bf16"] * (precision == "bf16"), *["compiled"] * compiled])
-
-
 def rows(
     study: Study,
     jobs: Iterable[Job],
@@ -104,8 +99,6 @@ def rows(
     *bases: str,
     layouts: Mapping[str, dict[str, Any]] = MappingProxyType({}),
     released: bool = False,
-    precision: str = "fp32",
-    compiled: bool = False,
 ) -> list[anatomy.Row]:
     """Return images a second and how many times as many as a base's they are, for metrics.csv.
 
@@ -114,23 +107,19 @@ def rows(
     in the form of the released code, too. Where several networks have the label of a base, it is
     that of the same backbone. What is given in intervals is `speed_up`; images a second are a
     median, `slow` those of the 95th percentile of seconds; `macs` are what they compute and `mib`
-    what they hold in 32 bits, before GDWS layers that are slower than dense become so. Metrics
-    end in the `way` of running: in bf16 weights and images are 16 bits, compiled by torch.compile.
+    what they hold in 32 bits, before GDWS layers that are slower than dense become so.
     """
     own, calls, counts = dict[str, Job](), {}, {}
-    end, rounds = way(batch, precision, compiled), study.preset.timing_rounds
+    rounds = study.preset.timing_rounds
     tries = min(7, max(3, rounds // 3))  # of each form of a layer
     for job in (job for job in jobs if job.recipe.seed == study.seeds[0]):
         model = as_wide(fitted[job.recipe.key], layouts.get(job.label))
         x = timing.random_images(_of_paper(job.recipe.trained).data.dataset, batch)
-        if precision == "bf16":
-            model, x = model.bfloat16(), x.bfloat16()
         asked = released and job.label not in layouts and converted(model)
         for label in [job.label, f"{job.label}, {RELEASED}"][: 2 if asked else 1]:
             name = f"{job.recipe.model.backbone} {label}"
             best = fastest(model, x, rounds=tries) if label == job.label else model
-            call = torch.compile(best) if compiled else best
-            calls[name] = partial(torch.no_grad()(call), x)
+            calls[name] = partial(torch.no_grad()(best), x)
             own[name], counts[name] = replace(job, label=label), cost.cost(model, size=x.shape[2])
     times = timing.interleaved(calls, rounds)
     seconds, found = times.groupby("label")["seconds"].quantile([0.5, 0.95]).unstack(), []
@@ -138,7 +127,7 @@ def rows(
         at = row(study, _of_paper(job.recipe.trained), method=job.label, seed=study.seeds[0])
         values = {"fps": batch / seconds[0.5][name], "slow": batch / seconds[0.95][name]}
         values |= {"macs": batch * counts[name]["macs"], "mib": counts[name]["params"] / 2**18}
-        found += [at | {"metric": f"{m}_{end}", "value": value} for m, value in values.items()]
+        found += [at | {"metric": f"{m}_{batch}", "value": value} for m, value in values.items()]
         for base in bases:
             named = {of.recipe.model.backbone: n for n, of in own.items() if of.label == base}
             only = next(iter(named.values())) if len(named) == 1 else None
@@ -147,7 +136,7 @@ def rows(
             ratio = timing.ratios(times, to).set_index("label").loc[name]
             up = {"value": 1 / ratio["value"], "n": int(ratio["n"])}
             up |= {"ci_low": 1 / ratio["ci_high"], "ci_high": 1 / ratio["ci_low"]}
-            found.append(at | {"metric": f"speed_up_{end}", "detail": base} | up)
+            found.append(at | {"metric": f"speed_up_{batch}", "detail": base} | up)
     return found
 
 

@@ -94,6 +94,31 @@ def test_what_a_claim_prints_is_looked_up_where_it_stands():
         assert _printed(row | {"each": each, "some": some, "attack": attack}) == round(value, 9)
 
 
+DENSE = {"dense": ["GDWS"]}
+BOTH = {f"HYDRA p{p}": [f"HYDRA p{p} + GDWS"] for p in (90, 95, 99)}
+
+
+@pytest.mark.parametrize(
+    ("claim", "table", "pairs", "networks"),
+    [
+        ("fig1-gdws-fps", G4, DENSE, ["vgg16_hydra"]),
+        ("fig1-admm-fps", "gdws/table3_admm", {"dense": ["ADMM p50", "ADMM p75"]}, ["vgg16_bn"]),
+        ("table1-fps", "gdws/table1_networks", DENSE, None),
+        ("table3-admm-fps", "gdws/table3_admm", {"dense": ["ADMM p50", "ADMM p75"]}, None),
+        ("table4-hydra-fps-99", G4, {"dense": ["HYDRA p99"]}, ["wrn28_4"]),
+        ("table4-gdws-fps", G4, {"HYDRA p99": ["GDWS"]}, None),
+        ("table4-both-fps", G4, BOTH, None),
+        ("table5-fps", "gdws/table5_imagenet", DENSE | BOTH, None),
+    ],
+)
+def test_the_slowest_printed_gain_is_that_of_the_table(claim, table, pairs, networks):
+    fps = published.read(table).query("metric == 'fps'").pivot_table("value", "backbone", "method")
+    fps = fps.loc[networks or fps.index]
+    gains = pd.concat([fps[m] / fps[of] for of, more in pairs.items() for m in more if of in fps])
+    printed = stated().drop_duplicates("id").set_index("id")["value"]
+    assert printed[f"gdws-{claim}"] == int(100 * gains.min()) / 100
+
+
 def as_measured(name, artifact):
     """Return a printed table as if three seeds had measured it on a million images each."""
     rows = published.read(name)

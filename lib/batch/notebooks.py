@@ -55,7 +55,10 @@ class Execution(pool.Task):
         """Move a success into place, or keep a failure beside the last good results."""
         with written(self.study.folder):
             self.reason = self.reason or self._incomplete()
-            (self._keep_failure if self.reason else self._publish)()
+            if self.reason:
+                self._keep_failure()
+            else:
+                self._publish()
 
     @property
     def _made(self) -> Path:
