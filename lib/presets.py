@@ -12,7 +12,8 @@ from lib.recipe import Attack, Data, Model, Train
 MAIN = "main"
 BRIEF = "brief"  # for networks that only one artifact compares
 LARGE, SCORED, UNION = "large", "scored", "union"  # slow ones; for HYDRA; against several norms
-USES = (BRIEF, LARGE, SCORED, UNION)  # of the main data; main where a preset has none
+WIDE = "wide"  # networks of the paper's width, where they are to be fast
+USES = (BRIEF, LARGE, SCORED, UNION, WIDE)  # of the main data; main where a preset has none
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ _GDWS_DIGITS = _GDWS | {"attack": Attack(eps=0.1, steps=5, step=0.04)}
 _GDWS_BRIEF = _GDWS | {"attack": Attack(eps=0.1, steps=3, step=0.083)}
 _GDWS_TINY = _GDWS | {"attack": Attack(eps=0.1, steps=2, step=0.025)}
 _GDWS_CIFAR = _GDWS | {"attack": Attack(steps=5, step=4 / 255)}
+_WIDE_CIFAR = _GDWS | {"role": WIDE, "attack": Attack(steps=3, step=0.026), "train_images": 6_000}
 _LARGE_TINY = _GDWS_TINY | {"role": LARGE}  # of fewer channels nothing would survive HYDRA
 _HANDFUL: dict[str, Any] = {"train_images": 64}
 _MSD = _GDWS | {"role": UNION, "attack": Attack(eps=0.03, steps=50, step=0.003)}
@@ -176,6 +178,7 @@ PRESETS: dict[str, Preset] = {
                 _on("cifar10", "resnet18", _SLOW, train_images=6_000, width=16, **_DNR),
                 _on("cifar10", "preact_resnet18", _SLOW, **_EIGHTTH, **_GDWS_CIFAR),
                 _on("cifar10", "preact_resnet18", _SLOW, **_EIGHTTH, **_MSD_CIFAR),
+                _on("cifar10", "preact_resnet18", _SLOW, **_WIDE_CIFAR),
                 _on("cifar10", "wrn16_8", _FEW, train_images=6_000, width=2, role="svhn", **_LESS),
                 _on("cifar10", "wrn40_2", _FEW, train_images=3_000, width=4, role="stl10", **_LESS),
             ),

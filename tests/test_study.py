@@ -10,7 +10,7 @@ from lib.conversions import Weighed
 from lib.errors import UserError
 from lib.methods import Smart
 from lib.presets import PRESETS
-from lib.studies import dnr, float_, gdws, smart
+from lib.studies import beyond, dnr, float_, gdws, smart
 
 
 @pytest.mark.parametrize("name", studies.ARTIFACTS)
@@ -235,7 +235,7 @@ def test_gdws_converts_what_other_tables_have_trained():
     }
     others = (smart.table2_comparison, float_.table1_variants, dnr.table4_dynamic_l2)
     known = {key for plan in others for key in plan("cifar").recipes}
-    made = gdws.gdws_everywhere("cifar")
+    made = beyond.gdws_everywhere("cifar")
     shared = {job.label.split()[0] for job in made.jobs if job.recipe.trained.key in known}
     assert shared == {"PGD-AT", "SMART", "FLOAT", "DNR"}
     ends = {job.label: job.lam(job.protocols[0]) for job in made.jobs}

@@ -7,10 +7,10 @@ from lib.errors import choose
 from lib.study import ARTIFACTS, Plan
 
 # isort: off
-from lib.studies import smart, float_, dnr, gdws, audit  # in the order of the suite
+from lib.studies import smart, float_, dnr, gdws, beyond, audit  # in the order of the suite
 # isort: on
 
-__all__ = ["ARTIFACTS", "artifact", "audit", "dnr", "float_", "gdws", "match", "smart"]
+__all__ = ["ARTIFACTS", "artifact", "audit", "beyond", "dnr", "float_", "gdws", "match", "smart"]
 
 
 def artifact(name: str) -> Plan:

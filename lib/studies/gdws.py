@@ -8,12 +8,11 @@ from typing import Any
 from lib import datasets
 from lib.conversions import Compact, Conversion, Gdws, Weighed
 from lib.method import Method
-from lib.methods import Float, Msd, PgdAt, Smart, Trades
-from lib.presets import BRIEF, LARGE, MAIN, SCORED, UNION, Setting
+from lib.methods import Msd, PgdAt, Trades
+from lib.presets import LARGE, MAIN, SCORED, UNION, Setting
 from lib.recipe import Recipe, replace_fields
 from lib.sparsity import AdmmInner, FixedAll, Hydra
 from lib.studies import dnr
-from lib.studies.smart import ENDS, PGD7
 from lib.study import Builder, Job, plan
 
 RESNET, RESNET50, WRN, VGG = "preact_resnet18", "preact_resnet50", "wrn28_4", "vgg16_bn"
@@ -34,7 +33,6 @@ SHARES = (0.9, 0.95, 0.99)  # of weights that HYDRA takes away
 FILTERS = (0.25, 0.5, 0.75)  # of channels that ADMM does
 # Table 6: radii in units of that in Linf, for a pixel, and steps in units of the radii
 L2, L2_TRAINED, L1 = (r / 0.03 for r in (0.5 / math.sqrt(3072), 0.3 / math.sqrt(3072), 12 / 3072))
-EVERYWHERE = {"mild": 0.02, "strong": 0.1}  # of all layers together
 
 
 def pgd(b: Builder, recipe: Recipe, steps: int = 100) -> dict[str, Any]:
@@ -254,39 +252,3 @@ def table6_union(b: Builder) -> None:
         few = b.preset.slow_images or b.preset.strong.images or 1_000  # as in section 4.3
         for label, recipe in sweep(b, setting, start).items():
             b.add(label, recipe, (0.0,), attacks, union=True, images=few)
-
-
-@plan("beyond/gdws_everywhere")
-def gdws_everywhere(b: Builder) -> None:
-    """Plan GDWS of networks of all the papers, path by path, and what pruned ones would be whole.
-
-    All are attacked alike, within the smallest radius that any of them was trained for.
-    """
-    refuse(b)
-    starts: list[tuple[str, Setting, Recipe, tuple[float, ...]]] = []
-    for setting, seed in b.settings((BRIEF,)):
-        starts += [
-            ("PGD-AT", setting, b.recipe(setting, seed, PgdAt()), (1.0,)),
-            ("SMART", setting, b.recipe(setting, seed, Smart()), ENDS),
-            ("FLOAT", setting, b.recipe(setting, seed, Float()), ENDS),
-        ]
-    for setting, seed in b.settings(paper="dnr"):
-        part = dnr.rewired(setting, dnr.IRREGULAR)
-        starts += [("DNR", setting, dnr.trained(b, setting, seed, dnr.VGG, part), (0.5,))]
-        starts += [("unpruned DNR", setting, dnr.trained(b, setting, seed, dnr.VGG), (0.5,))]
-    for setting, seed in b.settings((SCORED,), paper="gdws"):
-        start = trained(b, setting, seed, HYDRA_VGG, Trades())
-        starts += [("HYDRA", setting, hydra(b, setting, start, SHARES[0]), (1.0,))]
-        starts += [("unpruned HYDRA", setting, start, (1.0,))]
-    attack = PGD7 | {"eps": min(recipe.attack.eps for _, _, recipe, _ in starts), "step": 0.0}
-    for label, setting, recipe, lams in starts:
-        if recipe.method.conditional:
-            b.add(label, recipe, lams[-1:], [attack])
-        for lam in lams:
-            path = {0.0: f"{label} clean", 1.0: f"{label} adversarial"}  # with one draw of noise
-            own = path[lam] if recipe.method.conditional else label
-            b.add(own, weighed(b, setting, recipe, lam), (lam,), [attack])
-            for name, beta in EVERYWHERE.items() if "unpruned" not in label else ():
-                how: dict[str, Any] = {"beta": beta, "points": 0.0, "scope": "network", "least": 0}
-                gdws = converted(b, setting, recipe, lam, **how)
-                b.add(f"{own} + GDWS {name}", gdws, (lam,), [attack])
