@@ -38,6 +38,13 @@ class Compact(Conversion):
 
 
 @dataclass(frozen=True)
+class Dense(Conversion):
+    """The convolutions that the layers of a GDWS network equal, to be trained on."""
+
+    kind: ClassVar[str] = "dense"
+
+
+@dataclass(frozen=True)
 class Seeing(Conversion):
     """A conversion that depends on images, or on their size."""
 
@@ -92,4 +99,4 @@ class Gdws(Seeing):
                 raise UserError("A row of convert.prices is a layer's name and three numbers.")
 
 
-CONVERSIONS: dict[str, type[Conversion]] = {c.kind: c for c in (Compact, Cut, Gdws, Weighed)}
+CONVERSIONS: dict[str, type[Conversion]] = {c.kind: c for c in (Compact, Cut, Dense, Gdws, Weighed)}

@@ -1,7 +1,7 @@
 """Which form of each GDWS layer is fastest on this device, and what a kernel costs there."""
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -18,14 +18,19 @@ MARGIN = 1.05  # times as fast as dense a form must be to take its place
 
 @torch.no_grad()
 def fastest(
-    model: nn.Module, images: Tensor, original: nn.Module | None = None, rounds: int = 7
+    model: nn.Module,
+    images: Tensor,
+    original: nn.Module | None = None,
+    rounds: int = 7,
+    whole: Callable[[nn.Module], Any] = lambda model: model,
 ) -> nn.Module:
     """Return a copy of a converted network, every GDWS layer in its fastest form or dense.
 
     Each layer is measured by itself on what reaches it of the images (N, C, H, W), in evaluation
     mode and in the autocast that this is called in: batch, layout and precision are to be those it
     will be used with. Where dense wins, the convolution is that of the original, if it is given. So
-    is every layer's if the network is not faster as a whole.
+    is every layer's if the network is not faster as a whole, which is timed as `whole` makes it, as
+    torch.compile.
     """
     layers, new, plain = converted(model), dict[str, nn.Module](), dict[str, nn.Module]()
     for name, x in _inputs(model, layers, images).items():
@@ -38,7 +43,7 @@ def fastest(
     if new == plain:
         return replaced(model, plain)
     both = {"mixed": replaced(model, new), "dense": replaced(model, plain)}
-    times = _least({name: _still(made) for name, made in both.items()}, images, rounds)
+    times = _least({name: whole(_still(made)) for name, made in both.items()}, images, rounds)
     return both[str(times.idxmin())]
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lib import data, device, scoring
-from lib.conversions import Compact, Cut, Gdws, Seeing, Weighed
+from lib.conversions import Compact, Cut, Dense, Gdws, Seeing, Weighed
 from lib.cost import mac_prices
 from lib.errors import UserError, choose
 from lib.models import BACKBONES, compact, create, freeze
@@ -37,6 +37,10 @@ def _cut(part: Cut, model: nn.Module) -> nn.Module:
     for weight in (layers[name].weight for name in names):
         weight.mul_(largest(weight.abs(), round(part.density * weight.numel())))
     return plain
+
+
+def _dense(part: Dense, model: nn.Module) -> nn.Module:
+    return equivalents(model)
 
 
 def _weighed(part: Weighed, model: nn.Module) -> nn.Module:
@@ -82,6 +86,7 @@ def _gdws(part: Gdws, model: nn.Module) -> nn.Module:
 CONVERTERS: dict[str, Callable[[Any, nn.Module], nn.Module]] = {
     Compact.kind: _compacted,
     Cut.kind: _cut,
+    Dense.kind: _dense,
     Gdws.kind: _gdws,
     Weighed.kind: _weighed,
 }

@@ -36,6 +36,14 @@ class FixedAll(Fixed):
 
 
 @dataclass(frozen=True)
+class FixedRanks(Sparsity):
+    """Fine-tuning after GDWS: each channel keeps as many kernels as it has at the start."""
+
+    kind: ClassVar[str] = "fixed_ranks"
+    trained: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
 class Hydra(Sparsity):
     """HYDRA's score optimisation (Sehwag et al. 2020), between pre-training and `FixedAll`.
 
@@ -133,5 +141,6 @@ class Snip(Sparsity):
 
 
 SPARSITIES: dict[str, type[Sparsity]] = {
-    s.kind: s for s in (Fixed, FixedAll, Hydra, Momentum, Dnr, Admm, AdmmInner, Lasso, Snip)
+    s.kind: s
+    for s in (Fixed, FixedAll, FixedRanks, Hydra, Momentum, Dnr, Admm, AdmmInner, Lasso, Snip)
 }

@@ -15,7 +15,7 @@ import torch
 from torch import Generator, nn
 
 from lib import anatomy, cost, data, device, evaluate, networks, runs, timing
-from lib.conversions import Gdws
+from lib.conversions import Dense, Gdws
 from lib.deployment import fastest, measured_prices
 from lib.models import compact, freeze
 from lib.models.compaction import is_full, live
@@ -24,6 +24,7 @@ from lib.models.gdws import Price, allocate, convertible, spectrum
 from lib.protocol import Protocol
 from lib.recipe import Recipe, Train
 from lib.rows import row
+from lib.sparsity import FixedRanks
 from lib.study import Job, Study
 
 RELEASED = "released form"  # marks GDWS layers that gather channels, as the released code does
@@ -91,6 +92,11 @@ def widened(seen: dict[str, Any], whole: nn.Module, wide: nn.Module, seed: int =
     return compact(replaced(wide, new) if new else wide)
 
 
+def way(batch: int, precision: str = "fp32", compiled: bool = False) -> str:
+    """Return a way of running as the names of metrics have it, '64_bf16_compiled'."""
+    return "_".join([str(batch), *["bf16"] * (precision == "bf16"), *["compiled"] * compiled])
+
+
 def rows(
     study: Study,
     jobs: Iterable[Job],
@@ -99,6 +105,8 @@ def rows(
     *bases: str,
     layouts: Mapping[str, dict[str, Any]] = MappingProxyType({}),
     released: bool = False,
+    precision: str = "fp32",
+    compiled: bool = False,
 ) -> list[anatomy.Row]:
     """Return images a second and how many times as many as a base's they are, for metrics.csv.
 
@@ -107,19 +115,24 @@ def rows(
     in the form of the released code, too. Where several networks have the label of a base, it is
     that of the same backbone. What is given in intervals is `speed_up`; images a second are a
     median, `slow` those of the 95th percentile of seconds; `macs` are what they compute and `mib`
-    what they hold in 32 bits, before GDWS layers that are slower than dense become so.
+    what they hold in 32 bits, before GDWS layers that are slower than dense become so. Metrics
+    end in the `way` of running: in bf16 weights and images are 16 bits, compiled by torch.compile.
     """
     own, calls, counts = dict[str, Job](), {}, {}
-    rounds = study.preset.timing_rounds
+    end, rounds = way(batch, precision, compiled), study.preset.timing_rounds
+    whole: Any = partial(torch.compile, dynamic=False) if compiled else lambda model: model
     tries = min(7, max(3, rounds // 3))  # of each form of a layer
     for job in (job for job in jobs if job.recipe.seed == study.seeds[0]):
         model = as_wide(fitted[job.recipe.key], layouts.get(job.label))
         x = timing.random_images(_of_paper(job.recipe.trained).data.dataset, batch)
+        if precision == "bf16":
+            model, x = model.bfloat16(), x.bfloat16()
         asked = released and job.label not in layouts and converted(model)
         for label in [job.label, f"{job.label}, {RELEASED}"][: 2 if asked else 1]:
             name = f"{job.recipe.model.backbone} {label}"
-            best = fastest(model, x, rounds=tries) if label == job.label else model
-            calls[name] = partial(torch.no_grad()(best), x)
+            own_forms = label == job.label
+            best = fastest(model, x, rounds=tries, whole=whole) if own_forms else model
+            calls[name] = partial(torch.no_grad()(whole(best)), x)
             own[name], counts[name] = replace(job, label=label), cost.cost(model, size=x.shape[2])
     times = timing.interleaved(calls, rounds)
     seconds, found = times.groupby("label")["seconds"].quantile([0.5, 0.95]).unstack(), []
@@ -127,7 +140,7 @@ def rows(
         at = row(study, _of_paper(job.recipe.trained), method=job.label, seed=study.seeds[0])
         values = {"fps": batch / seconds[0.5][name], "slow": batch / seconds[0.95][name]}
         values |= {"macs": batch * counts[name]["macs"], "mib": counts[name]["params"] / 2**18}
-        found += [at | {"metric": f"{m}_{batch}", "value": value} for m, value in values.items()]
+        found += [at | {"metric": f"{m}_{end}", "value": value} for m, value in values.items()]
         for base in bases:
             named = {of.recipe.model.backbone: n for n, of in own.items() if of.label == base}
             only = next(iter(named.values())) if len(named) == 1 else None
@@ -136,7 +149,7 @@ def rows(
             ratio = timing.ratios(times, to).set_index("label").loc[name]
             up = {"value": 1 / ratio["value"], "n": int(ratio["n"])}
             up |= {"ci_low": 1 / ratio["ci_high"], "ci_high": 1 / ratio["ci_low"]}
-            found.append(at | {"metric": f"speed_up_{batch}", "detail": base} | up)
+            found.append(at | {"metric": f"speed_up_{end}", "detail": base} | up)
     return found
 
 
@@ -151,32 +164,43 @@ def priced(
 
     With share, the error is the least that leaves so much of the seconds of all layers. Seconds are
     those of layers at the paper's width for so many images, where a kernel of a narrow layer stands
-    for several. It may be trained on then. Measured once and kept beside the run: its `layout` and
-    the evaluations under some protocols.
+    for several. It may be trained on then, each channel with its kernels. Measured once and kept
+    beside the run: its `layout` and the evaluations under some protocols.
     """
 
     def look(model: nn.Module) -> dict[str, Any]:
         part: Any = run.recipe.convert
-        root = run.recipe.trained
-        whole, wide = _fresh(root), _fresh(_of_paper(root))
-        dataset = _of_paper(root).data.dataset
-        found = measured_prices(wide, timing.random_images(dataset, batch))
-        prices: dict[str, Price] = {}
-        for name, (dense, fixed, kernel) in found.items():
-            layers: Any = [of.get_submodule(name) for of in (wide, whole)]
-            kernel *= layers[0].in_channels / layers[1].in_channels
-            prices[name] = Price(*(float(f"{price:.3g}") for price in (dense, fixed, kernel)))
+        known = anatomy.recorded(run, f"prices-{batch}", partial(_prices, run, batch), here)
+        prices = {name: Price(*price) for name, price in known["layers"].items()}
         beta = bound(run, prices, share)
         rows = tuple((name, *price) for name, price in prices.items())
         part = Gdws(part.dataset, beta=beta, scope="network", prices=rows)
-        made = runs.fit(replace(run.recipe, convert=part, train=train or run.recipe.train))
+        recipe = replace(run.recipe, convert=part)
+        if train:
+            recipe = replace(recipe, start=recipe, convert=Dense())
+            longer = replace(recipe, start=recipe, convert=None, sparsity=FixedRanks(), train=train)
+            recipe = replace(recipe, start=longer, convert=replace(part, beta=0.0))
+        made = runs.fit(recipe)
         scores = {one.key: evaluate.evaluate(made, one) for one in protocols}
         return {"layout": left(made), "evaluations": scores}
 
     asked, where = [batch, share, train, *(one.key for one in protocols)], device.describe()
     name = f"priced-{hashlib.sha256(str(asked).encode()).hexdigest()[:8]}"
-    machine = f"{where['device']}, {where['threads']} threads"
-    return anatomy.recorded(run, name, look, {"machine": machine})
+    here = {"machine": f"{where['device']}, {where['threads']} threads"}
+    return anatomy.recorded(run, name, look, here)
+
+
+def _prices(run: runs.Run, batch: int, model: nn.Module) -> dict[str, Any]:
+    """Return what `measured_prices` says of each layer at the paper's width, in three digits."""
+    root = run.recipe.trained
+    whole, wide = _fresh(root), _fresh(_of_paper(root))
+    images = timing.random_images(_of_paper(root).data.dataset, batch)
+    prices = {}
+    for name, (dense, fixed, kernel) in measured_prices(wide, images).items():
+        layers: Any = [of.get_submodule(name) for of in (wide, whole)]
+        kernel *= layers[0].in_channels / layers[1].in_channels
+        prices[name] = [float(f"{price:.3g}") for price in (dense, fixed, kernel)]
+    return {"layers": prices}
 
 
 def bound(run: runs.Run, prices: Mapping[str, Price], share: float = 0.0) -> float:

@@ -176,6 +176,9 @@ def test_a_share_of_the_price_is_left_for_the_least_error(trained):
     longer = replace(DENSE.train, epochs=2)
     found = speed.priced(run, [Protocol(images=20)], share=0.5, train=longer)
     assert found["layout"] != speed.priced(run, [Protocol(images=20)])["layout"]
+    untrained = speed.priced(run, [Protocol(images=20)], share=0.5)  # at the prices measured once
+    assert found["layout"]["layers"] == untrained["layout"]["layers"]
+    assert found["evaluations"] != untrained["evaluations"]
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,11 @@ def gdws_speed(b: Builder) -> None:
         start = gdws.trained(b, setting, seed, gdws.RESNET)
         longer = dataclasses.replace(setting, train=tuned(setting), model=start.model)
         more = b.recipe(longer, seed, start.method, start=start)
-        rows = {"dense": start, "dense, trained on": more, "GDWS": gdws.converted(b, setting, start)}
+        rows = {
+            "dense": start,
+            "dense, trained on": more,
+            "GDWS": gdws.converted(b, setting, start),
+        }
         for label, recipe in rows.items():
             attack = {"attack": "pgd", "steps": 20, "step": recipe.attack.eps / 8}
             b.add(label, recipe, (0.0,), [attack])

@@ -49,6 +49,29 @@ def test_fixed_keeps_masks_and_makes_them_of_zeros_where_there_are_none():
     assert fixed.row() == {"active_weights": total - first.mask[0].numel() - second.mask[1].numel()}
 
 
+def test_fixed_ranks_keep_the_best_kernels_of_each_channel_and_nothing_else_is_touched():
+    model = create("plain", "resnet20", in_channels=1, width=8, prunable=True)
+    one, other = model.get_submodule("layer1.0.conv1"), model.get_submodule("layer2.0.conv2")
+    with torch.no_grad():  # three kernels for each channel, and none for the last
+        factors = torch.rand(8, 3, 9), torch.randn(8, 8, 3)
+        one.weight.copy_((factors[1] @ factors[0]).transpose(0, 1).view_as(one.weight))
+        one.weight[:, -1] = 0
+    part = SPARSITIES["fixed_ranks"]()
+    fixed = PRUNERS["fixed_ranks"](model, part)
+    fixed.begin()
+    again = PRUNERS["fixed_ranks"](model, part)
+    again.restore(fixed.state())
+    before, moved = other.weight.clone(), one.weight + 0.1 * torch.randn_like(one.weight)
+    one.weight.data.copy_(moved)
+    again.after_step()
+    assert torch.equal(other.weight, before)  # of full rank
+    for c in range(8):
+        left, sigma, right = torch.linalg.svd(moved[:, c].detach().flatten(1).double())
+        g = 3 if c < 7 else 0
+        best = (left[:, :g] * sigma[:g]) @ right[:g]
+        torch.testing.assert_close(one.weight[:, c].flatten(1).double(), best, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", [kind for kind in PRUNERS if kind])
 def test_a_network_without_masks_is_refused(kind):
     with pytest.raises(UserError, match="prunable"):

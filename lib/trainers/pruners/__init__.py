@@ -9,6 +9,7 @@ from lib.trainers.pruners.dnr import Rewiring
 from lib.trainers.pruners.fixed import Fixed
 from lib.trainers.pruners.hydra import FixedEverywhere, Scores
 from lib.trainers.pruners.inner import InnerStage
+from lib.trainers.pruners.kernels import FixedRanks
 from lib.trainers.pruners.lasso import L1
 from lib.trainers.pruners.momentum import SparseMomentum
 from lib.trainers.pruners.snip import Sensitivity
@@ -17,6 +18,7 @@ PRUNERS: dict[str, type[Pruner]] = {
     "": Pruner,
     "fixed": Fixed,
     "fixed_all": FixedEverywhere,
+    "fixed_ranks": FixedRanks,
     "momentum": SparseMomentum,
     "dnr": Rewiring,
     "admm": AdmmStage,
