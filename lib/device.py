@@ -94,6 +94,16 @@ def backend(steps: int) -> str:
     return os.environ.get("SUITE_COMPILE", usual)
 
 
+@cache
+def compiles() -> bool:
+    """Return whether torch.compile works here; on a CPU it needs a C++ compiler. Tried once."""
+    try:
+        torch.compile(torch.negative)(torch.ones(2, device=device()))
+    except Exception:  # each backend says in its own way what it lacks
+        return False
+    return True
+
+
 def autocast(chosen: str) -> AbstractContextManager[Any]:
     """Return the autocast context for a chosen precision."""
     if chosen == "fp32":

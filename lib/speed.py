@@ -17,6 +17,7 @@ from torch import Generator, nn
 from lib import anatomy, cost, data, device, evaluate, networks, runs, timing
 from lib.conversions import Dense, Gdws
 from lib.deployment import fastest, measured_prices
+from lib.errors import UserError
 from lib.models import compact, freeze
 from lib.models.compaction import is_full, live
 from lib.models.depthwise import GeneralizedDepthwise, converted, replaced
@@ -120,6 +121,8 @@ def rows(
     """
     own, calls, counts = dict[str, Job](), {}, {}
     end, rounds = way(batch, precision, compiled), study.preset.timing_rounds
+    if compiled and not device.compiles():
+        raise UserError("torch.compile does not work here; install a C++ compiler.")
     whole: Any = partial(torch.compile, dynamic=False) if compiled else lambda model: model
     tries = min(7, max(3, rounds // 3))  # of each form of a layer
     for job in (job for job in jobs if job.recipe.seed == study.seeds[0]):

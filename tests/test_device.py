@@ -45,6 +45,16 @@ def test_only_long_trainings_on_a_gpu_are_compiled_unless_somebody_says_otherwis
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a peak can be forgotten on Linux only")
+def test_whether_anything_can_be_compiled_is_tried_once(monkeypatch):
+    device.compiles.cache_clear()
+    for compile_, works in ((lambda f: f, True), (lambda f: 1 / 0, False)):
+        monkeypatch.setattr(torch, "compile", compile_)
+        assert device.compiles() is works
+        monkeypatch.setattr(torch, "compile", None)
+        assert device.compiles() is works
+        device.compiles.cache_clear()
+
+
 def test_memory_that_is_given_back_counts_until_the_peak_is_forgotten():
     most = (torch.ones(50_000_000), device.peak_memory())[1]
     device.forget_peak()
