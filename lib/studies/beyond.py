@@ -69,5 +69,4 @@ def gdws_speed(b: Builder) -> None:
             "GDWS": gdws.converted(b, setting, start),
         }
         for label, recipe in rows.items():
-            attack = {"attack": "pgd", "steps": 20, "step": recipe.attack.eps / 8}
-            b.add(label, recipe, (0.0,), [attack])
+            b.add(label, recipe, (0.0,), [gdws.pgd(b, recipe, steps=20)])
