@@ -1,4 +1,4 @@
-"""The audit: published counts recomputed, and SMART's observations under two training loops."""
+"""The audit: published counts recomputed, and what lies behind the robust accuracies of SMART."""
 
 from dataclasses import replace
 
@@ -22,3 +22,11 @@ def observations(b: Builder) -> None:
             for label, method in smart.MASKS.items():
                 recipe = b.recipe(setting, seed, replace(method, loop=code))
                 b.add(f"{label}, {loop}", recipe, (0.0, 1.0), [smart.PGD7])
+
+
+@plan("audit/cross_path")
+def cross_path(b: Builder) -> None:
+    """Plan OAT, FLOAT and SMART at every trade-off, attacked as they are scored."""
+    for setting, seed in b.settings():
+        for label, method in smart.METHODS.items():
+            b.add(label, b.recipe(setting, seed, method), smart.LAMBDAS, [smart.PGD7])
