@@ -45,7 +45,9 @@ class View:
     renewed: bool = False
 
 
-Makers = Mapping[str, tuple[View, ...]]  # an attack on several climbs by their mean logits
+Makers = Mapping[
+    str, tuple[View, ...]
+]  # of several their mean logits are attacked, of none nothing
 Judges = Mapping[str, View]
 
 
@@ -68,8 +70,9 @@ def measured(
     here = {"code": source.used(scored, ATTACKS["pgd"], code)}
     rows = []
     for detail, found in anatomy.recorded(run, f"crossed-{digest}", look, here)["found"].items():
-        judge = judges[detail.partition(" > ")[2]]
-        row = accuracy_row(study, job, replace(protocol, lam=judge.lam), found)
+        maker, judge = detail.split(" > ")
+        row = accuracy_row(study, job, replace(protocol, lam=judges[judge].lam), found)
+        row["attack"] = row["attack"] if makers[maker] else "none"
         rows.append(row | {"metric": "crossed_acc", "detail": detail})
     return rows
 
@@ -96,8 +99,8 @@ def scored(
             seed = stream("attack", protocol.seed, index)
             for maker, of in makers.items():
                 torch.manual_seed(stream("weight noise", protocol.seed, index))
-                f = partial(_mean, [seen[view] for view in of])
-                adv = ATTACKS[protocol.attack](f, x, y, protocol, seed, lambda done: None)
+                f, attack = partial(_mean, [seen[v] for v in of]), protocol.attack if of else "none"
+                adv = ATTACKS[attack](f, x, y, protocol, seed, lambda done: None)
                 for judge, view in judges.items():
                     with torch.random.fork_rng(devices=devices), torch.no_grad():
                         right = [seen[view](adv).argmax(1) == y for _ in range(draws[view])]

@@ -2,7 +2,10 @@
 
 import pytest
 
+from lib.errors import UserError
+from lib.methods import Float
 from lib.presets import PRESETS
+from lib.protocol import DRAWS
 from lib.studies import audit, smart
 
 presets = pytest.mark.parametrize("preset", PRESETS)
@@ -19,3 +22,27 @@ def test_paths_are_crossed_in_networks_of_other_figures(preset):
     for job in study.jobs:
         asked = [(p.lam, p.attack, p.steps) for p in job.protocols if p.attack != "none"]
         assert asked == [(lam, "pgd", 7) for lam in smart.LAMBDAS]
+
+
+@presets
+def test_noise_is_varied_at_the_robust_end_on_the_same_images(preset):
+    study = audit.noise_policy(preset, [0])
+    (new,) = keys(study) - keys(smart.table2_comparison(preset, [0]))
+    assert study.find("FLOAT without noise").recipe.key == new
+    assert study.recipes[new].method == Float(noise=False)
+    assert len({p.images for job in study.jobs for p in job.protocols}) == 1
+    sweep = (1, 4, 16) if preset in ("ci", "quick", "cifar") else (1, 2, 4, 8, 16, 32, 64)
+    for label in audit.NOISY:
+        fresh, frozen = study.find(label), study.find(f"{label}, frozen")
+        assert fresh.recipe == frozen.recipe
+        assert tuple(p.eot for p in fresh.protocols if p.steps == 20) == sweep
+        assert {p.draws(fresh.recipe.method) for p in fresh.protocols} == {DRAWS}
+        assert {p.draws(fresh.recipe.method) for p in frozen.protocols} == {1}
+    for label in ("FLOAT without noise", "PGD-AT"):
+        assert [p.name for p in study.find(label).protocols] == ["none", "pgd7", "pgd20"]
+
+
+@pytest.mark.parametrize("name", ["method.noise", "evaluation.noise", "evaluation.eot"])
+def test_what_the_noise_policies_compare_cannot_be_overridden(name):
+    with pytest.raises(UserError, match=f"'{name}' is up to audit/noise_policy"):
+        audit.noise_policy("quick", [0], {name: 4})

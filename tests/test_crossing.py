@@ -120,6 +120,14 @@ def test_it_is_measured_once_and_anew_by_other_code(trained, monkeypatch):
     assert len(seen) == 3
 
 
+def test_images_that_nothing_is_made_of_are_clean(trained):
+    run = runs.load(SMART)
+    found = bits(run, {"clean": (), "1": (VIEWS["1"],)}, VIEWS)
+    for name, view in VIEWS.items():
+        clean = evaluate.evaluate(run, Protocol(lam=view.lam, images=150))
+        assert torch.equal(found[f"clean > {name}"], evaluate.unpack(clean["bits"], 150))
+
+
 def test_autoattack_is_refused(trained):
     with pytest.raises(UserError, match="cross an attack by PGD"):
         bits(runs.load(OAT), {"1": (VIEWS["1"],)}, VIEWS, Protocol(attack="autoattack"))

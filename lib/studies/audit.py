@@ -1,11 +1,16 @@
 """The audit: published counts recomputed, and what lies behind the robust accuracies of SMART."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
+from lib.method import Method
+from lib.methods import Float, PgdAt, Smart
 from lib.studies import smart
 from lib.study import Builder, plan
 
 LOOPS = {"Algorithm 1": "alg1", "released loop": "released"}  # of training, by what labels say
+NOISY: dict[str, Float] = {"FLOAT": Float(), "SMART": Smart()}
+EOTS = (1, 4, 16, 64, 2, 8, 32)  # draws of noise for a gradient; small presets take the first three
 
 
 @plan("audit/published_numbers")
@@ -22,6 +27,22 @@ def observations(b: Builder) -> None:
             for label, method in smart.MASKS.items():
                 recipe = b.recipe(setting, seed, replace(method, loop=code))
                 b.add(f"{label}, {loop}", recipe, (0.0, 1.0), [smart.PGD7])
+
+
+@plan("audit/noise_policy")
+def noise_policy(b: Builder) -> None:
+    """Plan what noise is worth at lam = 1: averaged gradients, frozen noise, none in training."""
+    b.refuse("method.noise", "evaluation.noise", "evaluation.eot")
+    few = b.slow({})["images"]
+    eots = sorted(EOTS[:3] if b.preset.points < len(EOTS) else EOTS)
+    attacks = [smart.PGD7, *(smart.PGD20 | {"eot": eot} for eot in eots)]
+    methods: Mapping[str, Method] = NOISY | {"FLOAT without noise": Float(noise=False)}
+    for setting, seed in b.settings():
+        for label, method in {**methods, "PGD-AT": PgdAt()}.items():
+            recipe = b.recipe(setting, seed, method)
+            b.add(label, recipe, (1.0,), attacks, images=few)
+            if method.noise:
+                b.add(f"{label}, frozen", recipe, (1.0,), attacks[:2], images=few, noise="frozen")
 
 
 @plan("audit/cross_path")
