@@ -6,7 +6,7 @@ from lib.errors import UserError
 from lib.methods import Float
 from lib.presets import PRESETS
 from lib.protocol import DRAWS
-from lib.studies import audit, smart
+from lib.studies import audit, dnr, float_, gdws, smart
 
 presets = pytest.mark.parametrize("preset", PRESETS)
 
@@ -46,3 +46,22 @@ def test_noise_is_varied_at_the_robust_end_on_the_same_images(preset):
 def test_what_the_noise_policies_compare_cannot_be_overridden(name):
     with pytest.raises(UserError, match=f"'{name}' is up to audit/noise_policy"):
         audit.noise_policy("quick", [0], {name: 4})
+
+
+@presets
+def test_autoattack_meets_networks_of_other_figures_in_the_version_meant_for_each(preset):
+    study = audit.autoattack(preset, [0])
+    plans = (smart.table2_comparison, float_.fig4_noise_rescaling, dnr.fig2_convergence_sensitivity)
+    others = set().union(*(keys(plan(preset, [0])) for plan in (*plans, gdws.table4_hydra)))
+    assert keys(study) <= others
+    for job in study.jobs:
+        clean, pgd, first, *_ = job.protocols
+        noisy = job.recipe.method.noise and first.lam > 0
+        assert first.name == ("aa-rand" if noisy else "aa")
+        assert (
+            len({p.images for p in job.protocols}) == len({p.eps for p in job.protocols[1:]}) == 1
+        )
+        assert (clean.attack, pgd.attack) == ("none", "pgd")
+        if noisy:
+            (last,) = (p for p in job.protocols if p.name == "aa-rand-all")
+            assert last.draws(job.recipe.method) >= 10

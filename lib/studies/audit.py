@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from lib.method import Method
-from lib.methods import Float, PgdAt, Smart
-from lib.studies import smart
+from lib.methods import Float, PgdAt, Smart, Trades
+from lib.presets import BRIEF, SCORED
+from lib.recipe import Recipe
+from lib.studies import dnr, float_, gdws, smart
 from lib.study import Builder, plan
 
 LOOPS = {"Algorithm 1": "alg1", "released loop": "released"}  # of training, by what labels say
@@ -51,3 +53,35 @@ def cross_path(b: Builder) -> None:
     for setting, seed in b.settings():
         for label, method in smart.METHODS.items():
             b.add(label, b.recipe(setting, seed, method), smart.LAMBDAS, [smart.PGD7])
+
+
+@plan("audit/autoattack")
+def autoattack(b: Builder) -> None:
+    """Plan AutoAttack beside the papers' PGD, on the same images, for the methods of all papers.
+
+    Those of DNR and GDWS are in settings of their own, and PNI in that of its code.
+    """
+
+    def add(label: str, recipe: Recipe, lam: float, steps: int = 7, step: float = 0.0) -> None:
+        noisy = recipe.method.noise and lam > 0
+        strong = b.strong(lam, noisy)[: 2 if noisy else 1]
+        attack = {"attack": "pgd", "steps": steps, "step": step or recipe.attack.step}
+        b.add(label, recipe, (lam,), [attack, *strong], images=strong[0]["images"])
+
+    for setting, seed in b.settings():
+        for lam in smart.ENDS:
+            for label, method in {"PGD-AT": PgdAt(lam=lam), **smart.METHODS}.items():
+                add(label, b.recipe(setting, seed, method), lam)
+    for setting, seed in b.settings((BRIEF,), change=float_.released):
+        add("PNI", b.recipe(setting, seed, float_.pni(setting), backbone="resnet20"), 1.0)
+    for setting, seed in b.settings(paper="dnr"):
+        add("hybrid AT", dnr.trained(b, setting, seed, dnr.VGG), 0.0)
+        part = dnr.rewired(setting, dnr.IRREGULAR)
+        add("DNR", dnr.trained(b, setting, seed, dnr.VGG, part), 0.0)
+    for setting, seed in b.settings((SCORED,), paper="gdws"):
+        start = gdws.trained(b, setting, seed, gdws.HYDRA_VGG, Trades())
+        pruned = gdws.hydra(b, setting, start, gdws.SHARES[0])
+        for label, recipe in {"TRADES": start, "HYDRA": pruned}.items():
+            step = recipe.attack.eps / 8
+            add(label, recipe, 0.0, 100, step)
+            add(f"{label} + GDWS", gdws.converted(b, setting, recipe), 0.0, 100, step)

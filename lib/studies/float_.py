@@ -58,6 +58,11 @@ def released(setting: Setting) -> Setting:
     return dataclasses.replace(setting, train=train, attack=attack)
 
 
+def pni(setting: Setting, granularity: str = "layer") -> Pni:
+    """Return PNI with as many clean epochs as in its code, 5 of 160, in proportion."""
+    return Pni(granularity=granularity, clean_epochs=min(5, setting.train.epochs // 32))
+
+
 def irregular(setting: Setting) -> Momentum:
     """Return the density of FLOATS-i: Table 1's on ResNet, Figure 5's on wide ResNets."""
     return Momentum(IRREGULAR if setting.role == MAIN else GLOBAL)
@@ -90,10 +95,8 @@ def fig3_oat_lambda_choices(b: Builder) -> None:
 def fig4_noise_rescaling(b: Builder) -> None:
     """Plan PNI, a ResNet-20 with one noise scale a layer, channel or weight, re-scaled."""
     for setting, seed in b.settings((BRIEF,), change=released):
-        clean = min(5, setting.train.epochs // 32)  # 5 of PNI's 160 epochs, as many in proportion
         for granularity, label in GRANULARITIES.items():
-            method = Pni(granularity=granularity, clean_epochs=clean)
-            recipe = b.recipe(setting, seed, method, backbone="resnet20")
+            recipe = b.recipe(setting, seed, pni(setting, granularity), backbone="resnet20")
             b.add(label, recipe, RESCALES, [PGD7, FGSM])
 
 
