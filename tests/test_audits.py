@@ -65,3 +65,29 @@ def test_autoattack_meets_networks_of_other_figures_in_the_version_meant_for_eac
         if noisy:
             (last,) = (p for p in job.protocols if p.name == "aa-rand-all")
             assert last.draws(job.recipe.method) >= 10
+
+
+@presets
+def test_a_path_alone_starts_from_the_masked_weights_of_its_own(preset):
+    study = audit.observations(preset, [0])
+    for label in [*smart.MASKS][:2]:
+        recipe = study.find(f"{label}, one path alone").recipe
+        path, smart_ = recipe.start, recipe.start.start
+        assert (recipe.method.fixed_lam, recipe.sparsity.kind) == (1.0, "fixed")
+        assert (path.convert.kind, path.convert.density, path.convert.lam) == ("cut", 1.0, 1.0)
+        assert path.train.epochs == smart_.train.epochs == 0 < recipe.train.epochs
+        wanted = smart.MASKS[label]
+        assert (smart_.method.pattern, smart_.method.overlap) == (wanted.pattern, wanted.overlap)
+        assert smart_.method.alpha == 0  # no noise is baked in
+
+
+@presets
+def test_overlaps_go_from_disjoint_to_identical_masks_under_both_loops(preset):
+    study = audit.observations(preset, [0])
+    found = {loop: set() for loop in audit.LOOPS}
+    for job in study.jobs:
+        if (loop := job.label.rpartition(", ")[2]) in found:
+            found[loop].add((job.recipe.method.pattern, job.recipe.method.overlap))
+    least = {("SSSS", 0.0), ("SSSS", 0.5), ("DDSS", 0.0), ("DDSS", 0.25), ("DDSS", 0.5)}
+    more = {("DDSS", 0.125), ("DDSS", 0.375)} if preset in ("gpu", "paper") else set()
+    assert set(map(frozenset, found.values())) == {frozenset(least | more)}

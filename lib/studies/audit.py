@@ -3,14 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from lib.conversions import Cut
 from lib.method import Method
 from lib.methods import Float, PgdAt, Smart, Trades
-from lib.presets import BRIEF, SCORED
-from lib.recipe import Recipe
+from lib.presets import BRIEF, SCORED, Setting
+from lib.recipe import Recipe, replace_fields
+from lib.sparsity import Fixed
 from lib.studies import dnr, float_, gdws, smart
 from lib.study import Builder, plan
 
 LOOPS = {"Algorithm 1": "alg1", "released loop": "released"}  # of training, by what labels say
+OVERLAPS = (0.25, 0.5, 0.125, 0.375)  # beside 0; a short sweep takes the first
 NOISY: dict[str, Float] = {"FLOAT": Float(), "SMART": Smart()}
 EOTS = (1, 4, 16, 64, 2, 8, 32)  # draws of noise for a gradient; small presets take the first three
 
@@ -20,15 +23,34 @@ def published_numbers(b: Builder) -> None:
     """Plan the recomputation of every figure that follows from others; it trains nothing."""
 
 
+def masked(overlap: float, pattern: str = "DDSS") -> dict[str, Smart]:
+    """Return SMART of one pattern and overlap by its label in Table 1."""
+    return {f"SMART [{' '.join(pattern)}] {overlap:g}": Smart(pattern=pattern, overlap=overlap)}
+
+
+def alone(b: Builder, setting: Setting, seed: int, method: Smart) -> Recipe:
+    """Return PGD-AT of the adversarial path alone: its weights at the start, its mask, no noise."""
+    blank = replace_fields(setting, {"train.epochs": 0})
+    start = b.recipe(blank, seed, replace(method, alpha=0.0))
+    path = b.recipe(blank, seed, PgdAt(), start=start, convert=Cut(density=1.0, lam=1.0))
+    return b.recipe(setting, seed, PgdAt(), start=path, sparsity=Fixed())
+
+
 @plan("audit/observations")
 def observations(b: Builder) -> None:
-    """Plan SMART's Table 1 under the paper's Algorithm 1 and under the released training loop."""
+    """Plan SMART's Table 1 under two training loops, and controls: other overlaps, one path."""
     b.refuse("method.pattern", "method.overlap", "method.loop")
+    methods = smart.MASKS | masked(0.5, "SSSS")
+    for overlap in b.swept(OVERLAPS):
+        methods |= masked(overlap)
     for setting, seed in b.settings():
         for loop, code in LOOPS.items():
-            for label, method in smart.MASKS.items():
+            for label, method in methods.items():
                 recipe = b.recipe(setting, seed, replace(method, loop=code))
-                b.add(f"{label}, {loop}", recipe, (0.0, 1.0), [smart.PGD7])
+                b.add(f"{label}, {loop}", recipe, smart.ENDS, [smart.PGD7])
+        for label, method in [*smart.MASKS.items()][:2]:
+            b.add(f"{label}, one path alone", alone(b, setting, seed, method), (1.0,), [smart.PGD7])
+        b.add("PGD-AT", b.recipe(setting, seed, PgdAt()), (1.0,), [smart.PGD7])
 
 
 @plan("audit/noise_policy")
