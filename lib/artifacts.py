@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from PIL import Image
 
-from lib import paths, rows, store, tables, training
+from lib import flags, paths, rows, store, tables, training
 from lib.errors import written
 from lib.rows import HIDDEN
 from lib.study import Study
@@ -29,7 +29,7 @@ FOLDER = "imagefolder:"
 
 
 def stamp(study: Study, metrics: pd.DataFrame, weights: bool = False) -> str:
-    """Return what every figure below the paper preset carries: preset and numbers of images.
+    """Return what every figure below the paper preset carries: preset, numbers of images, flags.
 
     A figure of weights shows no image; it carries the networks that they are of.
     """
@@ -44,7 +44,9 @@ def stamp(study: Study, metrics: pd.DataFrame, weights: bool = False) -> str:
     sets = [recipe.data.dataset for recipe in (*study.recipes.values(), *study.timed.values())]
     named = (s for s in sets if "data.dataset" in study.overrides or s.startswith(FOLDER))
     data = " and ".join(dict.fromkeys(map(short, named))).replace("$", r"\$")  # no formula
-    return ", ".join(filter(None, (f"preset {study.results}", data, shown)))
+    doubts = "; ".join(c.says for c in flags.among(metrics.get("flags", [])) if not weights)
+    doubts = doubts and f"flags: {doubts}"
+    return ", ".join(filter(None, (f"preset {study.results}", data, shown, doubts)))
 
 
 def images(metrics: pd.DataFrame) -> str:
@@ -88,9 +90,10 @@ def save(
         with store.writing(folder / "figure.pdf") as file:
             figure.savefig(file, format="pdf", metadata={"CreationDate": None})
     if table is not None:
-        store.write_text(folder / "table.md", table.to_markdown(index=False) + "\n")
+        legend = f"\n{said}\n" if (said := flags.legend(metrics)) else ""
+        store.write_text(folder / "table.md", table.to_markdown(index=False) + "\n" + legend)
         latex = table.style.hide(axis="index").format(escape="latex").to_latex(hrules=True)
-        store.write_text(folder / "table.tex", latex)
+        store.write_text(folder / "table.tex", latex + legend)
     store.write_json(folder / "run.json", record(study, metrics))
 
 
@@ -149,6 +152,7 @@ def record(study: Study, metrics: pd.DataFrame) -> dict[str, Any]:
         "seeds": list(study.seeds),
         "overrides": dict(study.overrides),
         "command": command(study.artifact, study.preset.name, study.seeds, changed),
+        "flags": flags.legend(metrics),
         "from_records": not all(run["weights"] for run in runs.values()),
         "runs": runs,
         **timed,

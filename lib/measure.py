@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from lib import evaluate, progress, runs
+from lib import evaluate, flags, progress, runs
 from lib.errors import UserError
 from lib.intervals import wilson
 from lib.protocol import Protocol
@@ -30,14 +30,13 @@ def accuracy_row(
     """Return the row of one evaluation: percent with its 95 % Wilson interval."""
     right = record["correct"] / (record["n"] * len(record["bits"].split()))
     low, high = wilson(right, record["n"])
-    other = protocol.attack != "none" and protocol.eps != job.recipe.attack.eps
     return row(
         study,
         job.recipe,
         method=job.label,
         lam=job.lam(protocol),
         attack=protocol.name,
-        detail=f"eps {protocol.eps:.4g}" if other else None,  # of another radius than the training
+        detail=job.detail(protocol),
         metric="clean_acc" if protocol.attack == "none" else "robust_acc",
         value=100 * right,
         ci_low=low,
@@ -95,7 +94,8 @@ def measure(study: Study, fitted: Mapping[str, runs.Run] | None = None) -> pd.Da
             with progress.task(f"{job.label}, {protocol.name}, lam {protocol.lam:g}") as report:
                 records[protocol] = evaluate.evaluate(run, protocol, report)
         rows += _accuracies(study, job, records)
-    return frame(rows)
+    metrics = frame(rows)
+    return metrics.assign(flags=flags.of(study, metrics))
 
 
 def recorded(study: Study) -> pd.DataFrame:

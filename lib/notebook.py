@@ -9,7 +9,7 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
-from lib import artifacts, claims, compare, judge, paths, tables
+from lib import artifacts, claims, compare, flags, judge, paths, tables
 from lib.compare import SCORES
 from lib.readings import readings
 from lib.study import Study
@@ -75,7 +75,7 @@ def verdicts(
     """Judge the claims on a study, save everything in its folder, and return the verdicts."""
     judged = judge.judge(study, metrics, worked_out)
     artifacts.save(study, metrics, judged, figure=figure, table=table)
-    return Markdown(tables.verdicts(study, judged))
+    return Markdown(f"{tables.verdicts(study, judged)}\n\n{flags.legend(metrics)}")
 
 
 def check(study: Study, metrics: pd.DataFrame) -> None:

@@ -19,8 +19,8 @@ COLUMNS = [
     *("paper", "artifact", "dataset", "backbone", "method", "seed", "lam", "attack"),
     *("metric", "detail", "value", "ci_low", "ci_high", "n"),
 ]
-# Of accuracies in memory: the trained network, what was made of it, and which images were right
-HIDDEN = ["run", "made", "bits"]
+# Of accuracies in memory: the trained network, what was made of it, which images were right, doubts
+HIDDEN = ["run", "made", "bits", "flags"]
 
 
 def row(study: Study, recipe: Recipe | None = None, **values: Any) -> dict[str, Any]:

@@ -37,6 +37,11 @@ class Job:
         own = self.recipe.method.fixed_lam
         return protocol.lam if own is None else own
 
+    def detail(self, protocol: Protocol) -> str | None:
+        """Return what tells a score of another radius than the training's, else None."""
+        other = protocol.attack != "none" and protocol.eps != self.recipe.attack.eps
+        return f"eps {protocol.eps:.4g}" if other else None
+
 
 @dataclass(frozen=True)
 class Study:

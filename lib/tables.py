@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from lib import flags
 from lib.claims import counts
 from lib.intervals import Estimate, accuracy, difference
 from lib.protocol import Protocol
@@ -45,7 +46,7 @@ WORDS = {r"-(l[12])(-sparse)?-step([\d.]+)": r"-\1\2, step \3", r"-(l[12])": r",
 WORDS |= {"-sparse": " of few pixels", r"(?<=\d)x(\d+)": r", \1 restarts"}
 WORDS |= {r"-step([\d.]+)": r", step \1/255", r"-eot(\d+)": r", \1 draws"}  # parts of the names
 # Columns of protocols that are left out where empty
-RARE = ("draws that score", "AutoAttack", "queries", "slimming factor")
+RARE = ("draws that score", "AutoAttack", "queries", "slimming factor", "flags")
 
 
 def networks(study: Study, runs: Mapping[str, Any]) -> pd.DataFrame:
@@ -75,12 +76,18 @@ def protocols(study: Study) -> pd.DataFrame:
     """Return one row for every way of scoring that a study uses, radii in 1/255.
 
     Columns that only AutoAttack, noisy or slimmed networks fill are there where one is scored.
+    flags are what a reader may doubt before anything is measured, on one of the networks at least.
     """
-    rows = [_protocol(p, job) | {"λ": job.lam(p)} for job in study.jobs for p in job.protocols]
+    rows = [
+        _protocol(p, job) | {"λ": job.lam(p), "flags": marks}
+        for job in study.jobs
+        for p, marks in flags.of_job(job).items()
+    ]
     found = pd.DataFrame(rows)
-    ways = found.columns.drop("λ").to_list()
-    found = found.groupby(ways, sort=False)["λ"].agg(lambda lams: sorted(set(lams))).reset_index()
-    found["λ"] = [", ".join(f"{lam:g}" for lam in lams) for lams in found["λ"]]
+    ways = found.columns.drop(["λ", "flags"]).to_list()
+    found = found.groupby(ways, sort=False)[["λ", "flags"]].agg(set).reset_index()
+    found["λ"] = [", ".join(f"{lam:g}" for lam in sorted(lams)) for lams in found["λ"]]
+    found["flags"] = [", ".join(c.says for c in flags.among(of)) for of in found["flags"]]
     return found.drop(columns=[name for name in RARE if found[name].eq("").all()])
 
 
@@ -122,11 +129,11 @@ def shown(rows: pd.DataFrame) -> Estimate:
 def cell(rows: pd.DataFrame) -> str:
     """Return an accuracy in percent with its interval, '57.8 [55.6, 59.9]', a mean over seeds.
 
-    Ratios have a digit more.
+    Ratios have a digit more. Marks of its flags follow, as in '57.8 [55.6, 59.9] †sn'.
     """
     found, digits = shown(rows), 1 if rows["metric"].iloc[0].endswith("_acc") else 2
     value, low, high = (f"{x:.{digits}f}" for x in (found.value, found.low, found.high))
-    return f"{value} [{low}, {high}]"
+    return f"{value} [{low}, {high}]{flags.shown(rows.get('flags', []))}"
 
 
 def plain(rows: pd.DataFrame) -> str:
@@ -176,14 +183,25 @@ def _entry(rows: pd.DataFrame) -> str:
 def outline(metrics: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Return accuracies as text, one row for each network and trade-off, for a first look.
 
-    They are rounded as in `cell`; what was not measured is blank.
+    They are rounded and flagged as in `cell`; what was not measured is blank.
     """
     rows = metrics[metrics["metric"].isin(("clean_acc", "robust_acc"))]
     attack = rows["attack"].where(rows["metric"] == "robust_acc", "clean")
-    wide = rows.assign(score=attack).pivot_table(
-        index=list(columns), columns="score", values="value", sort=False
-    )
-    return wide.map(lambda value: "" if math.isnan(value) else f"{value:.1f}")
+    rows = rows.assign(score=attack, marks=rows["flags"].fillna("") if "flags" in rows else "")
+    by = {"index": list(columns), "columns": "score", "sort": False}
+    wide = rows.pivot_table(values="value", **by)
+    marks = rows.pivot_table(values="marks", aggfunc="sum", **by).reindex_like(wide).fillna("")
+    said = wide.map(lambda value: "" if math.isnan(value) else f"{value:.1f}")
+    told = Flagged(said + marks.map(lambda text: flags.shown([text])))
+    told.attrs["legend"] = flags.legend(rows)
+    return told
+
+
+class Flagged(pd.DataFrame):
+    """A table that a notebook shows with what its marks mean below it."""
+
+    def _repr_html_(self) -> str:
+        return f"{super()._repr_html_()}<p>{self.attrs.get('legend', '')}</p>"
 
 
 def attack_name(attack: str) -> str:

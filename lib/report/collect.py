@@ -6,6 +6,7 @@ damaged costs its artifact a note.
 
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from lib import artifacts, claims, paths, store
+from lib import artifacts, claims, flags, paths, store
 from lib.errors import UserError
 from lib.report import provenance
 from lib.report.provenance import few
@@ -48,6 +49,7 @@ class Entry:
     claims: pd.DataFrame
     files: dict[str, str]
     table: str
+    flags: str
     notes: list[str]
     conditions: str
     provenance: list[tuple[str, str]]
@@ -115,7 +117,7 @@ def _entry(name: str, home: Path, folder: Path) -> Entry:
             unread.append(kinds[kind])
             return blank
 
-    images = read("metrics", lambda path: artifacts.images(pd.read_csv(path)), "")
+    metrics, images = read("metrics", _numbers, (pd.DataFrame(), ""))
     images = f"n = {images}" if images else ""
     preset, custom, _ = folder.name.partition("-custom-")
     command = artifacts.command(name, preset, overrides=["FIELD=VALUE"] if custom else [])
@@ -128,6 +130,7 @@ def _entry(name: str, home: Path, folder: Path) -> Entry:
         "title": read("notebook", title, "") or name,
         "claims": read("claims", claims.read, claims.table([])),
         "table": text.replace("<", "&lt;"),  # without markup of its own
+        "flags": read("record", partial(_flags, metrics=metrics), ""),
     }
     before = " What is shown here is from the one before." if made else ""
     states = {
@@ -141,6 +144,22 @@ def _entry(name: str, home: Path, folder: Path) -> Entry:
     shown = {kind: path.relative_to(folder).as_posix() for kind, path in files.items()}
     how: dict[str, Any] = {"failure": failure, "edited": edited, "by_hand": by_hand, "files": shown}
     return Entry(artifact=name, **how, **said)
+
+
+def _numbers(path: Path) -> tuple[pd.DataFrame, str]:
+    metrics = pd.read_csv(path)
+    return metrics, artifacts.images(metrics)
+
+
+def _flags(record: Path, metrics: pd.DataFrame) -> str:
+    """Return what to doubt of robust accuracies: as was noted, or as the numbers tell."""
+    known = store.parse(record)
+    if isinstance(known.get("flags"), str):
+        return str(known["flags"])
+    with suppress(*DAMAGED):
+        study = ARTIFACTS[known["artifact"]](known["preset"], known["seeds"], known["overrides"])
+        return flags.legend(metrics.assign(flags=flags.of(study, metrics)))
+    return ""
 
 
 def _failure(home: Path) -> str:

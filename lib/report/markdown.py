@@ -74,13 +74,17 @@ def _section(e: Entry) -> list[str]:
 
 
 def exhibit(e: Entry, home: str = "") -> list[str]:
-    """Return the figure and the table of an artifact; home is where its results folder lies."""
+    """Return the figure and the table of an artifact, and what to doubt of their numbers.
+
+    home is where its results folder lies.
+    """
     parts = []
     if figure := e.files.get("figure"):
         about = re.sub(r"(?=[][])", r"\\", _markdown(e.title))  # brackets would end it
         picture = f"![{about}]({home}{figure})"
         parts += [f"[{picture}]({home}{e.files.get('pdf', figure)})"]
-    return parts + ([e.table.strip()] if e.table else [])
+    parts += [e.table.strip()] if e.table else []
+    return parts + ([line(e.flags)] if e.flags and e.flags not in e.table else [])
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> str:
