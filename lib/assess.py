@@ -111,9 +111,10 @@ class _Case:
         with torch.no_grad(), _Gradients() as gradients:
             self.first = out = f(some)
         check_logits(out, labels)
+        noisy = any(self.differs(some) for _ in range(5))
+        halves = self.differs(some[: (len(some) + 1) // 2])
         slopes = input_gradient(f, some, labels).flatten(1)[out.argmax(1) == labels]
         dead = (slopes == 0).all(1) | ~slopes.isfinite().all(1)
-        noisy, halves = self.differs(some), self.differs(some[: (len(some) + 1) // 2])
         self.facts = {"noisy": noisy, "together": halves and not noisy, "changed": False}
         self.facts |= {"optimises": gradients.taken, "flat": int(dead.sum()) > 0.01 * len(some)}
         one = bool((out >= 0).all() and (out.sum(1) - 1).abs().max() < 1e-4)
