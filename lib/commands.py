@@ -240,6 +240,13 @@ def report(words: argparse.Namespace) -> int:
     return 0
 
 
+def unsettled(words: argparse.Namespace) -> int:
+    """Print what would settle the claims that recorded results leave open."""
+    from lib.batch import settle
+
+    return settle.show(words.preset, match(words.artifacts), words.json)
+
+
 def spread(words: argparse.Namespace) -> int:
     """Write how far trainings spread over their seeds, from the records of committed results."""
     from lib.measure import recorded
@@ -279,4 +286,4 @@ def prepare_notebooks(words: argparse.Namespace) -> int:
 COMMANDS = {
     f.__name__.replace("_", "-"): f
     for f in (run, train, status, verify, cost, bench, data, report, spread, prepare_notebooks)
-} | {"runs": carry}
+} | {"runs": carry, "open": unsettled}

@@ -8,13 +8,14 @@ The claims of one artifact share the risk of a wrong verdict, 5 % in all (Holm 1
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
-from lib import claims, compare
+from lib import claims, compare, datasets
 from lib.claims import NOT_JUDGED, NOT_REPRODUCED, PARTLY, REPRODUCED
-from lib.compare import COMPARISONS, OTHERS, WRONG, Found
+from lib.compare import COMPARISONS, OTHERS, SCORES, WRONG, Found
 from lib.errors import UserError, choose
 from lib.intervals import quantile
 from lib.spread import Spread, known
@@ -51,10 +52,20 @@ def _found(claim: Row, metrics: pd.DataFrame, spread: Spread, given: Any) -> Fou
     if claim["test"] in COMPARISONS:
         if given is None:
             return compare.compared(claim, metrics, spread)
-        return compare.gap(claim, given)
+        return replace(compare.gap(claim, given), **_measured(metrics))
     if given is None:
         raise UserError(f"Claim {claim['id']} needs what it rests on; hand it to the judge.")
     return OTHERS[choose("test of a claim", claim["test"], OTHERS)](claim, given)
+
+
+def _measured(metrics: pd.DataFrame) -> dict[str, Any]:
+    """Return on how many seeds and images, of how many at most, accuracies rest."""
+    rows = metrics[metrics["metric"].isin(SCORES)]
+    if rows.empty:
+        return {}
+    names = [name for name in rows["dataset"].unique() if name in datasets.names()]
+    most = max((datasets.spec(name).count("test") for name in names), default=0)
+    return {"seeds": rows["seed"].nunique(), "images": int(rows["n"].max()), "most": most}
 
 
 def decided(rows: Sequence[Row], found: Sequence[Found], why_not: str = "") -> list[dict[str, Any]]:
