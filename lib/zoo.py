@@ -1,104 +1,98 @@
 """Trained networks by name, from the weights that are here, with what is known of each."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from torch import nn
 
-from lib import evaluate, runs, verify
+from lib import evaluate, paths, runs, studies, verify
 from lib.batch import plan
 from lib.errors import UserError, choose
 from lib.intervals import wilson
 from lib.protocol import Protocol
-from lib.recipe import Recipe
-from lib.studies.headline import NETWORKS, network
 from lib.study import Job
 
+FILE = paths.ROOT / "data/networks.csv"  # which plan has a network: label, backbone or lam
 PRESETS = {"cifar10": "cifar", "digits": "quick"}  # that trains the networks of a data set
+MADE = ("finished", "device", "torch", "precision", "seconds", "commit")
+ALSO = ("noise", "slim", "split", "threshold", "weights")  # of protocols that have one name
 COLUMNS = ["lam", "attack", "eps, 1/255", "also", "images", "right, %", "low", "high"]
-ALSO = ("noise", "slim", "split", "threshold", "weights")  # fields that tell rows of a name apart
 
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a network: its training, its scores with 95 % intervals, its flags.
+    """What is known of a network: its training, scores with 95 % intervals, and flags.
 
-    An interval is one of the images that were scored, not of other trainings. sha256 is that of the
-    file of weights, flags are what a reader must know before trusting the rest.
+    The intervals are of the images that were scored, not of other trainings. sha256 is that of the
+    weights, flags are what a reader must know before trusting the rest.
     """
 
     name: str
-    recipe: Recipe
-    made: str
+    training: list[dict[str, Any]]  # recipes without defaults, the first of a chain first
+    made: dict[str, Any]
     scores: pd.DataFrame
-    flags: tuple[str, ...]
+    flags: list[str]
     sha256: str
 
     def __str__(self) -> str:
-        flags = [f"flag: {flag}" for flag in self.flags] or ["no flags"]
-        links = [*self.recipe.ancestors, self.recipe]
-        trained = [f"trained: {_fields(link)}" for link in links]
-        head = [f"{self.name}, run {self.recipe.key}", *trained, self.made]
-        told = self.scores.to_string(index=False, float_format="{:.1f}".format)
-        return "\n".join([*head, f"weights: sha256 {self.sha256}", *flags, told])
+        lines = [f"{self.name}, weights sha256 {self.sha256}"]
+        lines += [f"trained with {recipe}" for recipe in self.training]
+        lines.append(", ".join(f"{name} {value}" for name, value in self.made.items()))
+        lines += [f"flag: {flag}" for flag in self.flags] or ["no flags"]
+        return "\n".join([*lines, self.scores.to_string(index=False, float_format="%.1f")])
 
 
 def names() -> list[str]:
     """Return every name that `load` knows; not all of their weights are in the repository."""
-    return [f"{dataset}/{name}" for dataset in PRESETS for name in NETWORKS]
+    return [f"{dataset}/{name}" for dataset in PRESETS for name in pd.read_csv(FILE)["name"]]
+
+
+def job(name: str) -> Job:
+    """Return the network of a name as the plans have it, with seed 0."""
+    dataset, _, short = choose("network", name, names()).partition("/")
+    row = pd.read_csv(FILE, index_col="name").loc[short]
+    for one in studies.artifact(row["artifact"])(PRESETS[dataset]).jobs:
+        lam, backbone = one.recipe.method.fixed_lam, one.recipe.model.backbone
+        if row["network"] in (one.label, f"{one.label}, {backbone}", f"{one.label}, lam {lam}"):
+            return one
+    raise UserError(f"The plans have no {name} any more; mend {FILE.name}.")
 
 
 def load(name: str) -> tuple[nn.Module, Card]:
     """Return a trained network in evaluation mode, on the current device, and its card.
 
-    Nothing is downloaded or trained: the weights are those of the repository or of a run here.
+    Nothing is downloaded or trained: the weights are those of the repository, or of a run here.
     """
-    dataset, _, short = choose("network", name, names()).partition("/")
-    job = network(short, PRESETS[dataset])
-    recipe, run = job.recipe, runs.find(job.recipe)
+    asked = job(name)
+    recipe, run = asked.recipe, runs.find(asked.recipe)
     if run is None or not run.has_weights:
         raise UserError(
             f"The weights of {name} are not here ({plan.look(recipe)[0]}); train it with "
-            f"python -m lib train {recipe.key}, which keeps them in results/runs."
+            f"python -m lib train {recipe.key}."
         )
-    return run.model(), _card(name, job, run)
-
-
-def _fields(recipe: Recipe) -> str:
-    """Return the fields of a recipe that are not their defaults, as `--set` takes them."""
-    tree = recipe.to_dict(full=False)
-    parts = {part: of for part, of in tree.items() if isinstance(of, dict) and part != "start"}
-    return ", ".join(f"{part}.{k}={v}" for part, of in parts.items() for k, v in of.items())
-
-
-def _card(name: str, job: Job, run: runs.Run) -> Card:
     info, held = run.info, evaluate.held(run)
     trained, measured = verify.stale(run)
     known = {
-        f"trained by other code than today's; python -m lib verify {run.key} tells whether that "
-        "matters": trained,
+        "trained by other code than today's, see python -m lib verify": trained,
         f"{len(measured)} of {len(held)} scores are by other code than today's": measured,
         "trained with uncommitted changes in lib": info.get("dirty"),
     }
     flags = [flag for flag, is_so in known.items() if is_so]
     flags += sorted({str(flag) for record in held.values() for flag in record.get("flags", ())})
-    made = ", ".join(f"{k} {info[k]}" for k in ("finished", "device", "torch", "commit"))
-    made += f", {info['seconds']:.0f} seconds in {info['precision']}"
-    rows = [_score(job, record) for record in held.values() if "protocol" in record]
+    rows = [_score(asked, record) for record in held.values() if "protocol" in record]
     scores = pd.DataFrame(rows, columns=COLUMNS).sort_values(COLUMNS[:4], ignore_index=True)
-    sha256 = run.marks()["weights_sha256"]
-    return Card(name, run.recipe, f"made: {made}", scores, tuple(flags), sha256)
+    made = {"run": run.key} | {field: info[field] for field in MADE if field in info}
+    chain = [link.to_dict(full=False) | {"start": ""} for link in (*recipe.ancestors, recipe)]
+    return run.model(), Card(name, chain, made, scores, flags, run.marks()["weights_sha256"])
 
 
-def _score(job: Job, record: evaluate.Record) -> tuple[float | str, ...]:
+def _score(asked: Job, record: evaluate.Record) -> tuple[float | str, ...]:
     """Return one evaluation as a row of COLUMNS."""
     protocol = Protocol(**record["protocol"])
     right = record["correct"] / (record["n"] * len(record["bits"].split()))
-    name, radius = protocol.name, 255 * protocol.eps
-    if protocol.attack == "none":
-        name, radius = "clean", 0.0
+    clean = protocol.attack == "none"
+    name, radius = ("clean", 0.0) if clean else (protocol.name, 255 * protocol.eps)
     also = ", ".join(f"{k} {v}" for k, v in protocol.to_dict(full=False).items() if k in ALSO)
-    how = (job.lam(protocol), name, radius, also)
+    how = (asked.lam(protocol), name, radius, also)
     return *how, record["n"], 100 * right, *wilson(right, record["n"])

@@ -252,6 +252,30 @@ def test_the_readme_shows_what_it_names_from_the_best_preset_that_has_it(folder)
         assert markdown.line(claim.claim) in row and claim.difference in row
 
 
+def test_the_readme_tells_of_each_paper_which_claims_held_most_clearly(folder):
+    found = [
+        ("table1-dense", "not reproduced", "-0.2 [-1.4, 1.0]"),  # far below a quarter of 41 points
+        ("table1-shared", "not reproduced", "-4.0 [-7.9, -0.1]"),
+        ("table1-clean-path", "not reproduced", "+5.0 [3.0, 7.0]"),  # 3 points above its margin
+        ("table1-zero-robust", "reproduced", "+2.0 [0.6, 3.5]"),
+        *((f"open {number}", "not judged", "") for number in range(4)),
+    ]
+    kind = {"kind": "measured", "our_value": "ours"}
+    rows = [{"id": i, "claim": f"<{i}", "verdict": v, "difference": d} | kind for i, v, d in found]
+    rows.append({"id": "count", "verdict": "reproduced", "kind": "analytic"})
+    home = folder / "smart/fig5_fgsm"
+    claims.table(rows).to_csv(home / "claims.csv", index=False)
+    note(home)
+    text = readme.papers({"quick": report.collect(folder)})
+    shares = "1 (12%) reproduced, 0 (0%) partly, 3 (38%) not reproduced, 4 (50%) not judged."
+    assert f"At preset `quick`, of 8 measured claims {shares}" in text
+    where = "[`smart/fig5_fgsm`](results/quick/RESULTS.md#smart-fig5_fgsm)"
+    assert f"Most clearly reproduced: &lt;table1-zero-robust (+2.0 [0.6, 3.5], {where})." in text
+    first, second = "table1-dense (-0.2 [-1.4, 1.0]", "table1-clean-path (+5.0 [3.0, 7.0]"
+    assert f"Most clearly not reproduced: &lt;{first}, {where}); &lt;{second}, {where})." in text
+    assert "table1-shared" not in text and readme.papers({}) == readme.NOTHING
+
+
 def test_the_readme_changes_between_its_marks_only(folder, tmp_path):
     path = tmp_path / "README.md"
     regions = [f"<!-- generated: {n}{words} -->\nold\n<!-- end -->\n" for n, words in WORDS.items()]

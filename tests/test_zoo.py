@@ -9,27 +9,26 @@ import torch
 from lib import paths, runs, zoo
 from lib.batch import status
 from lib.errors import UserError
-from lib.studies.headline import NETWORKS, network
 
 HERE = "cifar10/dnr-channel-0.5"  # its weights are in the repository
 
 
 def test_every_name_is_one_network_that_the_plans_train():
-    recipes = {name: network(name, "cifar").recipe for name in NETWORKS}
-    assert len({recipe.key for recipe in recipes.values()}) == len(NETWORKS)
-    assert all(recipe.data.dataset == "cifar10" for recipe in recipes.values())
-    assert recipes["smart-ddss-0.25"].method.overlap == 0.25
-    assert recipes["pgd-at-1"].method.lam == 1 and recipes["pgd-at-0"].method.lam == 0
-    assert len(zoo.names()) == 2 * len(NETWORKS) and HERE in zoo.names()
+    recipes = {name: zoo.job(name).recipe for name in zoo.names() if name.startswith("cifar10/")}
+    assert HERE in recipes and len({recipe.key for recipe in recipes.values()}) == len(recipes)
+    assert {recipe.data.dataset for recipe in recipes.values()} == {"cifar10"}
+    assert recipes["cifar10/smart-ddss-0.25"].method.overlap == 0.25
+    assert [recipes[f"cifar10/pgd-at-{lam}"].method.lam for lam in (0, 1)] == [0, 1]
+    assert len(zoo.names()) == 2 * len(recipes)
 
 
 def test_what_the_repository_has_the_weights_of_is_loaded_with_a_card_that_is_true(monkeypatch):
     monkeypatch.setattr(runs.training, "train", None)
     model, card = zoo.load(HERE)
     assert not model.training and model(torch.rand(2, 3, 32, 32)).shape == (2, 10)
-    file = paths.records() / card.recipe.key / "weights.safetensors"
+    file = paths.records() / card.made["run"] / "weights.safetensors"
     assert card.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
-    for text in (HERE, card.sha256, "sparsity.density=0.5", "train.epochs=6", "no flags"):
+    for text in (HERE, card.sha256, "'density': 0.5", "'epochs': 6", "no flags"):
         assert text in str(card)
     rows = pd.read_csv(paths.RESULTS / "cifar/dnr/fig4_attack_strength/metrics.csv")
     rows = rows[(rows["method"] == "DNR channel") & rows["detail"].isna()]
@@ -53,7 +52,7 @@ def test_a_card_says_what_is_stale(monkeypatch):
 def test_a_network_without_weights_says_how_to_train_it(results):
     with pytest.raises(UserError) as error:
         zoo.load("digits/smart-ddss-0.25")
-    key = network("smart-ddss-0.25", "quick").recipe.key
+    key = zoo.job("digits/smart-ddss-0.25").recipe.key
     assert f"python -m lib train {key}" in str(error.value)
     assert status.job_of(key).recipe.key == key  # which that command finds
     with pytest.raises(UserError, match=r"did you mean 'cifar10/dnr-channel-0\.5'"):

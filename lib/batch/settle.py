@@ -7,9 +7,9 @@ difference stayed as it was. Here that gets its price, and an order: most claims
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from itertools import count, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from lib import artifacts, claims, datasets, paths, store, studies
 from lib.batch import display, effort, plan
@@ -19,112 +19,104 @@ from lib.protocol import Protocol
 from lib.recipe import Recipe
 
 NEEDS = re.compile(r"(?:(\d+) seeds)?(?:, )?(?:([\d,]+) images)?")  # as the judge writes it
-TOLD = ("id", "claim", "difference", "why", "needs")
+Way = tuple[str, tuple[int, ...], int]  # an artifact, seeds, and images, 0: those of the preset
 
 
-@dataclass(frozen=True)
-class Open:
-    """A claim that is not judged, and with how many seeds and images it would be.
-
-    Without seeds no number of them does, or none is told. Without images those there are suffice.
-    """
+class Open(NamedTuple):
+    """A claim that is not judged; without seeds, no number of them and of images settles it."""
 
     artifact: str
     id: str
-    claim: str
     difference: str
-    why: str
-    needs: str
-    seeds: int = 0
-    images: int = 0
-
-    def by(self, artifact: str, seeds: Sequence[int], images: int) -> bool:
-        """Return whether so much of an artifact settles it."""
-        enough = 0 < self.seeds <= len(seeds) and self.images <= images
-        return self.artifact == artifact and enough
-
-
-@dataclass(frozen=True)
-class Step:
-    """More of an artifact, and which claims that settles; judged counts all claims after it."""
-
-    artifact: str
-    seeds: tuple[int, ...]
+    needs: str  # or why that is not told
+    seeds: int
     images: int
-    seconds: float  # of one process, beyond the steps before
-    settles: tuple[str, ...]
-    judged: int
 
-    def command(self, preset: str) -> str:
-        first = f"with {self.images:,} images in lib/presets.py: " if self.images else ""
-        return f"{first}{artifacts.command(self.artifact, preset, self.seeds)} --record"
+    def by(self, way: Way) -> bool:
+        enough = 0 < self.seeds <= len(way[1]) and self.images <= way[2]
+        return self.artifact == way[0] and enough
 
 
-@dataclass
 class Recorded:
     """The measured claims of some artifacts at a preset, and what more of them would cost."""
 
-    preset: str
-    measured: int = 0
-    open: list[Open] = field(default_factory=list)
-    seeds: dict[str, tuple[int, ...]] = field(default_factory=dict)  # by artifact
-    known: dict[tuple[str, int, int], dict[str, float]] = field(default_factory=dict)
+    def __init__(self, name: str, chosen: Sequence[str]) -> None:
+        self.preset, self.measured, self.open = preset(name).name, 0, list[Open]()
+        self.seeds: dict[str, tuple[int, ...]] = {}  # by artifact
+        self.known: dict[tuple[str, int, int], dict[str, float]] = {}
+        for artifact in (a for a in chosen if (paths.RESULTS / name / a / "claims.csv").is_file()):
+            home = paths.RESULTS / name / artifact
+            seeds = tuple(store.read_json(home / "run.json").get("seeds") or [0])
+            table, self.seeds[artifact] = claims.read(home / "claims.csv"), seeds
+            table = table[table["kind"] == "measured"]
+            self.measured += len(table)
+            jobs = studies.artifact(artifact)(name).jobs
+            most = max(
+                (datasets.spec(j.recipe.data.dataset).count("test") for j in jobs), default=0
+            )
+            for row in table[table["verdict"] == claims.NOT_JUDGED].to_dict("records"):
+                told = (artifact, row["id"], row["difference"], row["needs"] or row["why"])
+                match = NEEDS.fullmatch(row["needs"] or "none")
+                images = int(match[2].replace(",", "")) if match and match[2] else 0
+                wanted = int(match[1] or len(seeds)) if match and images <= most else 0
+                self.open.append(Open(*told, wanted, images))
+        if not self.seeds:
+            raise UserError(f"Nothing of that is recorded of preset {name}; run it with --record.")
 
-    def steps(self) -> Iterator[Step]:
-        """Yield what to do, the least time for a claim that it settles first."""
+    def steps(self) -> Iterator[dict[str, Any]]:
+        """Yield what to do, the least time for a claim first; judged counts all claims after it."""
         left, done = [claim for claim in self.open if claim.seeds], set[str]()
-        have, judged = {name: (seeds, 0) for name, seeds in self.seeds.items()}, self.measured
-        judged -= len(self.open)
+        have: dict[str, Way] = {name: (name, seeds, 0) for name, seeds in self.seeds.items()}
+        judged = self.measured - len(self.open)
         while left:
-            ways = []
-            for a, n, images in dict.fromkeys((c.artifact, c.seeds, c.images) for c in left):
-                way = a, more(have[a][0], n), max(images, have[a][1])
-                ids = tuple(claim.id for claim in left if claim.by(*way))
-                ways.append((self.price(*way, done), ids, way))
-            seconds, ids, way = min(ways, key=lambda one: one[0] / len(one[1]))
-            have[way[0]] = way[1:]
-            done |= self._pieces(*way).keys()
-            left, judged = [claim for claim in left if not claim.by(*way)], judged + len(ids)
-            yield Step(*way, seconds, ids, judged)
+            ways = [_more(have[claim.artifact], claim) for claim in left]
+            way = min(ways, key=lambda w: self.minutes(w, done) / sum(c.by(w) for c in left))
+            settled, minutes = (
+                [claim.id for claim in left if claim.by(way)],
+                self.minutes(way, done),
+            )
+            judged, have[way[0]] = judged + len(settled), way
+            left, done = [claim for claim in left if not claim.by(way)], done | {*self.pieces(way)}
+            do = f"{artifacts.command(way[0], self.preset, way[1])} --record"
+            do = f"with {way[2]:,} images in lib/presets.py: {do}" if way[2] else do
+            yield {"do": do, "minutes": minutes, "settles": settled, "judged": judged}
 
-    def price(
-        self, artifact: str, seeds: Sequence[int], images: int, done: set[str] | None = None
-    ) -> float:
-        """Return the seconds of one process that so much of an artifact takes, beside what is done.
+    def minutes(self, way: Way, done: set[str] | None = None) -> float:
+        """Return the minutes of one process that a way takes here, beside what is done.
 
-        That is what lacks on this machine: records without weights are trained anew.
+        Records without weights are trained anew, as by the command.
         """
-        pieces = self._pieces(artifact, seeds, images)
-        return sum(seconds for piece, seconds in pieces.items() if piece not in (done or ()))
+        return sum(s for piece, s in self.pieces(way).items() if piece not in (done or ())) / 60
 
-    def _pieces(self, artifact: str, seeds: Sequence[int], images: int) -> dict[str, float]:
+    def pieces(self, way: Way) -> dict[str, float]:
         """Return the seconds of each training and evaluation that lacks, by key."""
-        out: dict[str, float] = {}
-        for seed in seeds:
-            if (one := (artifact, seed, images)) not in self.known:
-                self.known[one] = dict(self._lacking(*one))
-            out |= self.known[one]
-        return out
+        name, seeds, images = way
+        for one in ((name, seed, images) for seed in seeds):
+            self.known[one] = self.known.get(one) or dict(self._lacking(*one))
+        return {k: s for seed in seeds for k, s in self.known[name, seed, images].items()}
 
     def _lacking(self, artifact: str, seed: int, images: int) -> Iterator[tuple[str, float]]:
-        jobs = studies.artifact(artifact)(self.preset, (seed,)).jobs
-        grown = {p: _on(p, images) for job in jobs for p in job.protocols}
-        was = {new: old for old, new in grown.items()}
-        jobs = tuple(replace(j, protocols=tuple({grown[p]: 0 for p in j.protocols})) for j in jobs)
+        jobs, recorded = studies.artifact(artifact)(self.preset, (seed,)).jobs, self.seeds[artifact]
+        was = {_on(p, images): p for job in jobs for p in job.protocols}
+        grown = ({_on(p, images): 0 for p in job.protocols} for job in jobs)
+        jobs = tuple(replace(j, protocols=tuple(ps)) for j, ps in zip(jobs, grown, strict=True))
         for need in plan.needs_of(jobs).values():
-            recorded = self.seeds[artifact]
             if not need.trained:
                 yield need.recipe.key, _took(need.recipe, None, recorded)
             for p in need.lacking:
-                times = p.images / was[p].images if was[p].images else 1.0
-                seconds = times * _took(need.recipe, was[p], recorded)
-                yield f"{need.recipe.key} {p.key}", seconds
+                times = p.images / (was[p].images or 1) if p.images else 1.0
+                yield f"{need.recipe.key} {p.key}", times * _took(need.recipe, was[p], recorded)
 
 
 def _on(protocol: Protocol, images: int) -> Protocol:
-    """Return a protocol on at least so many images."""
-    least = max(images, protocol.images) if protocol.images else 0
-    return replace(protocol, images=least)
+    return replace(protocol, images=max(images, protocol.images) if protocol.images else 0)
+
+
+def _more(way: Way, claim: Open) -> Way:
+    """Return a way with the first other seeds, and images, as many as a claim wants."""
+    others = (seed for seed in count() if seed not in way[1])
+    added = islice(others, max(0, claim.seeds - len(way[1])))
+    return way[0], (*way[1], *added), max(way[2], claim.images)
 
 
 def _took(recipe: Recipe, protocol: Protocol | None, seeds: Sequence[int]) -> float:
@@ -139,80 +131,28 @@ def _took(recipe: Recipe, protocol: Protocol | None, seeds: Sequence[int]) -> fl
     return effort.seconds(recipe, protocol is None, [protocol] if protocol else [])
 
 
-def more(seeds: tuple[int, ...], wanted: int) -> tuple[int, ...]:
-    """Return seeds and the first others, as many as are wanted."""
-    others = (seed for seed in count() if seed not in seeds)
-    return *seeds, *islice(others, max(0, wanted - len(seeds)))
-
-
-def read(name: str, chosen: Sequence[str]) -> Recorded:
-    """Return what the recorded results of a preset say of the claims on artifacts."""
-    found = Recorded(preset(name).name)
-    for artifact in chosen:
-        home = paths.RESULTS / name / artifact
-        if not (home / "claims.csv").is_file():
-            continue
-        found.seeds[artifact] = tuple(store.read_json(home / "run.json").get("seeds") or (0,))
-        table = claims.read(home / "claims.csv")
-        table = table[table["kind"] == "measured"]
-        found.measured += len(table)
-        for row in table[table["verdict"] == claims.NOT_JUDGED].to_dict("records"):
-            told: dict[str, Any] = {name: row.get(name, "") for name in TOLD}
-            seeds, images = _needed(artifact, found, told["needs"])
-            found.open.append(Open(artifact, **told, seeds=seeds, images=images))
-    if not found.seeds:
-        raise UserError(f"Nothing of that is recorded of preset {name}; run it with --record.")
-    return found
-
-
-def _needed(artifact: str, found: Recorded, needs: str) -> tuple[int, int]:
-    """Return how many seeds and images the judge asks for; 0, 0 where there are not as many."""
-    if not needs or not (match := NEEDS.fullmatch(needs)):
-        return 0, 0
-    images = int((match[2] or "0").replace(",", ""))
-    jobs = studies.artifact(artifact)(found.preset).jobs if images else ()
-    sets = [datasets.spec(job.recipe.data.dataset).count("test") for job in jobs]
-    seeds = int(match[1] or len(found.seeds[artifact]))
-    return (0, 0) if images > max(sets, default=0) else (seeds, images)
-
-
 def show(name: str, chosen: Sequence[str], as_json: bool) -> int:
     """Print the open claims, those that cost least to settle first, and the steps that do it."""
-    found, rows = read(name, chosen), []
+    found, rows = Recorded(name, chosen), []
     for claim in (claim for claim in found.open if claim.seeds):
-        way = claim.artifact, more(found.seeds[claim.artifact], claim.seeds), claim.images
-        minutes = found.price(*way) / 60
-        rows.append((claim, minutes, minutes / sum(one.by(*way) for one in found.open)))
-    rows.sort(key=lambda row: row[2])
-    never, steps = [claim for claim in found.open if not claim.seeds], [*found.steps()]
-    judged = found.measured - len(found.open)
+        minutes = found.minutes(
+            way := _more((claim.artifact, found.seeds[claim.artifact], 0), claim)
+        )
+        a_claim = minutes / sum(one.by(way) for one in found.open)
+        rows.append(claim._asdict() | {"minutes": minutes, "a claim": a_claim})
+    rows.sort(key=lambda row: row["a claim"])
+    never, steps = [claim._asdict() for claim in found.open if not claim.seeds], [*found.steps()]
+    told = {"measured": found.measured, "judged": found.measured - len(found.open)}
     if as_json:
-        told: dict[str, Any] = {"preset": name, "measured": found.measured, "judged": judged}
-        priced = [asdict(claim) | {"minutes": m, "a_claim": a} for claim, m, a in rows]
-        told |= {"claims": priced, "never": [asdict(claim) for claim in never]}
-        print(json.dumps(told | {"steps": [asdict(s) | {"do": s.command(name)} for s in steps]}))
+        print(json.dumps(told | {"claims": rows, "never": never, "steps": steps}))
         return 0
-    head = ("artifact", "claim", "difference")
-    lines = [(*_named(c), c.needs, f"{m:,.1f}", f"{a:,.1f}") for c, m, a in rows]
-    print(display.table((*head, "needs", "minutes", "a claim"), lines))
-    print("\nNo number of seeds or images settles these, or none is told:")
-    print(display.table((*head, "why"), [(*_named(c), _never(c)) for c in never]))
-    print(f"\nJudged now {_share(judged, found.measured)}. If differences stay as they are:")
-    for number, s in enumerate(steps, 1):
-        then = f"{number}. {s.seconds / 60:,.1f} min settle {len(s.settles)}: "
-        print(f"{then}{_share(s.judged, found.measured)}\n   {s.command(name)}")
+    head = ("artifact", "id", "difference", "needs", "minutes", "a claim")
+    cells = [[f"{v:,.1f}" if isinstance(v := r[h], float) else v for h in head] for r in rows]
+    print(display.table(head, cells))
+    print("\nNo number of seeds, or of the images there are, settles these, or none is told:")
+    print(display.table((*head[:3], "why"), [[row[h] for h in head[:4]] for row in never]))
+    print("\nIf differences stay as they are, by minutes of one process:")
+    for step in [told | {"do": "", "minutes": 0.0, "settles": []}, *steps]:
+        share = f"{step['judged'] / max(1, found.measured):.1%} of {found.measured} judged"
+        print(f"{step['minutes']:,.1f} min settle {len(step['settles'])}: {share}  {step['do']}")
     return 0
-
-
-def _never(claim: Open) -> str:
-    """Return why no seeds and images settle a claim."""
-    counted = claim.needs and NEEDS.fullmatch(claim.needs)
-    return f"{claim.needs}, more than there are" if counted else claim.needs or claim.why
-
-
-def _named(claim: Open) -> tuple[str, str, str]:
-    return claim.artifact, claim.id, claim.difference
-
-
-def _share(judged: int, measured: int) -> str:
-    return f"{judged} of {measured} measured claims ({judged / max(1, measured):.1%})"

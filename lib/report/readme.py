@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from lib import paths, store
-from lib.claims import NOT_JUDGED, VERDICTS
+from lib import claims, compare, paths, store
+from lib.claims import NOT_JUDGED, NOT_REPRODUCED, REPRODUCED, VERDICTS
 from lib.errors import UserError, choose
+from lib.intervals import Estimate
 from lib.presets import PRESETS
 from lib.report.collect import Entry, collect, title
 from lib.report.markdown import cell, exhibit, line, table
@@ -20,6 +21,10 @@ from lib.studies import ARTIFACTS
 
 REGION = re.compile(r"(<!-- generated: ([\w-]+)(.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 SHOWN = ("paper", "gpu", "cifar", "quick")  # the presets whose results are evidence, the best first
+INTERVAL = re.compile(
+    r"([+-]?\d+\.?\d*) \[([+-]?\d+\.?\d*), ([+-]?\d+\.?\d*)\]"
+)  # with its estimate
+CLEAREST = 2  # claims of each verdict that a paragraph names
 NOTHING = "There are no results yet; `./run_all.sh` makes them."
 
 Found = dict[str, list[Entry]]
@@ -56,9 +61,9 @@ def artifact(found: Found, name: str, *about: str) -> str:
     said = f"**{line(e.title)}{stop}** Preset `{preset}`: {line(e.conditions)}. {e.verdicts}{state}"
     parts, told = [f"{said}, in the {link}.", *exhibit(e, f"results/{preset}/")], []
     chosen = e.claims["id"].map(lambda one: any(part in one for part in about))
-    claims = e.claims[chosen.astype(bool)]
+    rows = e.claims[chosen.astype(bool)]
     for verdict in VERDICTS:
-        mine = claims[claims["verdict"] == verdict]
+        mine = rows[rows["verdict"] == verdict]
         gaps = ["" if verdict == NOT_JUDGED else f": {gap}" for gap in mine["difference"]]
         words = "; ".join(f"{c}{gap}" for c, gap in zip(mine["claim"], gaps, strict=True))
         told += [f"- **{verdict}**: {line(words)}."] if words else []
@@ -84,6 +89,47 @@ def _verdicts(entries: list[Entry], name: str) -> str:
             marks = {"failed": e.failure, "edited": e.edited, "made by hand": e.by_hand}
             return ", ".join([*(mark for mark, is_so in marks.items() if is_so), *told])
     return ""
+
+
+def papers(found: Found) -> str:
+    """Return a paragraph for each paper: what became of its measured claims, and the clearest."""
+    stated, parts = {row["id"]: row for row in claims.stated().to_dict("records")}, list[str]()
+    names = dict.fromkeys(name.split("/")[0] for name in ARTIFACTS)
+    for paper in (name for name in names if (paths.REFERENCE / name).is_dir()):
+        said = list[str]()
+        for preset, entries in found.items():
+            mine = [e for e in entries if e.artifact.startswith(f"{paper}/")]
+            rows = [(row, e) for e in mine for row in e.claims.to_dict("records")]
+            rows = [(row, e) for row, e in rows if row["kind"] == "measured"]
+            each = {v: [(r, e) for r, e in rows if r["verdict"] == v] for v in VERDICTS if rows}
+            shares = (f"{len(of)} ({len(of) / len(rows):.0%}) {v}" for v, of in each.items())
+            if told := ", ".join(shares):
+                said += [] if said else [f"**{line(mine[0].title.partition(',')[0])}.**"]
+                said += [f"At preset `{preset}`, of {len(rows)} measured claims {told}."]
+            for verdict in (REPRODUCED, NOT_REPRODUCED):
+                if best := _clearest(each.get(verdict, []), stated, preset):
+                    said += [f"Most clearly {verdict}: {best}."]
+        parts += [" ".join(said)] if said else []
+    return "\n\n".join(parts) or NOTHING
+
+
+def _clearest(rows: list[tuple[Any, Entry]], stated: dict[Any, Any], preset: str) -> str:
+    """Return the claims whose intervals are, by their widths, farthest from where they would turn.
+
+    Claims without an interval, as of counts, are left out.
+    """
+    told = []
+    for row, e in rows:
+        claim, match = stated.get(row["id"]), INTERVAL.match(row["difference"])
+        if claim and match:
+            value, low, high = map(float, match.groups())
+            ours, room = row["our_value"], abs(value)
+            if claim["test"] in compare.COMPARISONS:
+                ours, room = row["difference"], compare.gap(claim, Estimate(value, low, high)).room
+            where = f"[`{e.artifact}`](results/{preset}/RESULTS.md#{e.anchor})"
+            said = line(f"{row['claim']} ({ours}")
+            told.append((room / max(high - low, 0.1), f"{said}, {where})"))
+    return "; ".join(text for _, text in sorted(told, reverse=True)[:CLEAREST])
 
 
 def resources(found: Found) -> str:
@@ -129,5 +175,5 @@ def bench(found: Found, *beginnings: str) -> str:
 
 TOOK = ["machine", "training", "evaluation", "memory"]
 REGIONS: dict[str, Callable[..., str]] = {
-    f.__name__: f for f in (artifact, artifacts, bench, resources)
+    f.__name__: f for f in (artifact, artifacts, bench, papers, resources)
 }

@@ -44,7 +44,7 @@ def test_what_is_planned_is_the_least_that_the_judge_judges(gap, variance, most)
     open_ = verdict(gap, variance, 3, 1000, most)
     assert open_["verdict"] == "not judged"
     written(ONE, [open_["needs"]])
-    (one,) = settle.read("cifar", [ONE]).open
+    (one,) = settle.Recorded("cifar", [ONE]).open
     images = one.images or 1000
     assert verdict(gap, variance, one.seeds, images)["verdict"] == "reproduced"
     if one.seeds > 3:
@@ -63,7 +63,7 @@ def test_as_many_trainings_as_are_planned_that_turn_out_alike_are_judged():
         rng = np.random.default_rng(number)
         rows = world({("a", 1.0): 56.0, ("b", 1.0): 50.0}, rng)
         written(ONE, [judged(rows)["needs"]])
-        (one,) = settle.read("cifar", [ONE]).open
+        (one,) = settle.Recorded("cifar", [ONE]).open
         if one.seeds > 3 and not one.images:
             more = [rows.assign(seed=rows["seed"] + 3 * i, run=rows["run"] + f" {i}")
                     for i in range(-(-one.seeds // 3))]  # fmt: skip
@@ -105,12 +105,14 @@ def test_steps_take_the_least_time_for_a_claim_and_no_training_twice(capsys):
     first, second = told["steps"]
     assert first["do"] == f"./run_all.sh {TWO} --preset ci --seeds 0,1 --record"
     assert (len(first["settles"]), first["judged"]) == (3, 6)
-    assert first["seconds"] == 2 * (5 * 600 + 16 * 30)
+    assert first["minutes"] * 60 == 2 * (5 * 600 + 16 * 30)
     assert second["do"] == f"./run_all.sh {ONE} --preset ci --seeds 0,1,2 --record"
     assert (second["settles"], second["judged"]) == ([f"{ONE} {i}" for i in range(2)], 8)
-    assert second["seconds"] == 3 * (2 * 600 + 16 * 30) - 2 * (600 + 4 * 30)  # clean scores, too
-    each = [one["a_claim"] for one in told["claims"]]
-    assert each == sorted(each) and each[0] == pytest.approx(first["seconds"] / 60 / 3)
+    assert second["minutes"] * 60 == 3 * (2 * 600 + 16 * 30) - 2 * (
+        600 + 4 * 30
+    )  # clean scores, too
+    each = [one["a claim"] for one in told["claims"]]
+    assert each == sorted(each) and each[0] == pytest.approx(first["minutes"] / 3)
 
 
 def test_images_are_counted_where_the_preset_has_fewer(capsys):
@@ -121,10 +123,10 @@ def test_images_are_counted_where_the_preset_has_fewer(capsys):
     jobs = artifact(ONE)("ci").jobs
     scores = sum(len(job.protocols) for job in jobs)
     minutes = (600 * len(jobs) + 30 * scores * 2) / 60  # 128 images are twice as many
-    assert f"{minutes:.1f} min settle 2: 3 of 3 measured claims (100.0%)" in shown
+    assert f"{minutes:.1f} min settle 2: 100.0% of 3 judged  with 128 images in " in shown
     assert "with 128 images in lib/presets.py: ./run_all.sh smart/fig5_fgsm --preset ci" in shown
 
 
 def test_nothing_recorded_is_said_in_a_sentence():
     with pytest.raises(UserError, match="recorded of preset quick"):
-        settle.read("quick", [ONE])
+        settle.Recorded("quick", [ONE])
