@@ -7,7 +7,7 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # what a batch starts a hundred times draws nothing
 
 INPUTS = "inputs.json"  # what a batch made the files from, and a hash of each of them
 FAILURE = "failure.json"  # why the last batch could not make them
+EXPLORER = "explorer.json"  # what the report lets its readers try out
 FOLDER = "imagefolder:"
 
 
@@ -72,8 +73,11 @@ def save(
     claims: pd.DataFrame,
     figure: Figure | None = None,
     table: pd.DataFrame | None = None,
+    explorer: Mapping[str, Any] | None = None,
 ) -> None:
     """Write metrics.csv, claims.csv, run.json and the figure or the table of a study.
+
+    explorer is what the report's explorer shows, as `lib.report.explorer` takes it.
 
     What a batch noted of files that are there is removed first: these are made by hand until a
     batch notes them.
@@ -94,6 +98,9 @@ def save(
         store.write_text(folder / "table.md", table.to_markdown(index=False) + "\n" + legend)
         latex = table.style.hide(axis="index").format(escape="latex").to_latex(hrules=True)
         store.write_text(folder / "table.tex", latex + legend)
+    if explorer is not None:
+        packed = json.dumps(explorer, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        store.write_text(folder / EXPLORER, packed + "\n")
     store.write_json(folder / "run.json", record(study, metrics))
 
 

@@ -71,10 +71,11 @@ def verdicts(
     worked_out: Mapping[str, Any] | None = None,
     figure: Figure | None = None,
     table: pd.DataFrame | None = None,
+    explorer: Mapping[str, Any] | None = None,
 ) -> Markdown:
     """Judge the claims on a study, save everything in its folder, and return the verdicts."""
     judged = judge.judge(study, metrics, worked_out)
-    artifacts.save(study, metrics, judged, figure=figure, table=table)
+    artifacts.save(study, metrics, judged, figure=figure, table=table, explorer=explorer)
     return Markdown(f"{tables.verdicts(study, judged)}\n\n{flags.legend(metrics)}")
 
 

@@ -28,7 +28,8 @@ def build(root: Path, only: str = "") -> dict[Path, list[Entry]]:
     found = {f: entries for f in sorted(folders, key=_place) if (entries := collect(f))}
     chosen = {folder: es for folder, es in found.items() if only in ("", folder.name)}
     for folder, entries in chosen.items():
-        _put(folder, page({folder.name: entries}, own=True))
+        explored = next((e.explorer for e in entries if e.explorer), "")
+        _put(folder, page({folder.name: entries}, own=True), explored)
         store.write_text(folder / "summary.csv", _text(summary(entries).to_csv(index=False)))
     if chosen:
         _put(root, page({folder.name: entries for folder, entries in found.items()}, own=False))
@@ -47,10 +48,10 @@ def _place(folder: Path) -> tuple[int, str]:
     return names.index(preset) if preset in names else len(names), folder.name
 
 
-def _put(folder: Path, markdown: str) -> None:
+def _put(folder: Path, markdown: str, explored: str = "") -> None:
     markdown = _text(markdown)
     store.write_text(folder / "RESULTS.md", markdown)
-    store.write_text(folder / "index.html", html(markdown))
+    store.write_text(folder / "index.html", html(markdown, explored))
 
 
 def _text(text: str) -> str:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from lib import artifacts, claims, flags, paths, store
 from lib.errors import UserError
-from lib.report import provenance
+from lib.report import explorer, provenance
 from lib.report.provenance import few
 from lib.studies import ARTIFACTS
 
@@ -26,6 +26,7 @@ DAMAGED = (OSError, UserError, *WRONG)  # what comes of reading files that are n
 FILES = {
     **{"figure": "figure.png", "pdf": "figure.pdf", "table": "table.md", "latex": "table.tex"},
     **{"metrics": "metrics.csv", "claims": "claims.csv", "record": "run.json"},
+    "explorer": artifacts.EXPLORER,
 }
 
 
@@ -53,6 +54,7 @@ class Entry:
     notes: list[str]
     conditions: str
     provenance: list[tuple[str, str]]
+    explorer: str  # its data, '' for most
 
     @property
     def anchor(self) -> str:
@@ -131,6 +133,7 @@ def _entry(name: str, home: Path, folder: Path) -> Entry:
         "claims": read("claims", claims.read, claims.table([])),
         "table": text.replace("<", "&lt;"),  # without markup of its own
         "flags": read("record", partial(_flags, metrics=metrics), ""),
+        "explorer": read("explorer", explorer.read, ""),
     }
     before = " What is shown here is from the one before." if made else ""
     states = {

@@ -13,6 +13,7 @@ SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")  # code
 SPECIAL = re.compile(
     r"[\\`*~$]|(?<![^\W_])_|_(?![^\W_])|(?<=\])[(:]|(?<=:)//|(?<=\bwww)\.", re.IGNORECASE
 )
+NO_ANCHOR = r"[^A-Za-z0-9._-]+"  # of an id
 LEGEND = (
     "A claim is **reproduced** if the whole 95 % interval of what we measured lies where it says, "
     "**not reproduced** if all of it lies elsewhere, **partly** if it holds in some cases or under "
@@ -26,7 +27,10 @@ def page(shown: Mapping[str, Sequence[Entry]], own: bool) -> str:
     """Return the page over results folders by name, or the report of one's own."""
     parts = ["# All results"]
     if own:
-        parts = [f"# Results of preset {next(iter(shown))}", "[All results](../RESULTS.md)"]
+        links = ["[All results](../RESULTS.md)"]
+        explored = any(e.explorer for entries in shown.values() for e in entries)
+        links += ["[Explorer](index.html#explorer)"] if explored else []
+        parts = [f"# Results of preset {next(iter(shown))}", " · ".join(links)]
     for name, entries in shown.items():
         here = "" if own else f"{name}/RESULTS.md"
         changed = next((e.changed for e in entries if e.changed), "")  # what all of them share
@@ -64,6 +68,9 @@ def _section(e: Entry) -> list[str]:
         filled = [c for c in e.claims if c not in ("verdict", "id") and e.claims[c].any()]
         columns = ["verdict", *filled]
         rows = [[cell(value) for value in row] for row in e.claims[columns].to_numpy()]
+        for row, own in zip(rows, e.claims["id"], strict=True):
+            place = f"{e.anchor}-{re.sub(NO_ANCHOR, '-', own)}"
+            row[1] = f'<a id="{place}"></a>{row[1]} [#](#{place})'  # after the verdict
         parts += [table([cell(name.replace("_", " ")) for name in columns], rows)]
     links = [f"[{path.split('/')[-1]}]({path})" for path in e.files.values()]
     parts += [" ".join([f"Made by {code(e.command)}.", *links])]

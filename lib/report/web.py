@@ -1,11 +1,17 @@
-"""The report as a web page: its Markdown, turned to HTML, with verdicts in colour."""
+"""The report as a web page: its Markdown, turned to HTML, with verdicts in colour.
 
+A page is one file that fetches nothing and runs no script but its own.
+"""
+
+import base64
+import hashlib
 import re
 from pathlib import Path
 
 import mistune
 
 from lib.claims import VERDICTS
+from lib.report import explorer
 
 TONES = dict(zip(VERDICTS, ("good", "fair", "bad", "open"), strict=True))
 TOTALS = re.compile(rf"(\d+) ({'|'.join(VERDICTS)})(?:, |\.)")
@@ -14,13 +20,15 @@ PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src 'self' data: file:;
+ style-src 'unsafe-inline'; script-src 'sha256-{digest}'">
 <title>{title}</title>
 <link rel="icon" href="data:,">
 <style>
 {style}</style>
 </head>
 <body>
-{body}</section>
+{body}<script>{script}</script>
 </body>
 </html>
 """
@@ -35,6 +43,9 @@ class _Renderer(mistune.HTMLRenderer):
         self.row: list[str] = []
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
+        if text == "#":
+            return f'<a class="anchor" href="{url}" aria-label="Link to this claim">#</a>'
+        url = re.sub(r"^index\.html(?=#)", "", url)
         return super().link(text, re.sub(r"RESULTS\.md(?=#|$)", "index.html", url), title)
 
     def paragraph(self, text: str) -> str:
@@ -64,13 +75,26 @@ class _Renderer(mistune.HTMLRenderer):
         return f'<td{side} data-label="{label}">{shown}</td>'
 
 
-def html(markdown: str) -> str:
-    """Return a page of the report as HTML; every heading of second rank opens a section."""
+def html(markdown: str, explored: str = "") -> str:
+    """Return a page of the report as HTML; every heading of second rank opens a section.
+
+    The explorer of the data explored, if there are any, comes after the first section.
+    """
     made = mistune.create_markdown(renderer=_Renderer(), plugins=["table"])(markdown)
-    body = str(made).replace("<h2>", "</section>\n<section>\n<h2>").replace("</section>", "", 1)
+    head, *parts = str(made).split("<h2>")
+    sections = [f"<section>\n<h2>{part}</section>\n" for part in parts]
+    sections.insert(1, explorer.section(explored))
+    body = f"{head}{_read('filters.html')}{''.join(sections)}"
     title = markdown.partition("\n")[0].removeprefix("# ")
-    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-    return PAGE.format(title=title, style=style, body=body)
+    script = _read("page.js") + _read("explorer.js") * bool(explored)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return PAGE.format(
+        title=title, style=_read("page.css"), body=body, script=script, digest=digest
+    )
+
+
+def _read(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def _chip(text: str, verdict: str) -> str:

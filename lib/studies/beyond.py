@@ -7,10 +7,11 @@ from lib.methods import Float, PgdAt, Smart, Trades
 from lib.presets import BRIEF, SCORED, WIDE, Setting
 from lib.recipe import Recipe, Train
 from lib.studies import dnr, gdws
-from lib.studies.smart import ENDS, PGD7
+from lib.studies.smart import ENDS, LAMBDAS, METHODS, PGD7, PGD20
 from lib.study import Builder, plan
 
 EVERYWHERE = {"mild": 0.02, "strong": 0.1}  # of all layers together
+STRENGTHS = (0.25, 0.5, 1.0, 1.5, 2.0)  # of an attack, in radii of the training
 
 
 @plan("beyond/gdws_everywhere")
@@ -70,3 +71,16 @@ def gdws_speed(b: Builder) -> None:
         }
         for label, recipe in rows.items():
             b.add(label, recipe, (0.0,), [gdws.pgd(b, recipe, steps=20)])
+
+
+@plan("beyond/explore_lambda")
+def explore_lambda(b: Builder) -> None:
+    """Plan four methods at every trade-off under weak and strong attacks; others train them."""
+    b.refuse("evaluation.eps", "evaluation.step")
+    lams, strengths = (LAMBDAS, STRENGTHS) if b.preset.judge else (ENDS, STRENGTHS[2::2])
+    for setting, seed in b.settings():
+        for method in (*(PgdAt(lam=lam) for lam in lams), *METHODS.values()):
+            recipe = b.recipe(setting, seed, method)
+            radii = (strength * recipe.attack.eps for strength in strengths)
+            attacks = [b.slow(PGD20 | {"eps": eps, "step": 0.0}) for eps in radii]
+            b.add(method.label, recipe, lams, attacks)
