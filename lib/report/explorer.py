@@ -8,7 +8,7 @@ from typing import Any
 from lib import store
 from lib.samples import unpack
 
-MOST = 2**20  # bytes that a page takes
+MOST = 2**22  # bytes that a page takes
 COSTS = ("networks", "macs", "params", "bytes")
 
 
