@@ -84,8 +84,9 @@ class Browser:
     def press(self, chosen, *keys):
         self.js(f"document.querySelector('{chosen}').focus()")
         for key in keys:
-            self("Input.dispatchKeyEvent", type="rawKeyDown", windowsVirtualKeyCode=KEYS[key])
-            self("Input.dispatchKeyEvent", type="keyUp", windowsVirtualKeyCode=KEYS[key])
+            how = {"key": key, "windowsVirtualKeyCode": KEYS[key]}
+            self("Input.dispatchKeyEvent", type="rawKeyDown", **how)
+            self("Input.dispatchKeyEvent", type="keyUp", **how)
 
 
 @pytest.fixture(scope="module")
