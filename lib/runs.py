@@ -78,6 +78,11 @@ class Run:
                 why = f"is a record without weights; train it anew with --fresh to get {path}"
             raise UserError(f"Run {self.key} {why}.")
         tensors = load_file(path, device=str(device.device()))
+        if not training.finite(tensors):
+            raise UserError(
+                f"Run {self.key} has weights that are no finite numbers; train it anew with "
+                "--fresh, at a lower train.lr if need be."
+            )
         return networks.stored(self.recipe, tensors).eval()
 
 

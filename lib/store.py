@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -218,6 +218,17 @@ def one_writer(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterat
             waiting()
             lock.acquire()
     try:
+        sweep(path)
         yield
     finally:
         lock.release()
+
+
+def sweep(folder: Path) -> None:
+    """Remove from a folder what writers that were killed have left unfinished."""
+    for partial in [*folder.rglob(".*.tmp")]:
+        with suppress(ValueError, OSError):
+            try:
+                os.kill(int(partial.name.split(".")[-2]), 0)
+            except ProcessLookupError:
+                partial.unlink()

@@ -9,7 +9,7 @@ import logging
 import math
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from safetensors.torch import save
 from torch import nn
 
 from lib import data, device, parallel, paths, scoring, stopping, store
+from lib.errors import UserError
 from lib.protocol import Protocol
 from lib.recipe import Recipe
 from lib.trainers import Trainer, trainer_of
@@ -77,6 +78,11 @@ def train(
                 best.look(trainer, home, keeper.look)
             else:
                 trainer.epoch(after_step)
+        if not finite(trainer.model.state_dict()):
+            raise UserError(
+                f"Training diverged by epoch {total} (a weight is no finite number); lower "
+                "train.lr and rerun."
+            )
         spent = {"seconds": round(seconds + time.time() - started, 1), "finished": _now()}
         spent |= {"peak_memory_bytes": device.peak_memory()}
         _seal(recipe, home, trainer, origin | known | spent)
@@ -134,13 +140,21 @@ class Best:
         row |= found
 
 
+def finite(tensors: Mapping[str, torch.Tensor]) -> bool:
+    """Return whether every number of a network is finite."""
+    return all(bool(t.isfinite().all()) for t in tensors.values() if t.is_floating_point())
+
+
 def _packed(model: nn.Module) -> bytes:
     return save({name: t.contiguous().cpu() for name, t in model.state_dict().items()})
 
 
 def _save_resume(home: Path, trainer: Trainer, marks: dict[str, Any], seconds: float) -> None:
-    buffer = io.BytesIO()
-    torch.save(trainer.state() | {"marks": marks, "seconds": seconds}, buffer)
+    buffer, best = io.BytesIO(), home / NEXT_BEST
+    state = trainer.state() | {"marks": marks, "seconds": seconds}
+    if best.is_file():  # as it was then, whatever becomes of the file
+        state["best"] = torch.frombuffer(bytearray(best.read_bytes()), dtype=torch.uint8)
+    torch.save(state, buffer)
     content = buffer.getvalue()
     digest = hashlib.sha256(content).digest()
     store.write_bytes(home / "resume.pt", digest + content)
@@ -188,6 +202,10 @@ def _resume(
             raise ValueError
         if not 0 <= trainer.step <= trainer.steps_per_epoch or trainer.total.shape:
             raise ValueError
+        if not trainer.total.isfinite() or not finite(trainer.model.state_dict()):
+            raise ValueError
+        if "best" in state:
+            store.write_bytes(home / NEXT_BEST, state["best"].cpu().numpy().tobytes())
         return trainer, float(state["seconds"])
     except (MemoryError, torch.OutOfMemoryError):
         raise

@@ -147,3 +147,14 @@ def test_a_second_process_waits_and_a_dead_owner_frees_the_lock(tmp_path):
         with store.one_writer(tmp_path / "run", waiting=kill):
             assert waited
             assert time.monotonic() - start < 30
+
+
+def test_what_killed_writers_left_is_gone_when_the_lock_is_taken(tmp_path):
+    tell = "import os; print(os.getpid())"
+    dead = subprocess.run([sys.executable, "-c", tell], capture_output=True, text=True).stdout
+    home = tmp_path / "run" / "evaluations"
+    for name in (f".a.json.{dead.strip()}.tmp", f".b.json.{os.getpid()}.tmp", ".c.tmp", "d.json"):
+        store.write_text(home / name, "half")
+    with store.one_writer(tmp_path / "run"):
+        left = {path.name for path in home.iterdir()}
+    assert left == {f".b.json.{os.getpid()}.tmp", ".c.tmp", "d.json"}

@@ -71,7 +71,12 @@ class Execution(pool.Task):
         return f"the notebook wrote no {', no '.join(lacking)}" if lacking else ""
 
     def _publish(self) -> None:
+        with store.one_writer(self.log):  # another batch may have executed the same notebook
+            self._move()
+
+    def _move(self) -> None:
         folder, name = self.study.folder, self.study.name
+        store.sweep(folder)
         (self.stage / "partial.ipynb").rename(self._made / f"{name}.ipynb")
         before = (artifacts.recorded(folder) or {}).keys() & artifacts.outputs(folder).keys()
         (folder / artifacts.INPUTS).unlink(missing_ok=True)

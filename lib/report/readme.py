@@ -159,21 +159,38 @@ def bench(found: Found, *beginnings: str) -> str:
     """Return those rows of the recorded benches whose names begin so, a table for each machine."""
     parts = []
     for path in sorted((paths.RESULTS / "bench").glob("*.json")):
-        record = store.read_json(path)
-        machine, rows = record.get("machine", {}), []
+        record, rows = store.read_json(path), []
         for row in record.get("rows", ()):
             if row["name"].startswith(beginnings) and row["ratio"] is not None:
                 numbers = [f"{row[name]:.3g}" for name in ("value", "baseline", "ratio")]
                 interval = f"{row['low']:.3g} to {row['high']:.3g}"
                 rows.append([f"`{row['name']}`", row["unit"], *numbers, interval])
-        about = f"{machine.get('device')}, {machine.get('threads')} threads"
-        about += f", {machine.get('instruction_set')}, PyTorch {machine.get('torch')}:"
         head = ["row", "unit", "ours", "baseline", "ratio", "interval"]
-        parts += [line(about), table(head, rows, range(2, 6))]
+        parts += [_machine(record), table(head, rows, range(2, 6))] if rows else []
     return "\n\n".join(parts) or "`python -m lib bench --record` writes the first."
+
+
+def _machine(record: dict[str, Any]) -> str:
+    of = record.get("machine", {})
+    about = f"{of.get('device')}, {of.get('threads')} threads, {of.get('instruction_set')}"
+    return line(f"{about}, PyTorch {of.get('torch')}:")
+
+
+def faults(found: Found) -> str:
+    """Return what the recorded faults came to, a row for each fault."""
+    record = store.read_json(paths.RESULTS / "bench" / "faults.json")
+    tries = pd.DataFrame(record.get("faults", ()), columns=["fault", "work", "tries", "passed"])
+    rows = []
+    for fault, its in tries.groupby("fault", sort=False):
+        what = ", ".join(map(cell, its["work"]))
+        rows.append([cell(fault), what, str(its["tries"].sum()), str(its["passed"].sum())])
+    if not rows:
+        return "`./run_all.sh --python -m tests.faults --record` writes them."
+    head = ["fault", "met by", "times", "dealt with"]
+    return f"{_machine(record)}\n\n{table(head, rows, range(2, 4))}"
 
 
 TOOK = ["machine", "training", "evaluation", "memory"]
 REGIONS: dict[str, Callable[..., str]] = {
-    f.__name__: f for f in (artifact, artifacts, bench, papers, resources)
+    f.__name__: f for f in (artifact, artifacts, bench, faults, papers, resources)
 }
