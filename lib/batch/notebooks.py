@@ -12,7 +12,7 @@ from pathlib import Path
 from lib import artifacts, paths, store
 from lib.batch import inputs, pool
 from lib.batch.plan import Plan
-from lib.errors import written
+from lib.errors import UserError, written
 from lib.study import Study
 
 GUESS = 12.0  # seconds of a notebook that has not been executed before
@@ -53,12 +53,12 @@ class Execution(pool.Task):
 
     def end(self) -> None:
         """Move a success into place, or keep a failure beside the last good results."""
-        with written(self.study.folder):
-            self.reason = self.reason or self._incomplete()
-            if self.reason:
-                self._keep_failure()
-            else:
-                self._publish()
+        self.reason = self.reason or self._incomplete()
+        try:
+            with written(self.study.folder):
+                self._keep_failure() if self.reason else self._publish()
+        except UserError as error:  # the other artifacts have folders of their own
+            self.reason = self.reason or str(error)
 
     @property
     def _made(self) -> Path:

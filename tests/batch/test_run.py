@@ -154,6 +154,18 @@ def test_a_failing_notebook_is_isolated_until_it_is_mended_and_good_results_stay
     assert not [name for name in suite.files() if "fail" in name]
 
 
+def test_a_folder_that_cannot_be_written_fails_its_artifact_and_no_others(suite, capsys):
+    home = suite.results / "local/ci/tiny"
+    home.mkdir(parents=True)
+    (home / "none").write_text("a file")
+    assert suite() == 1
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if "/" in line}
+    assert "failed: Cannot write" in lines["tiny/none"] and "done" in lines["tiny/two"]
+    (home / "none").unlink()
+    suite.fault()
+    assert suite() == 0 and suite.calls == ["tiny/none "]
+
+
 def test_a_failing_network_fails_its_artifacts_and_no_others_and_written_logs_are_named(
     suite, capsys
 ):

@@ -157,4 +157,4 @@ def _content(path: Path) -> Any:
         return json.loads(path.read_text(), object_hook=steady)
     if path.suffix == ".csv":
         return pd.read_csv(path, dtype=str).drop(columns="seconds", errors="ignore").to_csv()
-    return None if path.name.endswith(DATED) else path.read_bytes()
+    return "" if path.name.endswith(DATED) else path.read_bytes()
