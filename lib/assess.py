@@ -136,7 +136,7 @@ class _Case:
         for number, (x, y) in enumerate(zip(self.x.split(BATCH), self.y.split(BATCH), strict=True)):
             hits = attack(x, y, stream("attack", p.seed, number))
             if hits.dtype != torch.bool:
-                check_inside(hits, x, p)
+                _check_inside(hits, x, p)
                 with torch.no_grad():
                     hits = torch.stack([f(hits).argmax(1) == y for _ in range(times)])
             found.append(hits.view(-1, len(x)))
@@ -211,7 +211,7 @@ class _Case:
 
         def attack(x: Tensor, y: Tensor, seed: int) -> Tensor:
             adv, broken = autoattack(self.f, x, y, p.eps, norm=p.norm, seed=seed, **how)
-            check_inside(adv, x, p)
+            _check_inside(adv, x, p)
             for name, percent in SAID.findall("\n".join(r.getMessage() for r in heard.buffer)):
                 self.left[name.lower()] += round(float(percent) / 100 * len(x))
             heard.flush()
@@ -243,7 +243,7 @@ class _Case:
         return Assessment(pd.DataFrame.from_dict(self.rows, orient="index"), log, told)
 
 
-def check_inside(adv: Tensor, x: Tensor, protocol: Protocol) -> None:
+def _check_inside(adv: Tensor, x: Tensor, protocol: Protocol) -> None:
     """Assert that attacked images are in the ball around x and in [0, 1]."""
     order = {"linf": torch.inf, "l2": 2}.get(protocol.norm, 1)
     farthest = (adv - x).flatten(1).norm(order, dim=1).max().item()

@@ -1,5 +1,7 @@
 """One call judges a classifier: an honest one passes, and each way of being masked is flagged."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from pyautoattack import AutoAttack
@@ -143,7 +145,8 @@ def dim(scale):
     ids=["quantised", "saturated", "softmax", "noise", "a coin", "optimises", "training mode"],
 )
 def test_what_misleads_attacks_is_flagged(net, masked, expected):
-    found = assess(masked(net), *TEST, ASKED, strong=STRONG if "M" in expected else None)
+    asked = replace(ASKED, eot=4) if "F" in expected else ASKED
+    found = assess(masked(net), *TEST, asked, strong=STRONG if "M" in expected else None)
     assert set(expected) <= marks(found) and found.unreliable
     assert str(found).count("unreliable:") == 1
 
