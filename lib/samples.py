@@ -19,8 +19,6 @@ from lib.device import device
 from lib.protocol import Protocol
 from lib.runs import Run
 
-Row = dict[str, Any]
-
 
 @dataclass(frozen=True)
 class Samples:
@@ -54,7 +52,7 @@ class Samples:
                 odds = torch.stack([f(moved).softmax(1) for _ in range(times)])
         return moved, odds.mean(0)
 
-    def seen(self, run: Run, protocols: Sequence[Protocol]) -> Row:
+    def seen(self, run: Run, protocols: Sequence[Protocol]) -> dict[str, Any]:
         """Return what a run makes of the images: kept beside the run, or looked up and kept.
 
         guesses are the class and its odds for each protocol and image, noise is by how many 1/255
@@ -66,7 +64,7 @@ class Samples:
         found = anatomy.recorded(run, name, partial(self._look, protocols=protocols), here)
         return {key: found[key] for key in ("guesses", "noise")}
 
-    def _look(self, model: nn.Module, protocols: Sequence[Protocol]) -> Row:
+    def _look(self, model: nn.Module, protocols: Sequence[Protocol]) -> dict[str, Any]:
         x, guesses, noise = self.images.float(), [], []
         for moved, odds in (self.attacked(model, p) for p in protocols):
             best = zip(*(t.tolist() for t in odds.max(1)), strict=True)
@@ -74,7 +72,7 @@ class Samples:
             noise.append((moved - x).mul(255).round().clamp(-127, 127).to(torch.int8))
         return {"guesses": guesses, "noise": pack(torch.stack(noise))}
 
-    def moved(self, seen: Row) -> np.ndarray:
+    def moved(self, seen: dict[str, Any]) -> np.ndarray:
         """Return the packed noise as whole numbers (protocols, N, C, H, W)."""
         shape = (len(seen["guesses"]), *self.images.images.shape)
         return np.frombuffer(unpack(seen["noise"], 2**24), np.int8).reshape(shape).astype(int)

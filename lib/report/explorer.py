@@ -38,8 +38,7 @@ def _check(data: dict[str, Any]) -> None:
     _must(data["channels"] in (1, 3) and data["size"] in range(1, 257))
     pixels = len(labels) * data["channels"] * data["size"] ** 2
     moved = pixels * len(strengths)
-    _must(all(isinstance(data[name], str) for name in ("attack", "dataset")))
-    _must(all(isinstance(name, str) for name in classes))
+    _must(all(isinstance(text, str) for text in (data["attack"], data["dataset"], *classes)))
     _must(all(label in range(len(classes)) for label in labels))
     _must(all(_number(x) for x in (*lams, *strengths, data["eps"], *labels)))
     _must(strengths == sorted(strengths) and strengths[0] == 0 and 1 in strengths)
@@ -55,9 +54,9 @@ def _check(data: dict[str, Any]) -> None:
             _must(len(unpack(state["noise"], moved)) == moved)
             for value, low, high, n in scores:
                 _must(0 <= low <= value <= high <= 100 and _number(n) and n >= 1)
-            for guessed in guesses:
-                _must(len(guessed) == len(labels))
-                _must(all(guess in range(len(classes)) and 0 <= p <= 1 for guess, p in guessed))
+            _must(all(len(guessed) == len(labels) for guessed in guesses))
+            for guess, odds in (pair for guessed in guesses for pair in guessed):
+                _must(guess in range(len(classes)) and 0 <= odds <= 1)
 
 
 def _number(value: Any) -> bool:
