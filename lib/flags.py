@@ -188,7 +188,7 @@ def of(study: Study, metrics: pd.DataFrame) -> pd.Series[str]:
     """Return the marks of each row of metrics.csv; a union has those that all its attacks share."""
     known = metrics.to_dict("index")
     places = {_place(row): i for i, row in known.items() if str(row["metric"]).endswith("_acc")}
-    marks = dict.fromkeys(known, "")
+    marks, begun = dict.fromkeys(known, ""), set[int]()
     for job in study.jobs:
         at, unions = {}, {}
         for p in job.protocols:
@@ -200,7 +200,9 @@ def of(study: Study, metrics: pd.DataFrame) -> pd.Series[str]:
             if p in rows and p.attack != "none":
                 marks[at[p]] = its
                 if (i := unions[p]) is not None:
-                    marks[i] = "".join(mark for mark in marks[i] or its if mark in its)
+                    shared = marks[i] if i in begun else its
+                    marks[i] = "".join(mark for mark in shared if mark in its)
+                    begun.add(i)
     return pd.Series(marks, dtype=object)
 
 
@@ -225,6 +227,7 @@ def shown(marks: Iterable[Any]) -> str:
 def legend(metrics: pd.DataFrame) -> str:
     """Return what the marks of robust accuracies mean, and how many have each, '' without any."""
     marks = metrics.loc[metrics["metric"] == "robust_acc"].get("flags", [])
+    marks = [text for text in marks if isinstance(text, str)]  # of those that were checked
     counts = {check: sum(check.mark in text for text in marks) for check in among(marks)}
     said = "; ".join(f"{check.mark}, {check.says} ({n})" for check, n in counts.items())
     opening = f"{SIGN} marks what to doubt of {len(marks)} robust accuracies, in capitals where"
