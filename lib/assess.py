@@ -89,12 +89,17 @@ def assess(
     if protocol.attack != "pgd":
         raise UserError("An assessment varies PGD; give it Protocol(attack='pgd', ...).")
     check_attack(images, labels, protocol.eps, protocol.norm)
+    if not len(images) or labels.dtype != torch.int64 or (strong and images.dtype != torch.float32):
+        raise UserError(
+            f"{len(images)} {images.dtype} images with {labels.dtype} labels; an assessment needs "
+            "one or more, labels that are int64 and, for AutoAttack, images that are float32."
+        )
     with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
         torch.manual_seed(protocol.seed)
         case = _Case(f, images, labels, protocol)
-        case.attack(surrogate)
-        if strong:
+        if strong:  # first, as it refuses most
             case.autoattack(strong)
+        case.attack(surrogate)
         return case.judged()
 
 
@@ -111,6 +116,11 @@ class _Case:
         with torch.no_grad(), _Gradients() as gradients:
             self.first = out = f(some)
         check_logits(out, labels)
+        if not out.isfinite().all() or not ((y >= 0) & (y < out.shape[1])).all():
+            raise UserError(
+                f"Logits must be finite and labels below {out.shape[1]}, the number of classes; "
+                "correct the classifier or the labels."
+            )
         noisy = any(self.differs(some) for _ in range(5))
         halves = self.differs(some[: (len(some) + 1) // 2])
         slopes = input_gradient(f, some, labels).flatten(1)[out.argmax(1) == labels]
@@ -152,7 +162,7 @@ class _Case:
         """Score the attack asked for, what it is compared with, and larger radii."""
         p, size = self.asked, self.x[0].numel()
         grey = 0.5 * {"linf": 1.0, "l2": size**0.5}.get(p.norm, size)  # makes all images alike
-        self.ways = {
+        ways = {
             "clean": replace(p, attack="none"),
             "a single step": replace(p, steps=1, step=p.eps, random_start=False, restarts=1),
             ASKED: p,
@@ -162,8 +172,9 @@ class _Case:
             "twice the radius": replace(p, eps=min(2 * p.eps, grey), step=0.0),
             LARGEST: replace(p, eps=grey, step=0.0),
         }
-        for name, way in self.ways.items():
+        for name, way in ways.items():
             self.score(name, way, self.by(way))
+        self.ways = ways | self.ways
         self.facts["standing"] = self.rows[LARGEST]["ci_low"] > 100 / self.first.shape[1]
         self.score("random noise", p, self.noise)
         self.score("margins", p, self.margins)
@@ -239,6 +250,7 @@ class _Case:
         marks = {m for n, own in found.items() for m in own if m.isupper() or n in (ASKED, STRONG)}
         told = [check for check in flags.CHECKS if check.mark in marks]
         told += [check for check in CHECKS if check.holds(self)]
+        self.rows |= {STRONG: self.rows.pop(STRONG)} if STRONG in self.rows else {}  # at the end
         log = {name: 100 * number / len(self.x) for name, number in self.left.items()}
         return Assessment(pd.DataFrame.from_dict(self.rows, orient="index"), log, told)
 

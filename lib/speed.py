@@ -209,7 +209,8 @@ def _prices(run: runs.Run, batch: int, model: nn.Module) -> dict[str, Any]:
 def bound(run: runs.Run, prices: Mapping[str, Price], share: float = 0.0) -> float:
     """Return the least squared error, in three digits, that leaves a share of all layers' price.
 
-    Without a share it is the error that a GDWS network has in all.
+    Where that cannot be left it is the least that saves most, without a share the error that a GDWS
+    network has in all.
     """
     start: Any = run.recipe.start
     layers: Any = convertible(runs.fit(start).model())
@@ -225,6 +226,7 @@ def bound(run: runs.Run, prices: Mapping[str, Price], share: float = 0.0) -> flo
         return sum(price.dense - price.fixed - price.kernel * g for price, g in plan)
 
     low, high = -12.0, 12.0  # powers of ten
+    goal = min(goal, saved(10**high))
     for _ in range(20):
         middle = (low + high) / 2
         low, high = (low, middle) if saved(10**middle) >= goal else (middle, high)

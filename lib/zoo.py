@@ -1,6 +1,6 @@
 """Trained networks by name, from the weights that are here, with what is known of each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -9,6 +9,7 @@ from torch import nn
 from lib import evaluate, paths, runs, studies, verify
 from lib.batch import plan
 from lib.errors import UserError, choose
+from lib.flags import among, of_job
 from lib.intervals import wilson
 from lib.protocol import Protocol
 from lib.study import Job
@@ -79,8 +80,11 @@ def load(name: str) -> tuple[nn.Module, Card]:
         "trained with uncommitted changes in lib": info.get("dirty"),
     }
     flags = [flag for flag, is_so in known.items() if is_so]
-    flags += sorted({str(flag) for record in held.values() for flag in record.get("flags", ())})
-    rows = [_score(asked, record) for record in held.values() if "protocol" in record]
+    scored = {Protocol(**r["protocol"]): r for r in held.values() if "protocol" in r}
+    rows = [_score(asked, record) for record in scored.values()]
+    rated = {p: scored[p] | {"value": row[5]} for p, row in zip(scored, rows, strict=True)}
+    marks = of_job(replace(asked, protocols=tuple(scored)), 1, rated)
+    flags += [check.says for check in among(marks.values())]
     scores = pd.DataFrame(rows, columns=COLUMNS).sort_values(COLUMNS[:4], ignore_index=True)
     made = {"run": run.key} | {field: info[field] for field in MADE if field in info}
     chain = [link.to_dict(full=False) | {"start": ""} for link in (*recipe.ancestors, recipe)]

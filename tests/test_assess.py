@@ -1,6 +1,7 @@
 """One call judges a classifier: an honest one passes, and each way of being masked is flagged."""
 
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -192,3 +193,27 @@ def test_an_attack_that_steps_out_is_caught(net, monkeypatch, what):
 def test_only_variants_of_pgd_can_be_asked_for(net):
     with pytest.raises(UserError, match="varies PGD"):
         assess(net, *TEST, Protocol(attack="fgsm", eps=EPS))
+
+
+CHANGES = {
+    "one or more": lambda x, y: (x[:0], y[:0]),
+    "labels that are int64": lambda x, y: (x, y.int()),
+    "images that are float32": lambda x, y: (x.double(), y),
+    "labels below 10": lambda x, y: (x, y + 10),
+}
+
+
+@pytest.mark.parametrize("words", CHANGES)
+def test_images_and_labels_that_no_attack_can_take_are_refused_in_a_sentence(words):
+    f = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    x, y = CHANGES[words](torch.rand(4, 1, 8, 8), torch.arange(4))
+    with pytest.raises(UserError, match=words):
+        assess(f, x, y, Protocol(attack="pgd", eps=0.1, steps=2))
+
+
+def test_what_autoattack_cannot_do_is_refused_before_anything_is_attacked():
+    x, y, asked = torch.rand(4, 1, 8, 8), torch.arange(4) % 2, Protocol(attack="pgd", eps=0.1)
+    f = Mock(side_effect=nn.Sequential(nn.Flatten(), nn.Linear(64, 2)))
+    with pytest.raises(UserError, match="classes or more"):
+        assess(f, x, y, asked)
+    assert f.call_count < 20

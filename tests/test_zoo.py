@@ -28,7 +28,7 @@ def test_what_the_repository_has_the_weights_of_is_loaded_with_a_card_that_is_tr
     assert not model.training and model(torch.rand(2, 3, 32, 32)).shape == (2, 10)
     file = paths.records() / card.made["run"] / "weights.safetensors"
     assert card.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
-    for text in (HERE, card.sha256, "'density': 0.5", "'epochs': 6", "no flags"):
+    for text in (HERE, card.sha256, "'density': 0.5", "'epochs': 6", "flag: fewer than 3 seeds"):
         assert text in str(card)
     rows = pd.read_csv(paths.RESULTS / "cifar/dnr/fig4_attack_strength/metrics.csv")
     rows = rows[(rows["method"] == "DNR channel") & rows["detail"].isna()]

@@ -149,7 +149,8 @@ def show(name: str, chosen: Sequence[str], as_json: bool) -> int:
     head = ("artifact", "id", "difference", "needs", "minutes", "a claim")
     cells = [[f"{v:,.1f}" if isinstance(v := r[h], float) else v for h in head] for r in rows]
     print(display.table(head, cells))
-    print("\nNo number of seeds, or of the images there are, settles these, or none is told:")
+    print("\nWithout a price: no number of seeds, or of the images there are, settles these, or")
+    print("none is told, as where a second seed must show first how far trainings spread:")
     print(display.table((*head[:3], "why"), [[row[h] for h in head[:4]] for row in never]))
     print("\nIf differences stay as they are, by minutes of one process:")
     for step in [told | {"do": "", "minutes": 0.0, "settles": []}, *steps]:

@@ -40,4 +40,4 @@ class FixedRanks(Masks):
         return {"ranks": self.ranks}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.ranks = list(state["ranks"])
+        self.ranks = [ranks.cpu() for ranks in state["ranks"]]  # wherever it was loaded to
