@@ -2,6 +2,7 @@
 
 import functools
 import math
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,13 +64,17 @@ def canvas(
 
 
 def small_print(figure: Figure, text: str, side: str, size: float = 5) -> None:
-    """Write a line into the lower left or right corner, in a strip of its own below the panels."""
+    """Write into the lower left or right corner, in a strip of its own below the panels.
+
+    What is wider than the figure takes further lines.
+    """
     width, height = figure.get_size_inches()
-    strip = 0.11 / height
+    lines = textwrap.wrap(text, int(width * 138 / size))  # as many letters as fit
+    text, strip = "\n".join(lines), (0.02 + 0.09 * len(lines)) / height
     engine: Any = figure.get_layout_engine()
     engine.set(rect=(0, strip, 1, 1 - strip))
     x = 1 - 0.03 / width if side == "right" else 0.03 / width
-    look: Look = {"ha": side, "va": "bottom", "size": size, "color": QUIET}
+    look: Look = {"ha": side, "ma": side, "va": "bottom", "size": size, "color": QUIET}
     figure.text(x, 0.02 / height, text, **look)
 
 

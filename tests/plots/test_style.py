@@ -122,3 +122,16 @@ def test_a_legend_is_no_wider_than_its_figure_and_keeps_every_entry(width, numbe
     assert [text.get_text() for text in legend.get_texts()] == labels
     assert legend.get_window_extent().width <= figure.bbox.width
     plt.close(figure)
+
+
+def test_a_stamp_that_is_wider_than_its_figure_takes_further_lines_below_the_panels():
+    @style.styled
+    def draw():
+        return style.canvas(
+            style.NARROW, 2.0, "flags: noise, but gradients of a single draw; " * 9
+        )[0]
+
+    figure = draw()
+    box = figure.texts[0].get_window_extent()
+    assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+    assert box.y1 <= figure.axes[0].get_tightbbox().y0 + 1
