@@ -1,5 +1,6 @@
 """Which device computes, in which precision, and what else a record must say about it."""
 
+import logging
 import os
 import platform
 import resource
@@ -97,6 +98,7 @@ def backend(steps: int) -> str:
 @cache
 def compiles() -> bool:
     """Return whether torch.compile works here; on a CPU it needs a C++ compiler. Tried once."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # CUDA is no matter
     try:
         torch.compile(torch.negative)(torch.ones(2, device=device()))
     except Exception:  # each backend says in its own way what it lacks

@@ -31,11 +31,15 @@ def test_every_artifact_plans_in_every_preset(name, preset):
             usual, slow = (strong, strong) if job.union else (usual, slow)
             wanted = (usual, strong, slow if many else usual, *own)
             wanted += (300, 1_000) if name == "gdws/table6_union" else ()  # as the paper, or fewer
+            alike = {"audit/noise_policy": slow, "audit/autoattack": study.preset.strong.images}
+            wanted += (alike[name],) if name in alike else ()  # as many as the slowest attack
             assert protocol.images in ((0,) if protocol.split == "val" else wanted)
             if protocol.attack != "none" and protocol.norm == "linf":
                 times = protocol.eps / job.recipe.attack.eps
-                alike = name == "beyond/gdws_everywhere" and times < 1  # of the smallest radius
-                assert times == 1 or alike or (swept and times in dnr.RADII)
+                radii = dnr.RADII if swept else ()
+                radii = beyond.STRENGTHS if name == "beyond/explore_lambda" else radii
+                least = name == "beyond/gdws_everywhere" and times < 1  # of the smallest radius
+                assert times == 1 or least or times in radii
 
 
 def test_the_lasso_is_chosen_on_images_that_nothing_beside_it_trains_on():

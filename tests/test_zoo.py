@@ -22,8 +22,15 @@ def test_every_name_is_one_network_that_the_plans_train():
     assert len(zoo.names()) == 2 * len(recipes)
 
 
-def test_what_the_repository_has_the_weights_of_is_loaded_with_a_card_that_is_true(monkeypatch):
-    monkeypatch.setattr(runs.training, "train", None)
+@pytest.fixture
+def repository(monkeypatch):
+    """Look into the results of the repository, wherever else tests put theirs."""
+    monkeypatch.setattr(paths, "RESULTS", paths.ROOT / "results")
+    return monkeypatch
+
+
+def test_what_the_repository_has_the_weights_of_is_loaded_with_a_card_that_is_true(repository):
+    repository.setattr(runs.training, "train", None)
     model, card = zoo.load(HERE)
     assert not model.training and model(torch.rand(2, 3, 32, 32)).shape == (2, 10)
     file = paths.records() / card.made["run"] / "weights.safetensors"
@@ -42,8 +49,8 @@ def test_what_the_repository_has_the_weights_of_is_loaded_with_a_card_that_is_tr
     assert (clean["eps, 1/255"].item(), attacked["eps, 1/255"].item()) == (0, pytest.approx(8))
 
 
-def test_a_card_says_what_is_stale(monkeypatch):
-    monkeypatch.setattr(runs, "code_fingerprint", lambda recipe: "reworded")
+def test_a_card_says_what_is_stale(repository):
+    repository.setattr(runs, "code_fingerprint", lambda recipe: "reworded")
     _, card = zoo.load(HERE)
     assert any(flag.startswith("trained by other code than today's") for flag in card.flags)
     assert "flag: trained by other code" in str(card)
