@@ -189,8 +189,11 @@ STANDING = [(METHODS[name](), None) for name in METHODS if name != "plain"] + SP
 def test_attacks_on_the_standing_network_train_as_attacks_on_the_network_itself(
     method, sparsity, monkeypatch
 ):
-    """Rounding turns the sign of a few gradients near 0, so a few pixels differ by a step."""
-    r = replace(recipe(method), sparsity=sparsity)
+    """Rounding turns the sign of a few gradients near 0, so a few pixels differ by a step.
+
+    At a rate of 0.1 that has once made a second epoch's loss differ by 8 %, see above.
+    """
+    r = replace(recipe(method, **{"train.lr": 0.02}), sparsity=sparsity)
     losses = []
     for still in (Standing.still, lambda standing, f: None):
         monkeypatch.setattr(Standing, "still", still)
