@@ -45,9 +45,7 @@ class View:
     renewed: bool = False
 
 
-Makers = Mapping[
-    str, tuple[View, ...]
-]  # of several their mean logits are attacked, of none nothing
+Makers = Mapping[str, tuple[View, ...]]  # mean logits of several are attacked; of none nothing
 Judges = Mapping[str, View]
 
 

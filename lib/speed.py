@@ -133,8 +133,7 @@ def rows(
         asked = released and job.label not in layouts and converted(model)
         for label in [job.label, f"{job.label}, {RELEASED}"][: 2 if asked else 1]:
             name = f"{job.recipe.model.backbone} {label}"
-            own_forms = label == job.label
-            best = fastest(model, x, rounds=tries, whole=whole) if own_forms else model
+            best = fastest(model, x, None, tries, whole) if label == job.label else model
             calls[name] = partial(torch.no_grad()(whole(best)), x)
             own[name], counts[name] = replace(job, label=label), cost.cost(model, size=x.shape[2])
     times = timing.interleaved(calls, rounds)

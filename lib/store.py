@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from filelock import FileLock, Timeout
 from lib import paths
 from lib.errors import UserError, written
 
+HERE = platform.node().replace(".", "-")  # a process number means nothing on another machine
 MANIFEST = "manifest.json"
 VERIFIED = "verified.json"
 WEIGHTS = {"last": "weights.safetensors", "best": "best.safetensors"}
@@ -22,7 +24,7 @@ WEIGHTS = {"last": "weights.safetensors", "best": "best.safetensors"}
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
     """Open a file that appears under its name only when the block has ended well."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    partial = path.with_name(f".{path.name}.{HERE}.{os.getpid()}.tmp")
     try:
         with written(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -225,8 +227,8 @@ def one_writer(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterat
 
 
 def sweep(folder: Path) -> None:
-    """Remove from a folder what writers that were killed have left unfinished."""
-    for partial in [*folder.rglob(".*.tmp")]:
+    """Remove from a folder what writers of this machine that were killed have left unfinished."""
+    for partial in [*folder.rglob(f".*.{HERE}.*.tmp")]:
         with suppress(ValueError, OSError):
             try:
                 os.kill(int(partial.name.split(".")[-2]), 0)

@@ -153,8 +153,10 @@ def test_what_killed_writers_left_is_gone_when_the_lock_is_taken(tmp_path):
     tell = "import os; print(os.getpid())"
     dead = subprocess.run([sys.executable, "-c", tell], capture_output=True, text=True).stdout
     home = tmp_path / "run" / "evaluations"
-    for name in (f".a.json.{dead.strip()}.tmp", f".b.json.{os.getpid()}.tmp", ".c.tmp", "d.json"):
+    dead, others = f"{dead.strip()}.tmp", f".e.json.elsewhere.{dead.strip()}.tmp"
+    own = f".b.json.{store.HERE}.{os.getpid()}.tmp"
+    for name in (f".a.json.{store.HERE}.{dead}", own, others, ".c.tmp", "d.json"):
         store.write_text(home / name, "half")
     with store.one_writer(tmp_path / "run"):
         left = {path.name for path in home.iterdir()}
-    assert left == {f".b.json.{os.getpid()}.tmp", ".c.tmp", "d.json"}
+    assert left == {own, others, ".c.tmp", "d.json"}

@@ -51,9 +51,8 @@ class Recorded:
             table = table[table["kind"] == "measured"]
             self.measured += len(table)
             jobs = studies.artifact(artifact)(name).jobs
-            most = max(
-                (datasets.spec(j.recipe.data.dataset).count("test") for j in jobs), default=0
-            )
+            sets = [datasets.spec(job.recipe.data.dataset) for job in jobs]
+            most = max((spec.count("test") for spec in sets), default=0)
             for row in table[table["verdict"] == claims.NOT_JUDGED].to_dict("records"):
                 told = (artifact, row["id"], row["difference"], row["needs"] or row["why"])
                 match = NEEDS.fullmatch(row["needs"] or "none")
@@ -71,10 +70,7 @@ class Recorded:
         while left:
             ways = [_more(have[claim.artifact], claim) for claim in left]
             way = min(ways, key=lambda w: self.minutes(w, done) / sum(c.by(w) for c in left))
-            settled, minutes = (
-                [claim.id for claim in left if claim.by(way)],
-                self.minutes(way, done),
-            )
+            settled, minutes = [c.id for c in left if c.by(way)], self.minutes(way, done)
             judged, have[way[0]] = judged + len(settled), way
             left, done = [claim for claim in left if not claim.by(way)], done | {*self.pieces(way)}
             do = f"{artifacts.command(way[0], self.preset, way[1])} --record"
@@ -97,7 +93,8 @@ class Recorded:
 
     def _lacking(self, artifact: str, seed: int, images: int) -> Iterator[tuple[str, float]]:
         jobs, recorded = studies.artifact(artifact)(self.preset, (seed,)).jobs, self.seeds[artifact]
-        was = {_on(p, images): p for job in jobs for p in job.protocols}
+        asked = sorted((p for job in jobs for p in job.protocols), key=lambda p: p.images)
+        was = {_on(p, images): p for p in asked}  # of several the one on most images
         grown = ({_on(p, images): 0 for p in job.protocols} for job in jobs)
         jobs = tuple(replace(j, protocols=tuple(ps)) for j, ps in zip(jobs, grown, strict=True))
         for need in plan.needs_of(jobs).values():
@@ -135,9 +132,8 @@ def show(name: str, chosen: Sequence[str], as_json: bool) -> int:
     """Print the open claims, those that cost least to settle first, and the steps that do it."""
     found, rows = Recorded(name, chosen), []
     for claim in (claim for claim in found.open if claim.seeds):
-        minutes = found.minutes(
-            way := _more((claim.artifact, found.seeds[claim.artifact], 0), claim)
-        )
+        way = _more((claim.artifact, found.seeds[claim.artifact], 0), claim)
+        minutes = found.minutes(way)
         a_claim = minutes / sum(one.by(way) for one in found.open)
         rows.append(claim._asdict() | {"minutes": minutes, "a claim": a_claim})
     rows.sort(key=lambda row: row["a claim"])

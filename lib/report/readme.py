@@ -21,9 +21,7 @@ from lib.studies import ARTIFACTS
 
 REGION = re.compile(r"(<!-- generated: ([\w-]+)(.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 SHOWN = ("paper", "gpu", "cifar", "quick")  # the presets whose results are evidence, the best first
-INTERVAL = re.compile(
-    r"([+-]?\d+\.?\d*) \[([+-]?\d+\.?\d*), ([+-]?\d+\.?\d*)\]"
-)  # with its estimate
+INTERVAL = re.compile("({0}) \\[({0}), ({0})\\]".format(r"[+-]?\d+\.?\d*"))  # and estimate
 CLEAREST = 2  # claims of each verdict that a paragraph names
 NOTHING = "There are no results yet; `./run_all.sh` makes them."
 
