@@ -20,7 +20,7 @@ from lib.methods import METHODS, Float, FloatSlim, Plain
 from lib.protocol import Protocol
 from lib.recipe import EPS_DEFAULT, Data, Model, Recipe, Train
 from lib.sparsity import Momentum
-from lib.trainers import Trainer
+from lib.trainers import Trainer, make
 
 COMPARED = ("plain", "pgd_at", "oat", "float", "smart")
 NETWORKS = (("resnet18", 16), ("resnet34", 16), ("resnet34", 64))
@@ -44,7 +44,8 @@ def _recipe_of(method: Method, backbone: str, width: int, batch: int, **more: An
 
 
 def _trainer_of(recipe: Recipe, images: int) -> Trainer:
-    return Trainer(runs.build(recipe), recipe, _images_of(images), device.precision("auto", 32))
+    how = (_images_of(images), device.precision("auto", 32), device.backend())
+    return make(recipe, runs.build(recipe), *how)
 
 
 def _step_of(recipe: Recipe, places: Places) -> Call:

@@ -19,7 +19,6 @@ from lib import paths, store
 from lib.errors import UserError
 
 TRIALS = 20  # of either, in turn, so that a slow moment spoils few of them; the first warm up
-LONG = 5_000  # steps
 MARGIN = 1.25  # times as fast bfloat16 must be; equal machines are to choose alike
 
 
@@ -85,14 +84,12 @@ def precision(asked: str, size: int) -> str:
     return "fp32" if small else fastest()
 
 
-def backend(steps: int) -> str:
-    """Return the backend of torch.compile for a training of so many steps, "" for none.
+def backend() -> str:
+    """Return how trainings are compiled: on a GPU steps are recorded as a graph, else not at all.
 
-    Compiling takes longer than it can save in trainings of minutes, so only long ones on a GPU are
-    compiled. SUITE_COMPILE decides otherwise: it names a backend, or none.
+    SUITE_COMPILE decides otherwise: it names a backend of torch.compile, or none.
     """
-    usual = "inductor" if device().type == "cuda" and steps >= LONG else ""
-    return os.environ.get("SUITE_COMPILE", usual)
+    return os.environ.get("SUITE_COMPILE", "graph" if device().type == "cuda" else "")
 
 
 @cache

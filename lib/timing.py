@@ -26,7 +26,7 @@ from lib.models import classifier, compact, freeze
 from lib.recipe import Recipe
 from lib.rows import row
 from lib.study import Study
-from lib.trainers import Trainer, pruner, trainer_of
+from lib.trainers import Trainer, make, pruner
 
 COLUMNS = ["round", "label", "seconds"]
 FROZEN = "noise frozen"  # marks a network whose draw of noise is part of its weights
@@ -167,7 +167,7 @@ def _images(recipe: Recipe) -> data.Images:
 
 def _trainer(recipe: Recipe, images: data.Images) -> Trainer:
     precision = device.precision(recipe.train.precision, data.spec(recipe.data.dataset).size)
-    return trainer_of(recipe.method)(runs.build(recipe), recipe, images, precision)
+    return make(recipe, runs.build(recipe), images, precision, device.backend())
 
 
 def endless(trainer: Trainer) -> Iterator[Tensor]:

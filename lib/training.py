@@ -22,7 +22,7 @@ from lib import data, device, parallel, paths, scoring, stopping, store
 from lib.errors import UserError
 from lib.protocol import Protocol
 from lib.recipe import Recipe
-from lib.trainers import Trainer, trainer_of
+from lib.trainers import Trainer, make
 
 log = logging.getLogger("lib")
 
@@ -52,9 +52,9 @@ def train(
     _clear(home)
 
     def start() -> Trainer:
-        return trainer_of(recipe.method)(build(), recipe, images, precision, backend)
+        return make(recipe, build(), images, precision, backend)
 
-    backend = device.backend(recipe.train.epochs * (len(images) // recipe.train.batch))
+    backend = device.backend()
     known = marks | {"data_fingerprint": data.fingerprint(images), "precision": precision}
     known |= {"compiled": backend}
     identity = {"recipe": recipe.to_dict()} | known

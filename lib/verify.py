@@ -22,7 +22,7 @@ from lib.protocol import Protocol
 from lib.recipe import Recipe
 from lib.schedules import learning_rate
 from lib.sparsity import Admm, Lasso
-from lib.trainers import trainer_of
+from lib.trainers import make
 
 SAME = ("device", "instruction_set", "torch", "precision", "processes")
 
@@ -86,8 +86,8 @@ def verify(run: runs.Run, on_progress: runs.OnProgress = lambda done: None) -> b
     seen: list[list[float]] = []
     part = recipe.data
     with _as_then(run, info, part.split, part.train_images, precision) as images:
-        how = (recipe, images, precision, info.get("compiled", ""))
-        trainer = trainer_of(recipe.method)(runs.build(recipe), *how)
+        how = (images, precision, info.get("compiled", ""))
+        trainer = make(recipe, runs.build(recipe), *how)
         while len(seen) < epochs:
             row = trainer.epoch(lambda done: on_progress((len(seen) + done) / epochs))
             seen.append([row[name] for name in told])

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lib import device, paths, store
+from lib.trainers import GRAPH
 
 
 @pytest.fixture
@@ -38,10 +39,12 @@ def test_the_choice_is_kept_and_measured_again_on_another_machine_or_where_it_is
         assert device.fastest() == "fp32"
 
 
-def test_only_long_trainings_on_a_gpu_are_compiled_unless_somebody_says_otherwise(monkeypatch):
-    assert device.backend(10**9) == ""
+def test_steps_are_recorded_on_a_gpu_and_compiled_only_if_somebody_says_so(monkeypatch):
+    for kind, usual in (("cpu", ""), ("cuda", GRAPH)):
+        monkeypatch.setattr(device, "device", lambda kind=kind: torch.device(kind))
+        assert device.backend() == usual
     monkeypatch.setenv("SUITE_COMPILE", "inductor")
-    assert device.backend(1) == "inductor"
+    assert device.backend() == "inductor"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a peak can be forgotten on Linux only")

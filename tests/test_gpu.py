@@ -7,7 +7,7 @@ from lib import device, scoring
 from lib.methods import Float, FloatSlim, Hybrid, Oat, OatSlim, PgdAt, Plain, Pni, Smart
 from lib.protocol import Protocol
 from lib.sparsity import Dnr, Momentum
-from lib.trainers import Trainer
+from lib.trainers import GRAPH, Trainer
 from tests.trainers.test_waiting import CASES, whole
 
 pytestmark = [
@@ -69,6 +69,24 @@ def test_a_step_in_bf16_repeats_itself_bit_for_bit_and_never_waits(
         finally:
             torch.cuda.set_sync_debug_mode("default")
     assert losses[0].isfinite() and torch.equal(*losses)
+
+
+@pytest.mark.parametrize(("method", "sparsity"), CASES, ids=lambda v: type(v).__name__)
+def test_recorded_steps_are_those_of_every_kernel_by_itself(method, sparsity, monkeypatch):
+    losses, ends = [], []
+    for backend in ("", GRAPH):
+        t = trainer(monkeypatch, "cuda", "bf16", method, sparsity, backend=backend)
+        found = [*t.steps(0)]  # two as usual, then the first that is played
+        played = backend and not sparsity  # a pruner's steps are recorded anew in every epoch
+        torch.cuda.set_sync_debug_mode("error" if played else "default")
+        try:
+            found += t.steps(1)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert not backend or t.replay
+        losses.append(torch.stack(found))
+        ends.append(weights(t))
+    assert torch.equal(*losses) and torch.equal(*ends)
 
 
 def test_evaluation_agrees_between_devices(monkeypatch):

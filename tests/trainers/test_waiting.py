@@ -14,7 +14,7 @@ from lib import data, runs
 from lib.methods import METHODS, Float, Hybrid, PgdAt, Pni
 from lib.recipe import Attack, Data, Model, Recipe, Train
 from lib.sparsity import Dnr, Lasso, Momentum
-from lib.trainers import Trainer
+from lib.trainers import Trainer, make
 
 READS = {"_local_scalar_dense", "equal", "masked_select", "nonzero", "unique2", "_unique2"}
 CASES = [(Pni(clean_epochs=0) if m is Pni else m(), None) for m in METHODS.values()]
@@ -36,7 +36,7 @@ def whole(method, sparsity=None, place="cpu", backend="", **options) -> Trainer:
     images = torch.randint(256, (24, 3, 32, 32), dtype=torch.uint8, generator=draw)
     labels = torch.randint(10, (24,), generator=draw)
     part = data.Images(images, labels).to(place)
-    return Trainer(runs.build(recipe), recipe, part, "bf16", backend)
+    return make(recipe, runs.build(recipe), part, "bf16", backend)
 
 
 class Followed(TorchDispatchMode):
