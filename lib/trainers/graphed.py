@@ -142,7 +142,7 @@ class Drawn:
         def sample(lambdas: tuple[float, ...], batch: int, generator: torch.Generator) -> Tensor:
             nonlocal codes
             values, codes = next(waiting)
-            lams = plain(lambdas, batch, generator)  # on the host: only where its zeros end counts
+            lams = plain(lambdas, batch, torch.Generator())  # of these only the zeros count
             lams.to = lambda *place, **how: values  # type: ignore[method-assign]
             return lams
 

@@ -1,4 +1,7 @@
-"""Recorded steps train as others do; without a GPU a recording that runs the step again."""
+"""Recorded steps train as others do; without a GPU a recording runs the step at each replay.
+
+`tests/test_gpu.py` asks a GPU the same.
+"""
 
 import pytest
 import torch
@@ -20,8 +23,15 @@ def recorded(monkeypatch):
     made = []
 
     def record(step, draws):
-        out = torch.zeros(())
+        """Run the step once without effect on the network, as recording it on a GPU does."""
+        model = step.args[0].attack.func.__self__.model
+        before = {name: t.clone() for name, t in model.state_dict().items()}
+        states = torch.get_rng_state(), draws.get_state()
+        out = step().clone()
         made.append(step)
+        model.load_state_dict(before)
+        torch.set_rng_state(states[0])
+        draws.set_state(states[1])
         return (lambda: out.copy_(step())), out
 
     monkeypatch.setattr(graphed, "record", record)
