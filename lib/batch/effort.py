@@ -14,9 +14,10 @@ from lib.recipe import Recipe
 STANDING = {"standard": 0.4, "rand": 0.6, "rand-all": 0.8}
 # Multiply-accumulates a second of one thread, on images below 16 pixels and above, and of a GPU:
 # first guesses, which measured times replace. Nine of ten recorded trainings on servers ran at 1.8
-# to 8.6, and at 13 to 61 billion. None has been recorded on a GPU: that is an H100 or H200 at 4 %
-# of its peak in bf16, about what kernels for images this small reach.
-SPEEDS = {"small": 4.5e9, "cpu": 35e9, "cuda": 2e13}
+# to 8.6, and at 13 to 61 billion; on an H200 ResNet-34 at 4.5e13 (OAT, FLOAT, SMART) to 8.5e13
+# (PGD-AT) in bf16, and under attack at 8e12 in float32.
+SPEEDS = {"small": 4.5e9, "cpu": 35e9, "cuda": 4.5e13}
+SCORING = SPEEDS | {"cuda": 8e12}
 
 # Bytes, fitted to peaks measured on CPUs (see the commit that last changed them): of a process that
 # has made its first step; of each parameter with gradient, momentum and copies, and more of it for
@@ -80,10 +81,11 @@ def evaluation(recipe: Recipe, protocol: Protocol) -> float:
 
 def seconds(recipe: Recipe, train: bool, protocols: Iterable[Protocol], place: str = "") -> float:
     """Return a first guess at the seconds of a job, its start included, here or at a place."""
-    macs = sum(evaluation(recipe, p) for p in protocols) + (training(recipe) if train else 0.0)
-    small = data.spec(recipe.data.dataset).size < 16
     place = place or device.device().type
-    return 5 + macs / SPEEDS["small" if small and place == "cpu" else place]
+    if place == "cpu" and data.spec(recipe.data.dataset).size < 16:
+        place = "small"
+    scored = sum(evaluation(recipe, p) for p in protocols)
+    return 5 + scored / SCORING[place] + (training(recipe) / SPEEDS[place] if train else 0.0)
 
 
 def memory(recipe: Recipe, train: bool, protocols: Iterable[Protocol]) -> float:
