@@ -53,13 +53,14 @@ class Graphed(Trainer):
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self.starts, self.choices = torch.Generator(self.device), torch.Generator()
-        oat = isinstance(self.recipe.method, Oat)
-        self.drawn: Any = Drawn(self.model, self.recipe.method, self.batch) if oat else None
+        method = self.recipe.method
+        self.drawn = Drawn(self.model, method, self.batch) if isinstance(method, Oat) else None
         self.phase: Any = None  # of the training that the recorded step is for
         self._forget()
 
     def _forget(self) -> None:
-        self.taken, self.replay = 0, None
+        self.taken = 0
+        self.replay: Callable[[], None] | None = None
         self.optimiser.zero_grad(set_to_none=True)  # gradients lie where the graph has them
 
     def steps(self, epoch: int, first: int = 0) -> Iterator[Tensor]:
@@ -119,8 +120,9 @@ class Drawn:
 
     def __init__(self, model: nn.Module, method: Oat, batch: int) -> None:
         """Draw some once, for each width as the objective does."""
-        self.encoder, self.method, self.batch = model.encoder, method, batch
-        self.kept = [tuple(map(torch.clone, one)) for one in self._new(torch.Generator())]
+        self.encoder: Any = model.encoder
+        self.method, self.batch = method, batch
+        self.kept = [(one.clone(), code.clone()) for one, code in self._new(torch.Generator())]
 
     def _new(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         place = self.encoder.values.device
