@@ -81,7 +81,7 @@ def load(name: str) -> tuple[nn.Module, Card]:
     }
     flags = [flag for flag, is_so in known.items() if is_so]
     scored = {Protocol(**r["protocol"]): r for r in held.values() if "protocol" in r}
-    rows = [_score(asked, record) for record in scored.values()]
+    rows = [score(asked, record) for record in scored.values()]
     rated = {p: scored[p] | {"value": row[5]} for p, row in zip(scored, rows, strict=True)}
     marks = of_job(replace(asked, protocols=tuple(scored)), 1, rated)
     flags += [check.says for check in among(marks.values())]
@@ -91,7 +91,7 @@ def load(name: str) -> tuple[nn.Module, Card]:
     return run.model(), Card(name, chain, made, scores, flags, run.marks()["weights_sha256"])
 
 
-def _score(asked: Job, record: evaluate.Record) -> tuple[float | str, ...]:
+def score(asked: Job, record: evaluate.Record) -> tuple[Any, ...]:
     """Return one evaluation as a row of COLUMNS."""
     protocol = Protocol(**record["protocol"])
     right = record["correct"] / (record["n"] * len(record["bits"].split()))

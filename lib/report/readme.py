@@ -10,14 +10,16 @@ from typing import Any
 
 import pandas as pd
 
-from lib import claims, compare, paths, store
+from lib import claims, compare, paths, store, zoo
 from lib.claims import NOT_JUDGED, NOT_REPRODUCED, REPRODUCED, VERDICTS
 from lib.errors import UserError, choose
 from lib.intervals import Estimate
 from lib.presets import PRESETS
+from lib.recipe import Recipe
 from lib.report.collect import Entry, collect, title
 from lib.report.markdown import cell, exhibit, line, table
 from lib.studies import ARTIFACTS
+from lib.study import Job
 
 REGION = re.compile(r"(<!-- generated: ([\w-]+)(.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 SHOWN = ("paper", "gpu", "cifar", "quick")  # the presets whose results are evidence, the best first
@@ -153,6 +155,24 @@ def _took(folder: Path) -> tuple[Any, ...]:
     return info.get("device"), info.get("seconds"), sum(scored), info.get("peak_memory_bytes")
 
 
+def runs(found: Found, *keys: str) -> str:
+    """Return what recorded runs scored that are behind no results, a row for each trade-off."""
+    rows = []
+    for key in keys:
+        folder = paths.records() / key
+        recipe = Recipe.from_dict(store.parse(folder / "recipe.json"))
+        train, machine = recipe.train, store.read_json(folder / "run.json").get("device")
+        about = f"{recipe.model.backbone}, {train.epochs} epochs, {machine}"
+        job, cells = Job(recipe.method.label, recipe), dict[float, dict[str, str]]()
+        for record in filter(None, map(store.read_signed, sorted(folder.glob("evaluations/*")))):
+            lam, attack, _, _, n, right, low, high = zoo.score(job, record)
+            cells.setdefault(lam, {})[attack] = f"{right:.1f} [{low:.1f}, {high:.1f}] of {n:,}"
+        for lam, of in sorted(cells.items()):
+            scores = [of.get(attack, "") for attack in SCORED]
+            rows.append([job.label, f"{lam:g}", cell(about), *scores])
+    return table(["method", "λ", "trained", *SCORED], rows, right=range(3, 6))
+
+
 def bench(found: Found, *beginnings: str) -> str:
     """Return those rows of the recorded benches whose names begin so, a table for each machine."""
     parts = []
@@ -188,7 +208,8 @@ def faults(found: Found) -> str:
     return f"{_machine(record)}\n\n{table(head, rows, range(2, 4))}"
 
 
+SCORED = ["clean", "pgd7", "pgd20"]
 TOOK = ["machine", "training", "evaluation", "memory"]
 REGIONS: dict[str, Callable[..., str]] = {
-    f.__name__: f for f in (artifact, artifacts, bench, faults, papers, resources)
+    f.__name__: f for f in (artifact, artifacts, bench, faults, papers, resources, runs)
 }
