@@ -21,9 +21,12 @@ EITHER = ("figure.png", "table.md")
 
 
 def guess(study: Study, limit: float) -> float:
-    """Return the seconds that a notebook takes, by its last execution if there was one."""
-    past = store.read_json(study.folder / artifacts.INPUTS).get("seconds")
-    return past if isinstance(past, int | float) and 0 <= past < limit else GUESS
+    """Return the seconds that a notebook takes, by its last execution or the repository's."""
+    for folder in (study.folder, paths.RESULTS / study.results / study.artifact):
+        past = store.read_json(folder / artifacts.INPUTS).get("seconds")
+        if isinstance(past, int | float) and 0 <= past < limit:
+            return past
+    return GUESS
 
 
 @dataclass(kw_only=True, eq=False)

@@ -213,14 +213,15 @@ def _jobs(batch: Batch) -> dict[str, pool.Task]:
 
 
 def _executions(batch: Batch, jobs: Mapping[str, pool.Task], stage: Path) -> Iterator[pool.Task]:
-    for name in batch.due:
+    guesses = {n: notebooks.guess(batch.plan.studies[n], batch.timeout) for n in batch.due}
+    for name in sorted(guesses, key=lambda n: -guesses[n]):  # the longest is not to be the last
         study = batch.plan.studies[name]
         yield notebooks.Execution(
             name,
             "notebook",
             command=(),
             log=paths.runs() / ".logs" / f"{name.replace('/', '.')}.log",
-            guess=notebooks.guess(study, batch.timeout),
+            guess=guesses[name],
             needs=[jobs[key] for key in study.recipes if key in jobs],
             limit=batch.timeout,
             memory=effort.NOTEBOOK,

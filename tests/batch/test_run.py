@@ -307,6 +307,17 @@ def test_record_writes_what_the_repository_keeps(changed, suite, monkeypatch):
     assert not (suite.results / "local").exists()
 
 
+@pytest.mark.parametrize("longest", ["tiny/one", "tiny/two", "tiny/none"])
+def test_the_notebook_that_took_longest_for_the_repository_is_the_first(longest, suite):
+    for name in ARTIFACTS:
+        folder = suite.results / "ci" / name
+        folder.mkdir(parents=True)
+        took = {"seconds": 90.0 if name == longest else 1.0}
+        (folder / "inputs.json").write_text(json.dumps(took))
+    suite("tiny/none", "tiny/one", "tiny/two", "--jobs", "1")
+    assert next(call.strip() for call in suite.calls if "tiny/" in call) == longest
+
+
 def test_overrides_get_a_folder_of_their_own(suite):
     suite("tiny/two")
     before = suite.files()
