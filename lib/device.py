@@ -84,6 +84,16 @@ def precision(asked: str, size: int) -> str:
     return "fp32" if small else fastest()
 
 
+def chosen(asked: str, size: int) -> str:
+    """Return what `precision` returns, but for a GPU that has bf16, and images that are not tiny.
+
+    So small a trial tells of a GPU how long its kernels take to start.
+    """
+    if asked == "auto" and device().type == "cuda" and torch.cuda.is_bf16_supported():
+        return "fp32" if size < 16 else "bf16"
+    return precision(asked, size)
+
+
 def backend() -> str:
     """Return how trainings are compiled: on a GPU steps are recorded as a graph, else not at all.
 

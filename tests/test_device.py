@@ -28,6 +28,20 @@ def test_bfloat16_is_chosen_where_it_is_clearly_faster_and_images_are_not_tiny(
     assert device.precision("bf16", 8) == "bf16"
 
 
+@pytest.mark.parametrize("bf16", [True, False])
+def test_a_gpu_computes_in_bfloat16_if_it_can_whatever_a_trial_for_processors_says(
+    bf16, trials, monkeypatch
+):
+    trials |= {"fp32": 1.0, "bf16": 2.0}
+    assert device.chosen("auto", 32) == "fp32"
+    said = device.describe()
+    monkeypatch.setattr(device, "device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(device, "describe", lambda: said)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+    assert device.chosen("auto", 32) == ("bf16" if bf16 else "fp32")
+    assert device.chosen("auto", 8) == device.chosen("fp32", 32) == "fp32"
+
+
 def test_the_choice_is_kept_and_measured_again_on_another_machine_or_where_it_is_damaged(trials):
     trials |= {"fp32": 1.0, "bf16": 0.5}
     assert device.fastest() == "bf16"
