@@ -44,7 +44,7 @@ def _recipe_of(method: Method, backbone: str, width: int, batch: int, **more: An
 
 
 def _trainer_of(recipe: Recipe, images: int) -> Trainer:
-    how = (_images_of(images), device.chosen("auto", 32), device.backend())
+    how = (_images_of(images), device.used_precision("auto", 32), device.backend())
     return make(recipe, runs.build(recipe), *how)
 
 
@@ -60,7 +60,7 @@ def _eager(method: str, backbone: str, width: int, batch: int, places: Places) -
 
 
 def _product(n: int, places: Places) -> Call:
-    kind = torch.bfloat16 if device.chosen("auto", 32) == "bf16" else torch.float32
+    kind = torch.bfloat16 if device.used_precision("auto", 32) == "bf16" else torch.float32
     a, b = (torch.randn(n, n, device=device.device()).to(kind) for _ in range(2))
     return lambda: torch.mm(a, b)
 
@@ -169,7 +169,7 @@ def inference() -> Group:
         name: partial(call, form, torch.float32) for name, form in forms.items()
     }
     makers["noise"] = noisy  # drawn anew for every batch
-    if device.chosen("auto", 32) == "bf16":
+    if device.used_precision("auto", 32) == "bf16":
         makers |= {f"{n}-bf16": partial(call, form, torch.bfloat16) for n, form in forms.items()}
     rows = {f"inference/{name}": Rate("images/s", name, "eager", batch) for name in makers}
     return Group(rows, {**makers, "eager": eager}, 9, 40)

@@ -84,7 +84,7 @@ def precision(asked: str, size: int) -> str:
     return "fp32" if small else fastest()
 
 
-def chosen(asked: str, size: int) -> str:
+def used_precision(asked: str, size: int) -> str:
     """Return what `precision` returns, but for a GPU that has bf16, and images that are not tiny.
 
     So small a trial tells of a GPU how long its kernels take to start.

@@ -183,7 +183,7 @@ def fit(recipe: Recipe, on_progress: OnProgress = lambda done: None, fresh: bool
             marks["start"] = parent.marks()["weights_sha256"]
         if parallel.size() > 1:
             marks["processes"] = parallel.size()
-            device.chosen("auto", 32)  # measured here, before the others ask
+            device.used_precision("auto", 32)  # measured here, before the others ask
             resume = home / "resume.pt"
             state = resume.read_bytes() if resume.is_file() else None
             parallel.tell((recipe, marks, fresh, state))

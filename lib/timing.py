@@ -167,7 +167,7 @@ def _images(recipe: Recipe) -> data.Images:
 
 
 def _trainer(recipe: Recipe, images: data.Images) -> Trainer:
-    precision = device.chosen(recipe.train.precision, data.spec(recipe.data.dataset).size)
+    precision = device.used_precision(recipe.train.precision, data.spec(recipe.data.dataset).size)
     return make(recipe, runs.build(recipe), images, precision, device.backend())
 
 

@@ -48,7 +48,7 @@ def train(
     part = recipe.data
     images = data.load(part.dataset, part.split, part.train_images, device.device())
     spec = data.spec(recipe.data.dataset)
-    precision = device.chosen(recipe.train.precision, spec.size)
+    precision = device.used_precision(recipe.train.precision, spec.size)
     _clear(home)
 
     def start() -> Trainer:

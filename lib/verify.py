@@ -81,7 +81,7 @@ def verify(run: runs.Run, on_progress: runs.OnProgress = lambda done: None) -> b
     if not history:
         raise UserError(f"Run {run.key} has no epoch to compare; it was trained for none.")
     epochs = min(len(history), telling_epochs(recipe))
-    precision = device.chosen(recipe.train.precision, data.spec(recipe.data.dataset).size)
+    precision = device.used_precision(recipe.train.precision, data.spec(recipe.data.dataset).size)
     told = [name for name in ("loss", "active_weights") if name in history[0]]
     seen: list[list[float]] = []
     part = recipe.data

@@ -33,13 +33,13 @@ def test_a_gpu_computes_in_bfloat16_if_it_can_whatever_a_trial_for_processors_sa
     bf16, trials, monkeypatch
 ):
     trials |= {"fp32": 1.0, "bf16": 2.0}
-    assert device.chosen("auto", 32) == "fp32"
+    assert device.used_precision("auto", 32) == "fp32"
     said = device.describe()
     monkeypatch.setattr(device, "device", lambda: torch.device("cuda"))
     monkeypatch.setattr(device, "describe", lambda: said)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
-    assert device.chosen("auto", 32) == ("bf16" if bf16 else "fp32")
-    assert device.chosen("auto", 8) == device.chosen("fp32", 32) == "fp32"
+    assert device.used_precision("auto", 32) == ("bf16" if bf16 else "fp32")
+    assert device.used_precision("auto", 8) == device.used_precision("fp32", 32) == "fp32"
 
 
 def test_the_choice_is_kept_and_measured_again_on_another_machine_or_where_it_is_damaged(trials):

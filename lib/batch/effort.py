@@ -99,7 +99,7 @@ def memory(recipe: Recipe, train: bool, protocols: Iterable[Protocol]) -> float:
     images, sizes = [0], [0.0]
     if train:
         images.append(_images(recipe, recipe.data.split, recipe.data.train_images))
-        one = OUTPUT[device.chosen(recipe.train.precision, spec.size)]
+        one = OUTPUT[device.used_precision(recipe.train.precision, spec.size)]
         one *= MODULATED if method.film else 1.0
         sizes.append(one * recipe.train.batch * sum(method.shares) * sum(method.widths))
     for protocol in protocols:
