@@ -19,6 +19,7 @@ from lib import paths, store
 from lib.errors import UserError
 
 TRIALS = 20  # of either, in turn, so that a slow moment spoils few of them; the first warm up
+GRAPH = "graph"  # in place of a backend of torch.compile: steps as CUDA graphs
 MARGIN = 1.25  # times as fast bfloat16 must be; equal machines are to choose alike
 
 
@@ -95,11 +96,8 @@ def used_precision(asked: str, size: int) -> str:
 
 
 def backend() -> str:
-    """Return how trainings are compiled: on a GPU steps are recorded as a graph, else not at all.
-
-    SUITE_COMPILE decides otherwise: it names a backend of torch.compile, or none.
-    """
-    return os.environ.get("SUITE_COMPILE", "graph" if device().type == "cuda" else "")
+    """Return GRAPH on a GPU, else none; SUITE_COMPILE names one of torch.compile, or none."""
+    return os.environ.get("SUITE_COMPILE", GRAPH if device().type == "cuda" else "")
 
 
 @cache

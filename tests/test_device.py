@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from lib import device, paths, store
-from lib.trainers import GRAPH
 
 
 @pytest.fixture
@@ -54,7 +53,7 @@ def test_the_choice_is_kept_and_measured_again_on_another_machine_or_where_it_is
 
 
 def test_steps_are_recorded_on_a_gpu_and_compiled_only_if_somebody_says_so(monkeypatch):
-    for kind, usual in (("cpu", ""), ("cuda", GRAPH)):
+    for kind, usual in (("cpu", ""), ("cuda", device.GRAPH)):
         monkeypatch.setattr(device, "device", lambda kind=kind: torch.device(kind))
         assert device.backend() == usual
     monkeypatch.setenv("SUITE_COMPILE", "inductor")

@@ -7,7 +7,7 @@ from lib import device, scoring
 from lib.methods import Float, FloatSlim, Hybrid, Oat, OatSlim, PgdAt, Plain, Pni, Smart
 from lib.protocol import Protocol
 from lib.sparsity import Dnr, Momentum
-from lib.trainers import GRAPH, Trainer
+from lib.trainers import Trainer
 from tests.trainers.test_waiting import CASES, whole
 
 pytestmark = [
@@ -74,7 +74,7 @@ def test_a_step_in_bf16_repeats_itself_bit_for_bit_and_never_waits(
 @pytest.mark.parametrize(("method", "sparsity"), CASES, ids=lambda v: type(v).__name__)
 def test_recorded_steps_are_those_of_every_kernel_by_itself(method, sparsity, monkeypatch):
     losses, ends = [], []
-    for backend in ("", GRAPH):
+    for backend in ("", device.GRAPH):
         t = trainer(monkeypatch, "cuda", "bf16", method, sparsity, backend=backend)
         found = [*t.steps(0)]  # two as usual, then the first that is played
         steps = t.steps(1)

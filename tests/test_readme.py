@@ -51,6 +51,8 @@ def test_recorded_runs_behind_no_results_are_shown_as_they_scored(results):
     recipe = Recipe(Data("cifar10"), Model("resnet34"), PgdAt(lam=0.5), Train(epochs=10))
     store.write_json(home / "recipe.json", recipe.to_dict())
     store.write_json(home / "run.json", {"device": "a GPU"})
+    assert readme.runs({}, "0" * 16) == readme.NOTHING
+    store.seal(home, ["recipe.json", "run.json"])
     for name, correct, protocol in (("a", 30, {}), ("b", 20, {"attack": "pgd", "steps": 7})):
         record = {"correct": 2 * correct, "n": 40, "bits": "f f"}  # of two draws
         whole = record | {"protocol": Protocol(**protocol).to_dict()}

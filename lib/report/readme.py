@@ -158,8 +158,7 @@ def _took(folder: Path) -> tuple[Any, ...]:
 def runs(found: Found, *keys: str) -> str:
     """Return what recorded runs scored that are behind no results, a row for each trade-off."""
     rows = []
-    for key in keys:
-        folder = paths.records() / key
+    for folder in (paths.records() / key for key in keys if store.is_sealed(paths.records() / key)):
         recipe = Recipe.from_dict(store.parse(folder / "recipe.json"))
         train, machine = recipe.train, store.read_json(folder / "run.json").get("device")
         about = f"{recipe.model.backbone}, {train.epochs} epochs, {machine}"
@@ -170,7 +169,8 @@ def runs(found: Found, *keys: str) -> str:
         for lam, of in sorted(cells.items()):
             scores = [of.get(attack, "") for attack in SCORED]
             rows.append([job.label, f"{lam:g}", cell(about), *scores])
-    return table(["method", "λ", "trained", *SCORED], rows, right=range(3, 6))
+    head = ["method", "λ", "trained", *SCORED.values()]
+    return table(head, rows, right=range(3, 6)) if rows else NOTHING
 
 
 def bench(found: Found, *beginnings: str) -> str:
@@ -208,7 +208,7 @@ def faults(found: Found) -> str:
     return f"{_machine(record)}\n\n{table(head, rows, range(2, 4))}"
 
 
-SCORED = ["clean", "pgd7", "pgd20"]
+SCORED = {"clean": "clean", "pgd7": "PGD-7", "pgd20": "PGD-20"}
 TOOK = ["machine", "training", "evaluation", "memory"]
 REGIONS: dict[str, Callable[..., str]] = {
     f.__name__: f for f in (artifact, artifacts, bench, faults, papers, resources, runs)

@@ -1,9 +1,8 @@
 """Training steps as one CUDA graph: a GPU gets a step at once, not kernel by kernel.
 
 A step with its attack is some thousand kernels, which a host takes longer to start than a GPU to
-compute. After WARM steps as usual everything from images to gradients is recorded once, and played
-for each batch that follows. What changes from step to step is set before: images, the seeds, and
-the trade-offs that OAT draws on the host. The optimiser takes its step outside.
+compute. After WARM steps as usual, images to gradients are recorded once and played for each batch
+that follows. Before, images, seeds and the trade-offs that OAT draws are set; SGD steps after.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from lib import data, parallel
-from lib.device import autocast
+from lib.device import GRAPH, autocast
+from lib.errors import UserError
 from lib.methods import Oat
 from lib.recipe import Recipe
 from lib.schedules import learning_rate
@@ -24,7 +24,6 @@ from lib.trainers.attackers import trainer_of
 from lib.trainers.loop import Trainer
 from lib.trainers.objectives import Context
 
-GRAPH = "graph"  # in place of a backend of torch.compile
 WARM = 2  # steps in which libraries set themselves up, which cannot be recorded
 
 
@@ -42,8 +41,12 @@ def record(step: Callable[[], Tensor], draws: torch.Generator) -> tuple[Callable
     """Record a step that draws from a generator of its own, too; return its replay and result."""
     graph = torch.cuda.CUDAGraph()
     graph.register_generator_state(draws)
-    with torch.cuda.graph(graph):
-        result = step()
+    try:
+        with torch.cuda.graph(graph):
+            result = step()
+    except RuntimeError as error:
+        said = f"This training's steps cannot be recorded on the GPU ({error})"
+        raise UserError(f"{said}; run it again with SUITE_COMPILE= before the command.") from error
     return graph.replay, result
 
 
@@ -71,8 +74,7 @@ class Graphed(Trainer):
         if phase != self.phase:
             self.phase = phase
             self._forget()
-        attack = partial(self._attack, self.starts)
-        context = Context(attack=attack, generator=self.choices, epoch=epoch)
+        context = Context(partial(self._attack, self.starts), self.choices, epoch)
         self.model.train()
         for i, batch in enumerate(self._batches(epoch, first), first):
             seed = 3 * (recipe.seed * 1_000_000_007 + epoch * self.steps_per_epoch + i)
@@ -102,9 +104,9 @@ class Graphed(Trainer):
         self.replay()
         return self.loss.clone()
 
-    def _recorded(self, context: Context, *batch: Tensor) -> Tensor:
+    def _recorded(self, *given: Any) -> Tensor:
         with self.drawn.given() if self.drawn else nullcontext():
-            return self._step(context, *batch)
+            return self._step(*given)
 
     def _step(self, context: Context, x: Tensor, y: Tensor) -> Tensor:
         with autocast(self.precision):

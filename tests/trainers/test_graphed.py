@@ -3,18 +3,24 @@
 `tests/test_gpu.py` asks a GPU the same.
 """
 
+from dataclasses import replace
+from unittest.mock import Mock
+
 import pytest
 import torch
 
-from lib import data, parallel, runs
+from lib import data, networks, parallel
+from lib.device import GRAPH
+from lib.errors import UserError
 from lib.methods import Hybrid, Oat, OatSlim, PgdAt
 from lib.recipe import Attack, Data, Model, Recipe, Train
-from lib.sparsity import Momentum
+from lib.sparsity import Admm, AdmmInner, Fixed, FixedAll, Hydra, Momentum, Snip
 from lib.trainers import Trainer, graphed, make
 from lib.trainers.attackers import trainer_of
 from tests.trainers.test_waiting import CASES
 
 STEPS = 3  # of an epoch
+KEPT = [Fixed(), FixedAll(), Hydra(0.3), Admm(0.3, every=1), AdmmInner(every=1), Snip(0.3)]
 
 
 @pytest.fixture
@@ -38,19 +44,15 @@ def recorded(monkeypatch):
     return made
 
 
-def trained(method, sparsity, kind, epochs=2, **more):
-    recipe = Recipe(
-        Data("digits"),
-        Model("resnet18", 4),
-        method,
-        Train(epochs=epochs, batch=8),
-        Attack(steps=2),
-        sparsity,
-    )
+def trained(method, sparsity, kind, epochs=2):
+    parts = (Data("digits"), Model("resnet18", 4), method, Train(epochs=epochs, batch=8))
+    recipe = Recipe(*parts, Attack(steps=2))
+    start = recipe if sparsity and sparsity.trained else None
+    recipe = replace(recipe, sparsity=sparsity, start=start)
     draw = torch.Generator().manual_seed(0)
     images = torch.randint(256, (8 * STEPS, 1, 8, 8), dtype=torch.uint8, generator=draw)
     part = data.Images(images, torch.randint(10, (8 * STEPS,), generator=draw))
-    trainer = kind(recipe, runs.build(recipe), part)
+    trainer = kind(recipe, networks.fresh(recipe), part)
     rows = [trainer.epoch() for _ in range(epochs)]
     return trainer, [row["loss"] for row in rows], trainer.model.state_dict()
 
@@ -60,10 +62,14 @@ def usual(recipe, model, part) -> Trainer:
 
 
 def as_graph(recipe, model, part) -> Trainer:
-    return make(recipe, model, part, "fp32", "graph")
+    return make(recipe, model, part, "fp32", GRAPH)
 
 
-@pytest.mark.parametrize(("method", "sparsity"), CASES, ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    ("method", "sparsity"),
+    [*CASES, *((PgdAt(), part) for part in KEPT)],
+    ids=lambda v: type(v).__name__,
+)
 def test_recorded_steps_train_the_same_network(method, sparsity, recorded):
     _, losses, state = trained(method, sparsity, usual)
     assert not recorded
@@ -92,5 +98,12 @@ def test_afterwards_objective_and_encoder_draw_and_encode_as_before(method, reco
 
 def test_processes_that_train_together_record_nothing(monkeypatch):
     monkeypatch.setattr(parallel, "size", lambda: 2)
-    trainer, _, _ = trained(PgdAt(), None, lambda *given: as_graph(*given), epochs=0)
+    trainer, _, _ = trained(PgdAt(), None, as_graph, epochs=0)
     assert type(trainer) is Trainer and trainer.network is trainer.model
+
+
+def test_what_cannot_be_recorded_is_refused_with_what_to_do(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Mock())
+    monkeypatch.setattr(torch.cuda, "graph", Mock(side_effect=RuntimeError("not permitted here")))
+    with pytest.raises(UserError, match=r"not permitted .*; run it again with SUITE_COMPILE="):
+        trained(PgdAt(), None, as_graph)
