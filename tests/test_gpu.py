@@ -91,10 +91,15 @@ def test_recorded_steps_are_those_of_every_kernel_by_itself(method, sparsity, mo
     assert torch.equal(*losses) and torch.equal(*ends)
 
 
-def test_evaluation_agrees_between_devices(monkeypatch):
+AUTO = {"attack": "autoattack", "version": "standard", "steps": 5, "queries": 20}
+PGD = {"attack": "pgd", "steps": 3, "random_start": False}
+
+
+@pytest.mark.parametrize("attack", [PGD, AUTO, AUTO | {"version": "rand"}])
+def test_evaluation_agrees_between_devices(monkeypatch, attack):
     hits = []
     for place in ("cpu", "cuda"):
         t = trainer(monkeypatch, place, "fp32", Float(alpha=0.0))
-        protocol = Protocol(lam=1.0, attack="pgd", eps=0.01, steps=3, random_start=False)
+        protocol = Protocol(lam=1.0, eps=0.01, **attack)
         hits.append(scoring.correct(t.model, t.images, protocol))
     assert (hits[0] == hits[1]).double().mean() >= 0.9

@@ -71,8 +71,7 @@ def autoattack(
         torch.manual_seed(seed)
         if eps == 0 or len(x) == 0:
             return x, f(x).argmax(1) != y if len(x) else y.bool()
-        logits = f(x)
-        check_logits(logits, y)
+        check_logits(logits := f(x), y)
         others = logits.shape[1] - 1
         if others + 1 < LEAST[version]:
             raise UserError(
@@ -80,7 +79,8 @@ def autoattack(
                 f"classifier has {others + 1}; use PGD."
             )
         work = _work(version, norm, steps, eot, queries, others)
-        program = _Program(_Watched(f, work, on_step), norm, eps, version, seed)
+        watched = _Watched(f, work, on_step)
+        program = _Program(watched, norm, eps, version, seed=seed, device=x.device)
         program.try_so_hard(steps, eot, queries, others)
         torch.manual_seed(seed)
         tracer = sys.gettrace()
@@ -146,9 +146,9 @@ def forwards(version: str, steps: int, eot: int, queries: int, classes: int) -> 
 class _Program(AutoAttack):
     """The package's program; it tells its classifier when an attack begins, and writes nothing."""
 
-    def __init__(self, f: "_Watched", norm: str, eps: float, version: str, seed: int) -> None:
-        version = version.removesuffix("-all")
-        super().__init__(f, norm=SPELLING[norm], eps=eps, version=version, seed=seed)
+    def __init__(self, f: "_Watched", norm: str, eps: float, version: str, **how: Any) -> None:
+        how |= {"norm": SPELLING[norm], "version": version.removesuffix("-all")}
+        super().__init__(f, eps=eps, **how)
         self.ball = NORMS[norm]()
         self.fab.__class__ = _Fab
         for part in (self, self.apgd, self.apgd_targeted):

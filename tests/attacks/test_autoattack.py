@@ -53,9 +53,7 @@ def test_results_stay_in_the_ball_and_the_image_range(net, images, distance, nor
     labels = net(images).argmax(1)
     adv, _ = autoattack(net, images, labels, eps, version=version, norm=norm, seed=seed, **QUICK)
     assert (distance(norm, adv, images) <= eps * (1 + 1e-5)).all()
-    assert adv.min() >= 0
-    assert adv.max() <= 1
-    assert wrong(net, adv, labels).any()
+    assert adv.min() >= 0 and adv.max() <= 1 and wrong(net, adv, labels).any()
 
 
 def linear(weight, offset=0.0):
@@ -74,16 +72,14 @@ def test_the_seed_decides_the_images_and_the_global_state_is_put_back(images, la
     first = attack(1)
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(77)
-    assert torch.equal(attack(1), first)
-    assert not torch.equal(attack(2), first)
+    assert torch.equal(attack(1), first) and not torch.equal(attack(2), first)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_images_that_are_wrong_already_come_back_as_they_are(net, images, right, version):
     y = torch.where(torch.arange(8) % 2 == 0, right, (right + 1) % 10)
     adv, _ = autoattack(net, images, y, 0.3, version=version, **QUICK)
-    changed = (adv != images).flatten(1).any(1)
-    assert changed.tolist() == [True, False] * 4
+    assert (adv != images).flatten(1).any(1).tolist() == [True, False] * 4
 
 
 def test_images_that_stand_come_back_as_they_are(net, images, right):
@@ -94,8 +90,7 @@ def test_images_that_stand_come_back_as_they_are(net, images, right):
 @pytest.mark.parametrize("version", VERSIONS)
 def test_one_image_is_attacked_like_several(net, images, right, version):
     adv, _ = autoattack(net, images[:1], right[:1], 0.3, version=version, **QUICK)
-    assert adv.shape == (1, 3, 8, 8)
-    assert wrong(net, adv, right[:1]).all()
+    assert adv.shape == (1, 3, 8, 8) and wrong(net, adv, right[:1]).all()
 
 
 def test_rand_averages_every_gradient_over_its_draws(images):
@@ -195,9 +190,14 @@ def test_the_work_foretold_is_the_work_done(net, images, right, version):
 def test_progress_rises_to_one(net, images, right, version):
     shares = []
     autoattack(net, images, right, 0.02, version=version, on_step=shares.append, **QUICK)
-    assert len(shares) > 10
-    assert shares == sorted(shares)
-    assert shares[-1] == 1.0
+    assert len(shares) > 10 and shares == sorted(shares) and shares[-1] == 1.0
+
+
+def test_all_attacks_of_the_program_work_where_the_images_are():
+    place = torch.device("meta")
+    program = module._Program(module._Watched(len, {}, len), "linf", 0.1, "rand-all", device=place)
+    parts = (program, program.apgd, program.apgd_targeted, program.fab, program.square)
+    assert [part.device for part in parts] == [place] * 5
 
 
 def test_nothing_is_printed_or_logged(images, capsys, caplog):
