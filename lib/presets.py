@@ -122,7 +122,7 @@ _HANDFUL: dict[str, Any] = {"train_images": 64}
 _MSD = _GDWS | {"role": UNION, "attack": Attack(eps=0.03, steps=50, step=0.003)}
 _MSD_CIFAR = _MSD | {"attack": Attack(eps=0.03, steps=5, step=0.012)}
 _MSD_DIGITS = _MSD | {"attack": Attack(eps=0.1, steps=5, step=0.04)}
-_SEVEN, _FIVE = (Train(epochs=n, batch=64, schedule="onecycle", lr=0.05) for n in (7, 5))
+_SIX, _FIVE = (Train(epochs=n, batch=64, schedule="onecycle", lr=0.05) for n in (6, 5))
 _DROPS = Train(schedule="milestones", milestones=(80, 120, 160), gamma=0.2)
 _HALF = replace(_DROPS, epochs=60, milestones=(30, 50))
 _TWICE = Train(schedule="milestones", milestones=(100, 150))
@@ -159,9 +159,9 @@ PRESETS: dict[str, Preset] = {
                 _on("digits", "resnet18", _SHORT, width=8, **_DIGITS),
                 _on("digits", "resnet18", _BRIEF, width=8, role=BRIEF, **_DIGITS),
                 _on("digits", "resnet18", _REWIRED, width=8, **_DNR_DIGITS),
-                _on("digits", "preact_resnet18", _SEVEN, width=8, **_GDWS_DIGITS),
+                _on("digits", "preact_resnet18", _SIX, width=8, **_GDWS_DIGITS),
                 _on("digits", "preact_resnet18", _FIVE, width=8, role=LARGE, **_GDWS_BRIEF),
-                _on("digits", "preact_resnet18", _SEVEN, width=8, **_MSD_DIGITS),
+                _on("digits", "preact_resnet18", _SIX, width=8, **_MSD_DIGITS),
                 _on("digits", "wrn16_8", _BRIEFER, width=1, role="svhn", **_DIGITS),
                 _on("digits", "wrn40_2", _BRIEFER, width=2, role="stl10", **_DIGITS),
             ),
@@ -170,7 +170,7 @@ PRESETS: dict[str, Preset] = {
             strong=Strong(images=100, steps=40, eot=3, queries=400),
             timing_rounds=10,
             compiled=False,
-            many=16,
+            many=8,
             weighed=200,
             points=2,
         ),
