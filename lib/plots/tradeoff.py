@@ -55,8 +55,7 @@ def trade_off(
     entries = style.handles(faces, line=True)
     if names := style.unique(pd.concat(papers)["dataset"]):
         entries.append(style.paper_handle(names))
-    style.legend(figure, entries)
-    _size_legend(figure, sizes)
+    style.legend(figure, [*entries, *_size_handles(sizes)])
     return figure
 
 
@@ -186,16 +185,10 @@ def _limits(parts: list[pd.DataFrame], axis: str) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _size_legend(figure: Figure, sizes: Mapping[float, float]) -> None:
-    """Say in the line of the stamp which size of a marker stands for which lam."""
+def _size_handles(sizes: Mapping[float, float]) -> list[Line2D]:
+    """Return legend entries that say which size of a marker stands for which lam."""
     look: style.Look = {"color": style.QUIET, "marker": "o", "linestyle": "none", "mew": 0}
-    entries = [
+    return [
         Line2D([], [], markersize=size, label=f"{lam:g}" if i else f"λ = {lam:g}", **look)
         for i, (lam, size) in enumerate(sizes.items())
     ]
-    narrow = figure.get_figwidth() == style.NARROW
-    look = {"ncols": len(entries), "handlelength": 0.8, "columnspacing": 0.9, "borderpad": 0.1}
-    look["loc"] = f"outside lower {'left' if narrow else 'center'}"
-    figure.legend(handles=entries, **look)
-    engine: Any = figure.get_layout_engine()
-    engine.set(rect=(0, 0, 1, 1))

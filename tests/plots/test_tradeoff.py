@@ -103,11 +103,11 @@ def test_intervals_of_one_seed_are_whole_and_those_of_a_few_seeds_do_not_squeeze
 
 
 def test_every_size_of_a_marker_is_explained():
-    series, sizes = draw(rows("SMART"), stamp="preset ci").legends
-    assert [text.get_text() for text in series.get_texts()] == ["SMART"]
-    assert [text.get_text() for text in sizes.get_texts()] == ["λ = 0", "0.2", "0.7", "1"]
+    (legend,) = draw(rows("SMART"), stamp="preset ci").legends
+    told = [text.get_text() for text in legend.get_texts()]
+    assert told == ["SMART", "λ = 0", "0.2", "0.7", "1"]
     (axes,) = draw(rows("SMART")).axes
-    drawn = [round(handle.get_markersize(), 6) for handle in sizes.legend_handles]
+    drawn = [round(handle.get_markersize(), 6) for handle in legend.legend_handles[1:]]
     assert drawn == [size for *_, size in markers(axes)][::-1]
 
 
@@ -163,7 +163,8 @@ def test_a_method_stays_out_of_the_panels_of_attacks_it_was_not_scored_under():
     )
     oat, float_, pgd_at = (style.COLOURS[name] for name in ("OAT", "FLOAT", "PGD-AT"))
     assert [set(lines(axes)) for axes in figure.axes] == [{oat, float_}, {float_, pgd_at}]
-    assert {text.get_text() for text in figure.legends[0].get_texts()} == {"OAT", "FLOAT", "PGD-AT"}
+    told = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert {name for name in told if name.isupper()} == {"OAT", "FLOAT", "PGD-AT"}
 
 
 def test_accuracies_that_make_no_point_are_refused():
@@ -184,7 +185,7 @@ def test_published_numbers_are_hollow_in_the_panel_of_their_data_set_backbone_an
     figure = draw(*ours, reference=paper)
     points = [[91 - 8 * lam, 16 + 40 * lam] for lam in LAMBDAS]
     assert [hollow(axes) for axes in figure.axes] == [points, [], [], [], [], []]
-    assert figure.legends[0].get_texts()[-1].get_text() == "paper (CIFAR-10)"
+    assert "paper (CIFAR-10)" in {text.get_text() for text in figure.legends[0].get_texts()}
 
 
 def test_the_only_network_stands_beside_published_numbers_of_another():
