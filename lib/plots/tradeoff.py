@@ -1,7 +1,8 @@
 """Robust against clean accuracy over lambda, as seven figures of the papers show it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain, zip_longest
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,10 @@ def trade_off(
     entries = style.handles(faces, line=True)
     if names := style.unique(pd.concat(papers)["dataset"]):
         entries.append(style.paper_handle(names))
-    style.legend(figure, [*entries, *_size_handles(sizes)])
+    told: list[Sequence[Line2D]] = [entries, _size_handles(sizes)]
+    if figure.get_figwidth() == style.NARROW:  # a row for each, which is filled by columns
+        told = list(zip_longest(*told, fillvalue=Line2D([], [], linestyle="none", label=" ")))
+    style.legend(figure, list(chain(*told)))
     return figure
 
 
