@@ -117,9 +117,9 @@ def test_recorded_trainings_peaked_within_30_percent_of_the_prediction_but_for_a
     assert peaks and near > 0.95 * len(peaks)
 
 
-def test_nine_of_ten_recorded_trainings_took_a_third_to_three_times_the_guess():
-    trained = [(recipe, run) for recipe, run in recorded() if recipe.train.epochs]
-    took = [effort.seconds(recipe, True, ()) / run["seconds"] for recipe, run in trained]
+def test_nine_of_ten_trainings_recorded_on_cpus_took_a_third_to_three_times_the_guess():
+    own = [(r, run) for r, run in recorded() if r.train.epochs and "NVIDIA" not in run["device"]]
+    took = [effort.seconds(recipe, True, ()) / run["seconds"] for recipe, run in own]
     assert took and sum(1 / 3 < ratio < 3 for ratio in took) > 0.9 * len(took)
 
 
