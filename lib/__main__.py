@@ -48,7 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     follow_parent()
     try:
         with stoppable():
-            return dispatch(sys.argv[1:] if argv is None else argv)
+            status = dispatch(sys.argv[1:] if argv is None else argv)
+            sys.stdout.flush()  # here, where a reader that has gone is known
+            return status
     except UserError as error:
         message, status = f"error: {' '.join(str(error).split())}", 2
     except KeyboardInterrupt:
