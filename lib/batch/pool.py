@@ -30,6 +30,8 @@ from lib.errors import written
 
 GRACE = 5.0  # seconds between asking a process to stop and killing it
 THREADS = ("SUITE_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+# What jobs load; torch._dynamo, a second and a half, is what making any optimizer imports.
+PRELOADED = ["lib.commands", "lib.training", "torch._dynamo"]
 _ERROR = re.compile(r"^(error: |[\w.]*(Error|Exception|Interrupt|Exit)\b)")
 
 
@@ -158,7 +160,7 @@ class Fork(Process):
         if (Fork.loaded or settings()) != settings():
             raise OSError("what was loaded has the folders of another batch")
         server, env = multiprocessing.get_context("forkserver"), environment() | dict(env)
-        server.set_forkserver_preload(["lib.commands", "lib.training"])
+        server.set_forkserver_preload(PRELOADED)
         said, out = server.Pipe(duplex=False)
         into, self._leash = server.Pipe(duplex=False)  # closes when this process dies
         with into, out, _environ(env):  # in which the first of them has PyTorch loaded
