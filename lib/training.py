@@ -136,7 +136,7 @@ class Best:
         score = sum(found.values())
         past = [r["val_clean"] + r["val_robust"] for r in trainer.history[:-1] if "val_clean" in r]
         if score > max(past, default=-1.0):
-            store.write_bytes(home / NEXT_BEST, _packed(trainer.model))
+            store.write_bytes(home / NEXT_BEST, packed(trainer.model))
         row |= found
 
 
@@ -145,7 +145,8 @@ def finite(tensors: Mapping[str, torch.Tensor]) -> bool:
     return all(bool(t.isfinite().all()) for t in tensors.values() if t.is_floating_point())
 
 
-def _packed(model: nn.Module) -> bytes:
+def packed(model: nn.Module) -> bytes:
+    """Return the weights of a network as they are stored."""
     return save({name: t.contiguous().cpu() for name, t in model.state_dict().items()})
 
 
@@ -216,7 +217,7 @@ def _resume(
 
 def _seal(recipe: Recipe, home: Path, trainer: Trainer, info: dict[str, Any]) -> None:
     files = {
-        store.WEIGHTS["last"]: _packed(trainer.model),
+        store.WEIGHTS["last"]: packed(trainer.model),
         "history.csv": pd.DataFrame(trainer.history or {"epoch": []}).to_csv(index=False).encode(),
         "recipe.json": store.encode(recipe.to_dict()),
         "run.json": store.encode(info),

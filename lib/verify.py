@@ -3,14 +3,15 @@
 A run and its evaluations carry fingerprints of the code that made them. After a change of that
 code, training the first epoch again and comparing its loss to the last digit, and the learning
 rates of all epochs, tells whether the change matters. Where later epochs do more than the first,
-which rewire masks or begin to attack, the first of them is trained again as well. Of an evaluation
-the first batch of images is scored again: batches draw independently. What comes out alike is noted
-in verified.json beside the run, with the code that showed it; the records stay as they are.
+which rewire masks or begin to attack, the first of them is trained again; conversions are made anew
+and the first images of an evaluation scored: batches draw independently. What comes out alike is
+noted in verified.json beside the run, with the code that showed it; the records stay as they are.
 """
 
 import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 
 import numpy as np
 import torch
@@ -78,14 +79,11 @@ def verify(run: runs.Run, on_progress: runs.OnProgress = lambda done: None) -> b
     recipe, info = run.recipe, run.info
     with (run.folder / "history.csv").open() as file:  # as written: the csv module rounds nothing
         history = list(csv.DictReader(file))
-    if not history:
-        raise UserError(f"Run {run.key} has no epoch to compare; it was trained for none.")
     epochs = min(len(history), telling_epochs(recipe))
     precision = device.used_precision(recipe.train.precision, data.spec(recipe.data.dataset).size)
-    told = [name for name in ("loss", "active_weights") if name in history[0]]
+    told = [name for name in ("loss", "active_weights") if name in next(iter(history), {})]
     seen: list[list[float]] = []
-    part = recipe.data
-    with _as_then(run, info, part.split, part.train_images, precision) as images:
+    with _as_then(run, info, recipe.data.split, recipe.data.train_images, precision) as images:
         how = (images, precision, info.get("compiled", ""))
         trainer = make(recipe, runs.build(recipe), *how)
         while len(seen) < epochs:
@@ -95,10 +93,12 @@ def verify(run: runs.Run, on_progress: runs.OnProgress = lambda done: None) -> b
     rates = [learning_rate(recipe.train, epoch + last) for epoch in range(len(history))]
     recorded = [float(past["lr"]) for past in history]
     same = seen == [[float(past[name]) for name in told] for past in history[:epochs]]
+    if not history:  # a conversion, which has been made again as a whole
+        same = sha256(training.packed(trainer.model)).hexdigest() == run.marks()["weights_sha256"]
     if not same or not np.allclose(rates, recorded, rtol=1e-9):
         return False
-    shown = {"code": runs.code_fingerprint(recipe), "made_by": info.get("code")}
-    shown |= {"epoch_1_loss": seen[0][0], "epochs": epochs}
+    code = runs.code_fingerprint(recipe)
+    shown = {"code": code, "made_by": info.get("code"), "losses": [row[0] for row in seen]}
     _note(run, shown | training.provenance())
     return True
 

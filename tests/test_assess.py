@@ -181,9 +181,7 @@ def test_an_attack_that_steps_out_is_caught(net, monkeypatch, what):
     stray["range"] = lambda self, adv, x, eps: (adv - x).clamp(-eps, eps) + x
     if what == "AutoAttack":
         wrong = torch.zeros(BATCH, dtype=torch.bool)
-        monkeypatch.setattr(
-            module, "autoattack", lambda f, x, y, eps, **how: (x + 1.1 * eps, wrong)
-        )
+        monkeypatch.setattr(module, "autoattack", lambda f, x, y, e, **how: (x + 1.1 * e, wrong))
     else:
         monkeypatch.setattr(Linf, "project", stray[what])
     with pytest.raises(UserError, match="do not trust"):

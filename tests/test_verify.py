@@ -3,18 +3,19 @@
 from dataclasses import replace
 
 import pytest
-import torch
 
-from lib import evaluate, runs, scoring, store, verify
+from lib import evaluate, networks, runs, scoring, store, verify
 from lib.__main__ import main
 from lib.batch import status
 from lib.errors import UserError
 from lib.methods import Pni
+from lib.models.gdws import error_weights
 from lib.protocol import Protocol
 from lib.sparsity import Dnr, Lasso, Momentum
 from lib.trainers import Trainer
 from lib.trainers.pruners.lasso import L1
 from lib.trainers.pruners.momentum import SparseMomentum
+from tests.test_conversions import DENSE, WEIGHED
 from tests.test_runs import RECIPE
 
 
@@ -38,14 +39,18 @@ def test_a_change_that_trains_alike_is_verified_and_kept(run, monkeypatch):
 
 def test_a_change_that_matters_is_noticed(run, monkeypatch):
     monkeypatch.setattr(runs, "code_fingerprint", lambda recipe: "changed")
-    original = Trainer._attack
-    monkeypatch.setattr(
-        Trainer,
-        "_attack",
-        lambda self, f, x, y, g: torch.clamp(original(self, f, x, y, g) + 1e-3, 0, 1),
-    )
+    once = Trainer._attack
+    monkeypatch.setattr(Trainer, "_attack", lambda *of: once(*of) - 1e-3)
     assert not verify.verify(run)
     assert not runs.is_current(run)
+
+
+def test_a_conversion_is_made_again_to_the_last_bit(results, monkeypatch):
+    run = [runs.fit(recipe) for recipe in (DENSE, WEIGHED)][-1]
+    monkeypatch.setattr(runs, "code_fingerprint", lambda recipe: "changed")
+    assert verify.verify(run) and runs.is_current(run)
+    monkeypatch.setattr(networks, "error_weights", lambda f, x: error_weights(f, x[1:]))
+    assert not verify.verify(run)
 
 
 def test_a_run_that_is_named_is_trained_again_even_if_todays_code_made_it(run, capsys):

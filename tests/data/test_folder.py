@@ -3,6 +3,7 @@
 import os
 import struct
 import zlib
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -81,17 +82,14 @@ def test_large_images_are_scaled_and_cut_from_the_centre(tmp_path):
 
 def test_images_are_decoded_once_and_again_when_a_file_changes(tmp_path, monkeypatch):
     name = build(tmp_path, count=3)
-    decoded = []
-    original = image_folder.decoded
-    monkeypatch.setattr(
-        image_folder, "decoded", lambda *args: decoded.append(args[1]) or original(*args)
-    )
+    decoded = Mock(wraps=image_folder.decoded)
+    monkeypatch.setattr(image_folder, "decoded", decoded)
     load(name, "train")
     load(name, "val")
-    assert len(decoded) == 1
+    assert decoded.call_count == 1
     Image.new("RGB", (16, 16), (255, 255, 255)).save(tmp_path / "train" / "ant" / "000.png")
     assert load(name, "train").images[0].min() == 255
-    assert len(decoded) == 2
+    assert decoded.call_count == 2
 
 
 def test_chunks_and_threads_keep_the_order(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import os
 import pickle
 import urllib.error
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,9 +24,7 @@ def trusting(monkeypatch):
     """Let torchvision accept files whose MD5 is not the official one."""
     for module in ("cifar", "svhn", "stl10"):
         reader = f"torchvision.datasets.{module}.check_integrity"
-        monkeypatch.setattr(
-            reader, lambda path, md5=None: path and __import__("os").path.isfile(path)
-        )
+        monkeypatch.setattr(reader, lambda path, md5=None: path and Path(path).is_file())
 
 
 def cifar(folder, name):
