@@ -50,12 +50,12 @@ def _extent(batch: Batch) -> str:
 
 def _on_a_gpu(needs: Sequence[plan.Need]) -> str:
     """Return in a sentence how long each of some networks takes on a GPU of a data centre."""
-    train = [effort.seconds(n.recipe, True, (), "cuda") / 60 for n in needs]
-    score = [effort.seconds(n.recipe, False, n.lacking, "cuda") / 60 for n in needs]
+    train = [effort.seconds(n.recipe, True, (), "cuda") for n in needs]
+    score = [effort.seconds(n.recipe, False, n.lacking, "cuda") for n in needs]
     return (
         f"On an H100 or H200, at {effort.SPEEDS['cuda']:.0e} multiply-accumulates a second, a "
-        f"network of full width takes {min(train):.0f} to {max(train):.0f} minutes to train and "
-        f"{min(score):.0f} to {max(score):.0f} to evaluate."
+        f"network of full width takes {span(min(train))} to {span(max(train))} to train and "
+        f"{span(min(score))} to {span(max(score))} to evaluate."
     )
 
 

@@ -42,7 +42,7 @@ def test_a_data_centre_gpu_needs_minutes_for_a_network_of_full_width():
     seconds = effort.seconds(needs["SMART"].recipe, True, (), "cuda")
     assert seconds == pytest.approx(5 + work / effort.SPEEDS["cuda"], rel=0.01)
     told = preview._on_a_gpu([needs["SMART"], needs["PGD-AT"]])
-    least, most = map(int, re.search(r"takes (\d+) to (\d+) minutes to train", told).groups())
+    least, most = map(int, re.search(r"takes (\d+) min to (\d+) min to train", told).groups())
     assert (least, most) == (round(seconds / 60), round(1.7 * seconds / 60))
 
 
