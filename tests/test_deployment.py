@@ -34,9 +34,9 @@ def test_the_fastest_form_is_taken_and_dense_where_nothing_beats_it(model, image
         torch.testing.assert_close(own(x), (original if best == "dense" else model)(x))
 
 
-def test_a_network_that_is_slower_as_a_whole_stays_dense(model, images, monkeypatch):
+def test_a_network_that_is_hardly_faster_as_a_whole_stays_dense(model, images, monkeypatch):
     x, original = images.double(), model
-    taking(monkeypatch, {"sum": 1.0, "dense": 1.5, "mixed": 1.6})
+    taking(monkeypatch, {"sum": 1.0, "dense": 1.5, "mixed": 1.45})
     timed = []
     fast = deployment.fastest(convert(original, beta=0.5), x, original, whole=timed.append)
     assert fast.state_dict().keys() == original.state_dict().keys() and len(timed) == 2
