@@ -51,12 +51,12 @@ def spectrum(weight: Tensor, alpha: Tensor | None = None) -> Spectrum:
     alpha = alpha.detach().to("cpu", torch.float64)
     if alpha.shape != (inputs,) or not (alpha.isfinite() & (alpha >= 0)).all():
         raise UserError(f"alpha must be {inputs} finite numbers of at least 0, one a channel.")
-    if not weight.isfinite().all():
+    if not all(end.isfinite() for end in weight.detach().aminmax()):
         raise UserError("The weights of this convolution are not finite; train it again.")
-    matrices = weight.detach().cpu().flatten(2).transpose(0, 1).contiguous().double()  # (C, M, K)
+    matrices = weight.detach().cpu().transpose(0, 1).contiguous().double().flatten(2)  # (C, M, K)
     left, sigma, right = torch.linalg.svd(matrices, full_matrices=False)
     sigma = sigma.where(sigma >= ZERO * sigma[:, :1], 0)
-    left, right = (v.where(v.abs() > ROUNDING, 0) for v in (left, right))  # as in sparse weights
+    left, right = (nn.functional.hardshrink(v, ROUNDING) for v in (left, right))  # sparse weights
     return Spectrum(
         left.transpose(1, 2) * sigma[:, :, None],
         right.unflatten(2, size),
@@ -117,10 +117,10 @@ def _first(values: Mapping[str, Tensor], budget: int, least: int = 0) -> dict[st
 
 
 def _factors(found: Spectrum, g: list[int], like: Tensor) -> Factors:
-    g = (torch.tensor(g) * found.pointwise.flatten(1).any(1)).tolist()  # none without weights
+    g = (torch.tensor(g) * found.pointwise[:, 0].any(1)).tolist()  # none without weights
     kept = torch.arange(found.values.shape[1]) < torch.tensor(g)[:, None]
-    pointwise, depthwise = found.pointwise[kept].T.contiguous(), found.depthwise[kept]
-    return pointwise.to(like), depthwise.to(like), g
+    pointwise, depthwise = found.pointwise[kept].to(like), found.depthwise[kept].to(like)
+    return pointwise.T.contiguous(), depthwise, g
 
 
 def allocate(
