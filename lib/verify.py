@@ -73,8 +73,8 @@ def _as_then(
 def verify(run: runs.Run, on_progress: runs.OnProgress = lambda done: None) -> bool:
     """Return whether the first epochs, trained anew, have exactly the recorded losses and rates.
 
-    And as many weights as pruning left, where a run has noted them. A positive answer is kept in
-    the job store.
+    And as many weights as pruning left, where a run has noted them; without epochs, the recorded
+    weights. A positive answer is kept in the job store.
     """
     recipe, info = run.recipe, run.info
     with (run.folder / "history.csv").open() as file:  # as written: the csv module rounds nothing
@@ -93,7 +93,7 @@ def verify(run: runs.Run, on_progress: runs.OnProgress = lambda done: None) -> b
     rates = [learning_rate(recipe.train, epoch + last) for epoch in range(len(history))]
     recorded = [float(past["lr"]) for past in history]
     same = seen == [[float(past[name]) for name in told] for past in history[:epochs]]
-    if not history:  # a conversion, which has been made again as a whole
+    if not history:  # a conversion, or what is not trained: made again as a whole
         same = sha256(training.packed(trainer.model)).hexdigest() == run.marks()["weights_sha256"]
     if not same or not np.allclose(rates, recorded, rtol=1e-9):
         return False
