@@ -80,6 +80,7 @@
   let latest = 0;
   async function samples(network, lam, strength) {
     const turn = ++latest;
+    at("samples").setAttribute("aria-busy", "true");
     const [clean, noise] = await Promise.all([data.samples.pixels, network.lams[lam].noise].map(unpacked));
     if (turn !== latest) return; // another choice was made meanwhile
     const pixels = data.channels * data.size ** 2, many = data.samples.labels.length;
@@ -102,6 +103,7 @@
     at("samples-title").textContent = strength
       ? `What the attack does to images: before, perturbation × ${zoom.toFixed(0)}, after`
       : "Images without an attack: before, no perturbation, after";
+    at("samples").setAttribute("aria-busy", "false");
   }
 
   function show() {
