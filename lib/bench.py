@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.special import bdtr
 
 from lib import device, paths, store
@@ -169,8 +170,7 @@ def chosen(groups: Iterable[Group], only: Sequence[str]) -> list[tuple[Group, li
         wanted += found or [choose("row of the bench", asked, names)]
     for pattern, package in NEEDED.items():
         if find_spec(package) is None and any(fnmatch(n, pattern) for n in wanted or names):
-            how = f"which is not here; install it: pip install {package}"
-            text = f"{pattern} needs {package}, {how}"
+            text = f"{pattern} needs {package}, which is missing; install it: pip install {package}"
             if wanted:
                 raise UserError(f"{text}.")
             sys.stderr.write(f"{text}; left out.\n")
@@ -208,5 +208,7 @@ def file() -> Path:
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:
-    """Write a bench as JSON: machine and versions, and the rows."""
-    store.write_json(path, {"machine": device.describe(), "rows": [asdict(row) for row in rows]})
+    """Write a bench as JSON: machine, versions and what ours computes with, and the rows."""
+    can: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # newer PyTorch tells
+    used = {"precision": device.used_precision("auto", 32), "amx": can.get("amx_bf16", False)}
+    store.write_json(path, {"machine": device.describe() | used, "rows": [*map(asdict, rows)]})

@@ -67,7 +67,7 @@ def _product(n: int, places: Places) -> Call:
 
 def training(backbone: str, width: int) -> Group:
     """Steps of all methods on one network, and their share of the peak."""
-    batch, side = (128, 8192) if _is_gpu() else ({16: 32, 64: 16}[width], 2048)
+    batch, side = (128, 8192) if _is_gpu() else (64, 2048)
     at = f"{backbone}-w{width}"
     rows: dict[str, Any] = {}
     makers: dict[str, Any] = {"product": partial(_product, side)}
@@ -81,9 +81,8 @@ def training(backbone: str, width: int) -> Group:
     for name in COMPARED:
         macs = cost.report(name, backbone, width)["macs"] * METHODS[name]().passes(STEPS)
         done = 2e-9 * macs * batch
-        own = {"work": done, "base_work": 2e-9 * side**3}
-        rows[f"peak/{name}/{at}"] = Rate("GFLOP/s", name, "product", **own)
-    return Group(rows, makers, 5 if width == 64 else 7, 120 if width == 64 else 40)
+        rows[f"peak/{name}/{at}"] = Rate("GFLOP/s", name, "product", done, 2e-9 * side**3)
+    return Group(rows, makers, 5 if width == 64 else 7, 480 if width == 64 else 80)
 
 
 def _attacked(network: tuple[str, int], n: int) -> tuple[nn.Module, nn.Module, Images]:
@@ -165,9 +164,7 @@ def inference() -> Group:
         model = runs.build(recipe(Float())).eval()
         return partial(torch.no_grad()(model), _images_of(batch).float(), lam=1.0)
 
-    makers: dict[str, Any] = {
-        name: partial(call, form, torch.float32) for name, form in forms.items()
-    }
+    makers: dict[str, Any] = {n: partial(call, form, torch.float32) for n, form in forms.items()}
     makers["noise"] = noisy  # drawn anew for every batch
     if device.used_precision("auto", 32) == "bf16":
         makers |= {f"{n}-bf16": partial(call, form, torch.bfloat16) for n, form in forms.items()}

@@ -110,7 +110,7 @@ def test_a_recorded_bench_names_its_machine_and_fills_the_readme(results):
     bench.write(bench.file(), [row, dataclasses.replace(row, name="peak/oat")])
     written = json.loads(bench.file().read_text())
     assert [list(r) for r in written["rows"]] == [sorted(FIELDS)] * 2
-    assert {"device", "torch", "threads", "instruction_set"} <= set(written["machine"])
+    assert {"device", "torch", "threads", "precision", "amx"} <= set(written["machine"])
     text = readme.bench({}, "train")
     assert "| `train/oat/x` | images/s | 8 | 2 | 4 | 3 to 5 |" in text and "peak" not in text
 

@@ -190,8 +190,9 @@ def bench(found: Found, *beginnings: str) -> str:
 
 def _machine(record: dict[str, Any]) -> str:
     of = record.get("machine", {})
-    about = f"{of.get('device')}, {of.get('threads')} threads, {of.get('instruction_set')}"
-    return line(f"{about}, PyTorch {of.get('torch')}:")
+    has = [of.get("instruction_set"), "AMX" if of.get("amx") else None, of.get("precision")]
+    words = [of.get("device"), f"{of.get('threads')} threads", *has, f"PyTorch {of.get('torch')}"]
+    return line(", ".join(filter(None, words)) + ":")
 
 
 def faults(found: Found) -> str:
