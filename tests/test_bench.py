@@ -112,7 +112,7 @@ def test_a_recorded_bench_names_its_machine_and_fills_the_readme(results):
     assert [list(r) for r in written["rows"]] == [sorted(FIELDS)] * 2
     assert {"device", "torch", "threads", "precision", "amx"} <= set(written["machine"])
     text = readme.bench({}, "train")
-    assert "| `train/oat/x` | images/s | 8 | 2 | 4 | 3 to 5 |" in text and "peak" not in text
+    assert "| `train/oat/x` | images/s | 8: **4** [3, 5] |" in text and "peak" not in text
 
 
 def test_of_the_batch_training_is_timed_from_the_first_job_to_the_last_file(monkeypatch):

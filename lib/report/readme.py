@@ -174,25 +174,25 @@ def runs(found: Found, *keys: str) -> str:
 
 
 def bench(found: Found, *beginnings: str) -> str:
-    """Return those rows of the recorded benches whose names begin so, a table for each machine."""
-    parts = []
-    for path in sorted((paths.RESULTS / "bench").glob("*.json")):
-        record, rows = store.read_json(path), []
+    """Return those rows of the recorded benches whose names begin so, a column for each machine."""
+    rows = dict[tuple[str, str], dict[str, str]]()
+    for record in map(store.read_json, sorted((paths.RESULTS / "bench").glob("*.json"))):
         for row in record.get("rows", ()):
             if row["name"].startswith(beginnings) and row["ratio"] is not None:
-                numbers = [f"{row[name]:.3g}" for name in ("value", "baseline", "ratio")]
-                interval = f"{row['low']:.3g} to {row['high']:.3g}"
-                rows.append([f"`{row['name']}`", row["unit"], *numbers, interval])
-        head = ["row", "unit", "ours", "baseline", "ratio", "interval"]
-        parts += [_machine(record), table(head, rows, range(2, 6))] if rows else []
-    return "\n\n".join(parts) or "`python -m lib bench --record` writes the first."
+                own = rows.setdefault((f"`{row['name']}`", row["unit"]), {})
+                text = "{value:.3g}: **{ratio:.3g}** [{low:.3g}, {high:.3g}]".format_map(row)
+                own[_machine(record)] = text
+    machines = list(dict.fromkeys(machine for own in rows.values() for machine in own))
+    lines = [[*at, *(own.get(machine, "") for machine in machines)] for at, own in rows.items()]
+    some = table(["row", "unit", *map(cell, machines)], lines, range(2, 2 + len(machines)))
+    return some if rows else "`python -m lib bench --record` writes the first."
 
 
 def _machine(record: dict[str, Any]) -> str:
     of = record.get("machine", {})
     has = [of.get("instruction_set"), "AMX" if of.get("amx") else None, of.get("precision")]
     words = [of.get("device"), f"{of.get('threads')} threads", *has, f"PyTorch {of.get('torch')}"]
-    return line(", ".join(filter(None, words)) + ":")
+    return ", ".join(filter(None, words))
 
 
 def faults(found: Found) -> str:
@@ -206,7 +206,7 @@ def faults(found: Found) -> str:
     if not rows:
         return "`./run_all.sh --python -m tests.faults --record` writes them."
     head = ["fault", "met by", "times", "dealt with"]
-    return f"{_machine(record)}\n\n{table(head, rows, range(2, 4))}"
+    return f"{line(_machine(record) + ':')}\n\n{table(head, rows, range(2, 4))}"
 
 
 SCORED = {"clean": "clean", "pgd7": "PGD-7", "pgd20": "PGD-20"}
