@@ -18,13 +18,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import bdtr
 
 from lib import device, paths, store
 from lib.errors import UserError, choose
-from lib.intervals import Estimate
 from lib.progress import task
-from lib.timing import interleaved
+from lib.timing import centre, interleaved
 
 Call = Callable[[], object]
 Places = ExitStack  # closed when a group is done: holds its temporary folders
@@ -51,14 +49,6 @@ class Row:
             return f"{self.value:g} {self.unit}"
         times = f"{self.ratio:.3g} [{self.low:.3g}, {self.high:.3g}]"
         return f"{self.value:g} {self.unit}, {times} times {self.baseline:g}"
-
-
-def centre(values: Sequence[float]) -> Estimate:
-    """Return the median with its interval: the tightest order statistics that hold it with 95 %."""
-    ordered, n = sorted(values), len(values)
-    ranks = [k for k in range(1, n // 2 + 1) if 2 * bdtr(k - 1, n, 0.5) <= 0.05]
-    rank = max(ranks, default=1)
-    return Estimate(float(np.median(ordered)), ordered[rank - 1], ordered[n - rank])
 
 
 def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:

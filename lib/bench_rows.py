@@ -20,7 +20,6 @@ from lib.methods import METHODS, Float, FloatSlim, Plain
 from lib.protocol import Protocol
 from lib.recipe import EPS_DEFAULT, Data, Model, Recipe, Train
 from lib.sparsity import Momentum
-from lib.trainers import Trainer, make
 
 COMPARED = ("plain", "pgd_at", "oat", "float", "smart")
 NETWORKS = (("resnet18", 16), ("resnet34", 16), ("resnet34", 64))
@@ -43,13 +42,8 @@ def _recipe_of(method: Method, backbone: str, width: int, batch: int, **more: An
     return Recipe(Data("cifar10"), Model(backbone, width), method, train, **more)
 
 
-def _trainer_of(recipe: Recipe, images: int) -> Trainer:
-    how = (_images_of(images), device.used_precision("auto", 32), device.backend())
-    return make(recipe, runs.build(recipe), *how)
-
-
 def _step_of(recipe: Recipe, places: Places) -> Call:
-    return partial(next, timing.endless(_trainer_of(recipe, 4 * recipe.train.batch)))
+    return partial(next, timing.endless(timing.trainer(recipe, _images_of(4 * recipe.train.batch))))
 
 
 def _eager(method: str, backbone: str, width: int, batch: int, places: Places) -> Call:
@@ -179,7 +173,7 @@ def growth() -> list[Group]:
     recipe = _recipe_of(Float(), backbone, width, batch)
 
     def trained(n: int, epochs: int, places: Places) -> Call:
-        trainer = _trainer_of(recipe, n)
+        trainer = timing.trainer(recipe, _images_of(n))
         return lambda: [trainer.epoch() for _ in range(epochs)]
 
     def attacked(steps: int, places: Places) -> Call:

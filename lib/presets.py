@@ -55,11 +55,11 @@ class Preset(Part):
 
     images is the number of test images evaluated (0: all), slow_images that under attacks of many
     steps where it is smaller, judge says whether there are enough of them for a verdict,
-    timing_rounds how often each training step is timed, compiled whether networks are timed as
-    torch.compile makes them, too, many how many images are classified at a time where speed is
-    measured beside that for one, weighed how many images say what errors of weights do, restarts
-    how often an attack begins in each of several norms, points how many values, from the first, of
-    what is swept are planned where each asks for trainings.
+    timing_rounds how often each training step is timed at least, thorough whether networks are
+    timed for seconds each, and also as torch.compile makes them, many how many images are
+    classified at a time where speed is measured beside that for one, weighed how many images say
+    what errors of weights do, restarts how often an attack begins in each of several norms, points
+    how many values, from the first, of what is swept are planned where each asks for trainings.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Preset(Part):
     slow_images: int = 0
     strong: Strong = field(default=Strong())
     timing_rounds: int = 15
-    compiled: bool = True
+    thorough: bool = True
     many: int = 64
     weighed: int = 1_000
     restarts: int = 1
@@ -147,7 +147,7 @@ PRESETS: dict[str, Preset] = {
             judge=False,
             strong=Strong(images=8, steps=3, eot=2, queries=10),
             timing_rounds=3,
-            compiled=False,
+            thorough=False,
             many=4,
             weighed=16,
             points=2,
@@ -169,7 +169,7 @@ PRESETS: dict[str, Preset] = {
             slow_images=300,
             strong=Strong(images=100, steps=40, eot=3, queries=400),
             timing_rounds=10,
-            compiled=False,
+            thorough=False,
             many=8,
             weighed=200,
             points=2,
@@ -206,7 +206,6 @@ PRESETS: dict[str, Preset] = {
             ),
             images=0,
             strong=Strong(images=1_000),
-            timing_rounds=30,
             restarts=10,
         ),
         # the papers' data sets, networks and epochs
@@ -227,7 +226,6 @@ PRESETS: dict[str, Preset] = {
                 _on("cifar10", "preact_resnet18", _FIFTY, **_MSD),
             ),
             images=0,
-            timing_rounds=30,
             restarts=10,
         ),
     )

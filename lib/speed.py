@@ -28,6 +28,7 @@ from lib.rows import row
 from lib.sparsity import FixedRanks
 from lib.study import Job, Study
 
+SECONDS = 2.0  # that each network is timed for at least, where a preset is thorough
 RELEASED = "released form"  # marks GDWS layers that gather channels, as the released code does
 
 
@@ -136,7 +137,7 @@ def rows(
             best = fastest(model, x, None, tries, whole) if label == job.label else model
             calls[name] = partial(torch.no_grad()(whole(best)), x)
             own[name], counts[name] = replace(job, label=label), cost.cost(model, size=x.shape[2])
-    times = timing.interleaved(calls, rounds)
+    times = timing.interleaved(calls, rounds, seconds=SECONDS * study.preset.thorough)
     seconds, found = times.groupby("label")["seconds"].quantile([0.5, 0.95]).unstack(), []
     for name, job in own.items():
         at = row(study, _of_paper(job.recipe.trained), method=job.label, seed=study.seeds[0])

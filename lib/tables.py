@@ -276,8 +276,7 @@ def _steps(attack: str) -> float:
     """Return how often an attack looks at the gradient; AutoAttack more often than all others."""
     if attack.startswith("aa"):
         return math.inf
-    counts = re.findall(r"(?:pgd|(?<=\d)x|eot)(\d+)", attack)
-    return math.prod(map(float, counts))
+    return math.prod(map(float, re.findall(r"(?:pgd|(?<=\d)x|eot)(\d+)", attack)))
 
 
 def verdicts(study: Study, claims: pd.DataFrame) -> str:

@@ -7,7 +7,8 @@ machine and this run only.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+import timeit
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import chain, count
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import stdtrit
+from scipy.special import bdtr, stdtrit
 from torch import Tensor, nn
 
 from lib import data, device, runs
@@ -34,31 +35,34 @@ FROZEN = "noise frozen"  # marks a network whose draw of noise is part of its we
 
 
 def interleaved(
-    calls: Mapping[str, Callable[[], object]], rounds: int, seed: int = 0
+    calls: Mapping[str, Callable[[], object]], rounds: int, seed: int = 0, seconds: float = 0.0
 ) -> pd.DataFrame:
     """Time every call once in each round, in an order drawn anew; first calls go uncounted.
 
-    Returns the columns round, label and seconds; on a GPU until its work is done.
+    Rounds go on until the calls have had so many seconds each, on average. Returns the columns
+    round, label and seconds; on a GPU until its work is done.
     """
     check_range("rounds", rounds, 2)
     order = np.random.default_rng(seed)
     for call in [*calls.values()] * UNCOUNTED[device.device().type]:
         call()
-    labels, rows = list(calls), []
-    for number in range(rounds):
+    labels, rows, done = list(calls), list[tuple[int, str, float]](), 0
+    while done < rounds or sum(taken for *_, taken in rows) < seconds * len(labels):
         for i in order.permutation(len(labels)):
-            rows.append((number, labels[i], _seconds(calls[labels[i]])))
+            rows.append((done, labels[i], _seconds(calls[labels[i]])))
+        done += 1
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def training(recipes: Mapping[str, Recipe], rounds: int, seed: int = 0) -> pd.DataFrame:
     """Time real steps of training from the start, attack included, scaled to seconds per epoch."""
-    images = {recipe.data: _images(recipe) for recipe in recipes.values()}
-    trainers = {label: _trainer(recipe, images[recipe.data]) for label, recipe in recipes.items()}
-    calls = {label: partial(next, endless(trainer)) for label, trainer in trainers.items()}
+    place, parts = device.device(), {recipe.data for recipe in recipes.values()}
+    images = {p: data.load(p.dataset, p.split, p.train_images, place) for p in parts}
+    trainers = {label: trainer(recipe, images[recipe.data]) for label, recipe in recipes.items()}
+    calls = {label: partial(next, endless(one)) for label, one in trainers.items()}
     with _own_randomness():
         times = interleaved(calls, rounds, seed)
-    per_epoch = {label: trainer.steps_per_epoch for label, trainer in trainers.items()}
+    per_epoch = {label: one.steps_per_epoch for label, one in trainers.items()}
     return times.assign(seconds=times["seconds"] * times["label"].map(per_epoch))
 
 
@@ -141,6 +145,24 @@ def estimate(metrics: pd.DataFrame, method: str, metric: str, base: str) -> Esti
     return Estimate(found.value, found.ci_low, found.ci_high, df=found.n - 1)
 
 
+def centre(values: Sequence[float]) -> Estimate:
+    """Return the median with its interval: the tightest order statistics that hold it with 95 %."""
+    ordered, n = sorted(values), len(values)
+    ranks = [k for k in range(1, n // 2 + 1) if 2 * bdtr(k - 1, n, 0.5) <= 0.05]
+    rank = max(ranks, default=1)
+    return Estimate(float(np.median(ordered)), ordered[rank - 1], ordered[n - rank])
+
+
+def of_one_core(call: Callable[[], object], rounds: int = 9) -> Estimate:
+    """Return the seconds that a call takes of one core: the median of rounds with its interval."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return centre(timeit.repeat(call, number=1, repeat=rounds, timer=time.process_time))
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _seconds(call: Callable[[], object]) -> float:
     """Return what a call takes, with the work of a GPU begun and ended inside."""
     _wait()
@@ -161,16 +183,12 @@ def _own_randomness() -> AbstractContextManager[None]:
     return torch.random.fork_rng(devices=[place] if place.type == "cuda" else [])
 
 
-def _images(recipe: Recipe) -> data.Images:
-    part = recipe.data
-    return data.load(part.dataset, part.split, part.train_images, device.device())
-
-
-def _trainer(recipe: Recipe, images: data.Images) -> Trainer:
+def trainer(recipe: Recipe, images: data.Images) -> Trainer:
+    """Return what trains a new network of a recipe, as runs on this machine do."""
     precision = device.used_precision(recipe.train.precision, data.spec(recipe.data.dataset).size)
     return make(recipe, runs.build(recipe), images, precision, device.backend())
 
 
-def endless(trainer: Trainer) -> Iterator[Tensor]:
+def endless(one: Trainer) -> Iterator[Tensor]:
     """Yield the losses of steps in one epoch after the other."""
-    return chain.from_iterable(trainer.steps(epoch) for epoch in count())
+    return chain.from_iterable(one.steps(epoch) for epoch in count())

@@ -40,8 +40,7 @@ def telling_epochs(recipe: Recipe) -> int:
     part = recipe.sparsity
     if isinstance(part, Admm | Lasso):  # which prune after the last one
         return recipe.train.epochs
-    waits = getattr(part, "clean_epochs", 0)
-    return max(recipe.method.warm_up, waits, 1 if part else 0) + 1
+    return 1 + max(recipe.method.warm_up, getattr(part, "clean_epochs", 0), 1 if part else 0)
 
 
 @contextmanager

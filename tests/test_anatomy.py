@@ -131,8 +131,7 @@ def test_live_channels_are_those_of_the_width_that_is_scored():
 
 
 def test_operations_count_noise_on_the_adversarial_path_only():
-    model = create("float", "resnet18", in_channels=1, width=4)
-    counts = cost.cost(model, 1, 8)
+    counts = cost.cost(create("float", "resnet18", in_channels=1, width=4), 1, 8)
     rows = {(r["metric"], r.get("lam")): r["value"] for r in anatomy.counted({}, counts)}
     gap = rows["add_equivalents", 1.0] - rows["add_equivalents", 0.0]
     assert gap == pytest.approx(counts["noise_adds"])

@@ -211,8 +211,7 @@ def test_data_that_are_missing_offline_are_one_sentence(results, capsys, monkeyp
     monkeypatch.setattr(paths, "DATA", tmp_path / "data")
     monkeypatch.setattr("urllib.request.urlopen", offline)
     before = files(results)
-    words = ["run", "smart/fig5_fgsm", "--preset", "cifar"]
-    assert main(words) == 2
+    assert main(["run", "smart/fig5_fgsm", "--preset", "cifar"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "Preparing the data set cifar10."
     assert len(lines) == 2 and "cifar10 could not be downloaded" in lines[1]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import bench, bench_rows
+from lib import bench, bench_rows, timing
 from lib.bench import Group, Growth, Rate
 from lib.errors import UserError
 from lib.report import readme
@@ -62,11 +62,11 @@ def test_the_interval_of_a_median_covers_it_as_often_as_it_says():
     """Of all ways in which n values fall around the true median, 95 % or more are covered."""
     for n in range(6, 13):
         covered = [
-            (e := bench.centre(np.array(signs) + np.arange(n) * 1e-9)).low < 0 < e.high
+            (e := timing.centre(np.array(signs) + np.arange(n) * 1e-9)).low < 0 < e.high
             for signs in itertools.product((-1.0, 1.0), repeat=n)
         ]
         assert np.mean(covered) >= 0.95
-    assert (bench.centre([3.0, 1.0, 2.0]).low, bench.centre([3.0, 1.0, 2.0]).high) == (1.0, 3.0)
+    assert (timing.centre([3.0, 1.0, 2.0]).low, timing.centre([3.0, 1.0, 2.0]).high) == (1.0, 3.0)
 
 
 def test_the_names_are_those_promised_and_each_row_has_what_it_compares():

@@ -102,8 +102,7 @@ def test_zero_epochs_take_the_weights_over_as_they_are(trained):
 
 def test_a_link_of_a_chain_is_verified_and_evaluated_as_any_run(trained, monkeypatch):
     run = runs.load(TUNED)
-    protocol = Protocol(images=20)
-    record = evaluate.evaluate(run, protocol)
+    record = evaluate.evaluate(run, Protocol(images=20))
     assert record["recipe_key"] == TUNED.key and record["n"] == 20
     monkeypatch.setattr(runs, "code_fingerprint", lambda recipe: "reworded")
     assert not runs.is_current(run) and verify.verify(run) and runs.is_current(run)

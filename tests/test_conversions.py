@@ -81,8 +81,7 @@ def test_a_finished_conversion_needs_its_own_folder_alone(kind, trained, monkeyp
 
 def test_a_conversion_does_what_its_part_says(trained):
     dense = runs.load(DENSE).model()
-    images = evaluate.data.load("digits", "train", 8).float()
-    gains = error_weights(dense, images)
+    gains = error_weights(dense, evaluate.data.load("digits", "train", 8).float())
     weighed = runs.load(WEIGHED).model()
     for name, gain in gains.items():
         assert torch.equal(weighed.get_submodule(name).gain, gain)

@@ -395,8 +395,7 @@ def test_progress_rises_to_one_within_batches_of_autoattack(attack):
     shares = []
     model = create("plain", "resnet18", width=4).eval()
     images = pictures(10)
-    logits = model(images.images.float() / 255)
-    images = Images(images.images, logits.argmax(1))
+    images = Images(images.images, model(images.images.float() / 255).argmax(1))
     protocol = Protocol(attack=attack, eps=0.001, steps=2, queries=20)
     scoring.correct(model, images, protocol, shares.append)
     assert shares == sorted(shares) and shares[-1] == 1.0

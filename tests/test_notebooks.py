@@ -53,8 +53,7 @@ def draws(cell):
 
 
 def test_notebooks_and_artifacts_are_the_same_set():
-    found = {f"{p.parent.name}/{p.stem}" for p in NOTEBOOKS}
-    assert found == set(ARTIFACTS)
+    assert {f"{p.parent.name}/{p.stem}" for p in NOTEBOOKS} == set(ARTIFACTS)
 
 
 @each

@@ -415,7 +415,6 @@ def test_every_step_runs_and_the_last_line_counts(suite, tmp_path):
 
 
 def test_ci_runs_the_test_command():
-    text = (ROOT / ".ci/run").read_text()
-    assert text.rstrip().endswith("exec ./run_all.sh --test")
+    assert (ROOT / ".ci/run").read_text().rstrip().endswith("exec ./run_all.sh --test")
     assert os.access(ROOT / ".ci/run", os.X_OK)
     assert os.access(ROOT / "run_all.sh", os.X_OK)

@@ -209,8 +209,7 @@ def test_pni_trains_by_the_numbers_of_its_code_and_keeps_their_ratio_elsewhere()
 
 
 def test_gdws_is_trained_and_attacked_as_in_the_paper():
-    table = gdws.table1_networks("paper")
-    dense = [job for job in table.jobs if job.label == "dense"]
+    dense = [job for job in gdws.table1_networks("paper").jobs if job.label == "dense"]
     assert [job.recipe.model.backbone for job in dense] == list(gdws.CONVERTED)
     for job in dense:
         train, attack = job.recipe.train, job.recipe.attack

@@ -57,6 +57,17 @@ def test_every_round_times_every_call_once_and_the_first_ones_do_not_count(clock
     assert times["label"].tolist() == clock.calls[3:]
     assert times.groupby("round")["label"].agg(set).tolist() == [{"a", "b", "c"}] * 6
     assert dict(zip(times["label"], times["seconds"], strict=True)) == {"a": 1, "b": 2, "c": 4}
+    longer = timing.interleaved(calls, rounds=2, seconds=21.0)  # of 7 for all of them in a round
+    assert longer["round"].value_counts().tolist() == [3] * 9
+
+
+def test_seconds_of_one_core_are_the_median_of_its_rounds_on_one_thread(monkeypatch):
+    seen, ticks = [], iter([0, 5, 5, 8, 8, 12, 12, 21, 21, 22])
+    monkeypatch.setattr(timing.time, "process_time", lambda: next(ticks))
+    monkeypatch.setattr(torch, "set_num_threads", seen.append)
+    took = timing.of_one_core(lambda: seen.append("call"), rounds=5)
+    assert (took.value, took.low, took.high) == (4, 1, 9)
+    assert seen == [1, *["call"] * 5, torch.get_num_threads()]
 
 
 def test_the_order_is_shuffled_and_the_seed_decides_it(clock):

@@ -45,8 +45,7 @@ def _counted(recipe: Recipe) -> tuple[int, int, int]:
 
 
 def _images(recipe: Recipe, split: str, limit: int) -> int:
-    spec = data.spec(recipe.data.dataset)
-    return limit or spec.count(split) or 100_000
+    return limit or data.spec(recipe.data.dataset).count(split) or 100_000
 
 
 def training(recipe: Recipe) -> float:

@@ -124,5 +124,4 @@ def _markdown(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    text = re.sub(r"&(?=#?\w+;)", "&amp;", text)
-    return SPECIAL.sub(r"\\\g<0>", text).replace("<", "&lt;")
+    return SPECIAL.sub(r"\\\g<0>", re.sub(r"&(?=#?\w+;)", "&amp;", text)).replace("<", "&lt;")

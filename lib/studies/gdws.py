@@ -73,8 +73,7 @@ def converted(b: Builder, setting: Setting, start: Recipe, lam: float = 0.0, **h
     Every channel that has weights keeps a kernel, as the released code intends.
     """
     how = {"points": SWEEP["middle"], "least": 1} | how
-    known = weighed(b, setting, start, lam)
-    return made(b, setting, known, Gdws(start.data.dataset, **how))
+    return made(b, setting, weighed(b, setting, start, lam), Gdws(start.data.dataset, **how))
 
 
 def pruned(b: Builder, setting: Setting, start: Recipe, share: float) -> Recipe:

@@ -81,8 +81,7 @@ def test_starts_are_uniform_in_the_ball(distance, norm):
     assert radius.max() <= 1
     for r in (0.5, 0.8):
         assert (radius <= r).double().mean().item() == pytest.approx(r**3, abs=0.032)
-    mean = (start - x).mean(0)
-    assert mean.abs().max() < 0.1 * 4 / 4000**0.5
+    assert (start - x).mean(0).abs().max() < 0.1 * 4 / 4000**0.5
 
 
 @pytest.mark.parametrize("norm", NORMS)

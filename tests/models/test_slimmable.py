@@ -42,8 +42,7 @@ def own_network(model: nn.Module, method: str, backbone: str) -> nn.Module:
 def test_a_sub_network_is_bit_equal_to_a_narrow_network_of_the_sliced_state(
     make, images, backbone, method, lam
 ):
-    options = {"noise": False} if method == "float_slim" else {}
-    model = make(method, backbone, **options)
+    model = make(method, backbone, **{"noise": False} if method == "float_slim" else {})
     narrow = own_network(model, method, backbone)
     got = model(images, lam, slim=0.5)
     assert torch.equal(got, narrow(images, lam))

@@ -293,8 +293,7 @@ def test_snip_keeps_the_most_sensitive_weights_of_the_whole_network_for_good():
     made = trainer(Snip(0.1))
     fresh = runs.build(made.recipe)
     names = [n for n, m in fresh.named_modules() if getattr(m, "mask", None) is not None]
-    batch = next(made._batches(0))
-    scores = sensitivities(fresh, names, batch)
+    scores = sensitivities(fresh, names, next(made._batches(0)))
     flat = torch.cat([s.flatten() for s in scores])
     count = round(0.1 * len(flat))
     cut = flat.sort(descending=True).values[count - 1]
