@@ -28,7 +28,7 @@ from lib.rows import row
 from lib.sparsity import FixedRanks
 from lib.study import Job, Study
 
-SECONDS = 2.0  # that each network is timed for at least, where a preset is thorough
+SECONDS = 5.0  # that each network is timed for at least, where a preset is thorough
 RELEASED = "released form"  # marks GDWS layers that gather channels, as the released code does
 
 
@@ -117,8 +117,9 @@ def rows(
     in the form of the released code, too. Where several networks have the label of a base, it is
     that of the same backbone. What is given in intervals is `speed_up`; images a second are a
     median, `slow` those of the 95th percentile of seconds; `macs` are what they compute and `mib`
-    what they hold in 32 bits, before GDWS layers that are slower than dense become so. Metrics
-    end in the `way` of running: in bf16 weights and images are 16 bits, compiled by torch.compile.
+    what they hold in 32 bits, before GDWS layers that are slower than dense become so, `kept` how
+    many do not. Metrics end in the `way` of running: in bf16 weights and images are 16 bits,
+    compiled by torch.compile.
     """
     own, calls, counts = dict[str, Job](), {}, {}
     end, rounds = way(batch, precision, compiled), study.preset.timing_rounds
@@ -137,12 +138,15 @@ def rows(
             best = fastest(model, x, None, tries, whole) if label == job.label else model
             calls[name] = partial(torch.no_grad()(whole(best)), x)
             own[name], counts[name] = replace(job, label=label), cost.cost(model, size=x.shape[2])
+            forms = map(best.get_submodule, converted(model))
+            counts[name]["kept"] = sum(not isinstance(form, nn.Conv2d) for form in forms)
     times = timing.interleaved(calls, rounds, seconds=SECONDS * study.preset.thorough)
     seconds, found = times.groupby("label")["seconds"].quantile([0.5, 0.95]).unstack(), []
     for name, job in own.items():
         at = row(study, _of_paper(job.recipe.trained), method=job.label, seed=study.seeds[0])
         values = {"fps": batch / seconds[0.5][name], "slow": batch / seconds[0.95][name]}
         values |= {"macs": batch * counts[name]["macs"], "mib": counts[name]["params"] / 2**18}
+        values["kept"] = counts[name]["kept"]
         found += [at | {"metric": f"{m}_{end}", "value": value} for m, value in values.items()]
         for base in bases:
             named = {of.recipe.model.backbone: n for n, of in own.items() if of.label == base}

@@ -5,11 +5,11 @@ slows all of them; ratios are paired by round. Absolute seconds and intervals al
 machine and this run only.
 """
 
-import math
 import time
 import timeit
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import astuple
 from functools import partial
 from itertools import chain, count
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import bdtr, stdtrit
+from scipy.special import bdtr
 from torch import Tensor, nn
 
 from lib import data, device, runs
@@ -115,18 +115,16 @@ def deployable(recipe: Recipe, slim: float) -> nn.Module:
 def ratios(times: pd.DataFrame, base: str) -> pd.DataFrame:
     """Return how many times as long as base every label takes: value, ci_low, ci_high and n.
 
-    value is the geometric mean over n rounds, the interval Student's t of the paired log ratios.
+    value is the median over n rounds of the ratio within a round, with the interval of `centre`:
+    what disturbs a few rounds, however much, moves neither.
     """
     labels = list(dict.fromkeys(times["label"]))
-    logs = np.log(times.pivot_table("seconds", index="round", columns="label")[labels])
-    logs = logs.sub(logs[choose("timed network", base, labels)], axis=0)
-    rounds = len(logs)
-    if rounds < 2 or logs.isna().any(axis=None):
+    seconds = times.pivot_table("seconds", index="round", columns="label")[labels]
+    if len(seconds) < 2 or seconds.isna().any(axis=None):
         raise UserError("Ratios need two rounds or more in which every network was timed.")
-    middle = logs.mean()
-    half = float(stdtrit(rounds - 1, 0.975)) * logs.std() / math.sqrt(rounds)
-    bounds = {"value": middle, "ci_low": middle - half, "ci_high": middle + half}
-    return np.exp(pd.DataFrame(bounds)).assign(n=rounds).rename_axis("label").reset_index()
+    each = seconds.div(seconds[choose("timed network", base, labels)], axis=0)
+    found = [(label, *astuple(centre(each[label]))[:3], len(seconds)) for label in labels]
+    return pd.DataFrame(found, columns=["label", "value", "ci_low", "ci_high", "n"])
 
 
 def ratio_rows(study: Study, times: pd.DataFrame, metric: str, base: str) -> list[dict[str, Any]]:
@@ -145,9 +143,9 @@ def estimate(metrics: pd.DataFrame, method: str, metric: str, base: str) -> Esti
     return Estimate(found.value, found.ci_low, found.ci_high, df=found.n - 1)
 
 
-def centre(values: Sequence[float]) -> Estimate:
+def centre(values: Iterable[float]) -> Estimate:
     """Return the median with its interval: the tightest order statistics that hold it with 95 %."""
-    ordered, n = sorted(values), len(values)
+    n = len(ordered := sorted(map(float, values)))
     ranks = [k for k in range(1, n // 2 + 1) if 2 * bdtr(k - 1, n, 0.5) <= 0.05]
     rank = max(ranks, default=1)
     return Estimate(float(np.median(ordered)), ordered[rank - 1], ordered[n - rank])

@@ -1,7 +1,6 @@
 """Seconds by a clock that the test sets, ratios in closed form, real steps of real trainers."""
 
 import dataclasses
-import math
 
 import numpy as np
 import pandas as pd
@@ -77,15 +76,12 @@ def test_the_order_is_shuffled_and_the_seed_decides_it(clock):
     assert len({tuple(one[i : i + 4]) for i in range(0, 32, 4)}) > 2
 
 
-def test_ratios_have_their_closed_form():
-    base = np.array([1.0, 2.0, 4.0, 3.0])
-    logs = np.array([0.1, 0.3, 0.2, 0.6])
-    found = timing.ratios(table(a=base, b=base * np.exp(logs)), "a").set_index("label")
-    low, high = stats.t.interval(0.95, 3, logs.mean(), stats.sem(logs))
-    assert found.loc["b", "value"] == pytest.approx(math.exp(0.3))
-    assert found.loc["b", "ci_low"] == pytest.approx(math.exp(low))
-    assert found.loc["b", "ci_high"] == pytest.approx(math.exp(high))
-    assert found.loc["a", ["value", "ci_low", "ci_high", "n"]].tolist() == [1, 1, 1, 4]
+def test_a_ratio_is_the_median_of_rounds_between_order_statistics_that_hold_it():
+    base, times = np.arange(1.0, 10.0), np.array([1.2, 1.9, 1.1, 1.4, 90.0, 1.3, 1.6, 1.5, 1.7])
+    found = timing.ratios(table(a=base, b=base * times), "a").set_index("label")
+    assert stats.binom.cdf(1, 9, 0.5) < 0.025 < stats.binom.cdf(2, 9, 0.5)  # so: 2nd and 8th
+    assert found.loc["b", ["value", "ci_low", "ci_high"]].tolist() == pytest.approx([1.5, 1.2, 1.9])
+    assert found.loc["a", ["value", "ci_low", "ci_high", "n"]].tolist() == [1, 1, 1, 9]
 
 
 def test_ratios_become_rows_that_name_their_base_and_come_back_as_estimates():
@@ -95,7 +91,7 @@ def test_ratios_become_rows_that_name_their_base_and_come_back_as_estimates():
     assert list(rows["method"]) == ["PGD-AT", "FLOAT", "FLOAT, noise frozen"]
     assert set(rows["detail"]) == {"FLOAT"} and set(rows["n"]) == {2}
     found = timing.estimate(rows, "PGD-AT", "latency_ratio", "FLOAT")
-    assert found.value == pytest.approx(math.sqrt(8)) and found.low < found.value < found.high
+    assert (found.value, found.low, found.high) == (3, 2, 4)
 
 
 def test_a_slow_round_changes_no_ratio_and_turning_the_ratio_inverts_it():
