@@ -39,18 +39,20 @@ def interleaved(
 ) -> pd.DataFrame:
     """Time every call once in each round, in an order drawn anew; first calls go uncounted.
 
-    Rounds go on until the calls have had so many seconds each, on average. Returns the columns
-    round, label and seconds; on a GPU until its work is done.
+    Rounds go on until every call has had so many seconds. Returns the columns round, label and
+    seconds; on a GPU until its work is done.
     """
     check_range("rounds", rounds, 2)
     order = np.random.default_rng(seed)
     for call in [*calls.values()] * UNCOUNTED[device.device().type]:
         call()
-    labels, rows, done = list(calls), list[tuple[int, str, float]](), 0
-    while done < rounds or sum(taken for *_, taken in rows) < seconds * len(labels):
+    labels, rows, spent = list(calls), list[tuple[int, str, float]](), dict.fromkeys(calls, 0.0)
+    while len(rows) < rounds * len(labels) or min(spent.values()) < seconds:
+        done = len(rows) // len(labels)
         for i in order.permutation(len(labels)):
-            rows.append((done, labels[i], _seconds(calls[labels[i]])))
-        done += 1
+            taken = _seconds(calls[labels[i]])
+            rows.append((done, labels[i], taken))
+            spent[labels[i]] += taken
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
