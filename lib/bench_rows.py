@@ -63,8 +63,7 @@ def training(backbone: str, width: int) -> Group:
     """Steps of all methods on one network, and their share of the peak."""
     batch, side = (128, 8192) if _is_gpu() else (64, 2048)
     at = f"{backbone}-w{width}"
-    rows: dict[str, Any] = {}
-    makers: dict[str, Any] = {"product": partial(_product, side)}
+    rows, makers = dict[str, Any](), {"product": partial(_product, side)}
     for name in COMPARED:
         recipe = _recipe_of(METHODS[name](), backbone, width, batch)
         makers[name] = partial(_step_of, recipe)
@@ -76,7 +75,7 @@ def training(backbone: str, width: int) -> Group:
         macs = cost.report(name, backbone, width)["macs"] * METHODS[name]().passes(STEPS)
         done = 2e-9 * macs * batch
         rows[f"peak/{name}/{at}"] = Rate("GFLOP/s", name, "product", done, 2e-9 * side**3)
-    return Group(rows, makers, 5 if width == 64 else 7, 480 if width == 64 else 80)
+    return Group(rows, makers, 6 if width == 64 else 7, 480 if width == 64 else 80)
 
 
 def _attacked(network: tuple[str, int], n: int) -> tuple[nn.Module, nn.Module, Images]:

@@ -55,11 +55,11 @@ class Preset(Part):
 
     images is the number of test images evaluated (0: all), slow_images that under attacks of many
     steps where it is smaller, judge says whether there are enough of them for a verdict,
-    timing_rounds how often each training step is timed at least, thorough whether networks are
-    timed for seconds each, and also as torch.compile makes them, many how many images are
-    classified at a time where speed is measured beside that for one, weighed how many images say
-    what errors of weights do, restarts how often an attack begins in each of several norms, points
-    how many values, from the first, of what is swept are planned where each asks for trainings.
+    timing_rounds how often each training step is timed, thorough whether networks are timed for
+    seconds each, and also as torch.compile makes them, many how many images are classified at a
+    time where speed is measured beside that for one, weighed how many images say what errors of
+    weights do, restarts how often an attack begins in each of several norms, points how many
+    values, from the first, of what is swept are planned where each asks for trainings.
     """
 
     name: str
@@ -206,6 +206,7 @@ PRESETS: dict[str, Preset] = {
             ),
             images=0,
             strong=Strong(images=1_000),
+            timing_rounds=30,
             restarts=10,
         ),
         # the papers' data sets, networks and epochs
@@ -226,6 +227,7 @@ PRESETS: dict[str, Preset] = {
                 _on("cifar10", "preact_resnet18", _FIFTY, **_MSD),
             ),
             images=0,
+            timing_rounds=30,
             restarts=10,
         ),
     )

@@ -146,10 +146,9 @@ def estimate(metrics: pd.DataFrame, method: str, metric: str, base: str) -> Esti
 
 
 def centre(values: Iterable[float]) -> Estimate:
-    """Return the median with its interval: the tightest order statistics that hold it with 95 %."""
+    """Return the median in the tightest order statistics that hold it with 95 %, of six or more."""
     n = len(ordered := sorted(map(float, values)))
-    ranks = [k for k in range(1, n // 2 + 1) if 2 * bdtr(k - 1, n, 0.5) <= 0.05]
-    rank = max(ranks, default=1)
+    rank = max((k for k in range(1, n // 2 + 1) if 2 * bdtr(k - 1, n, 0.5) <= 0.05), default=1)
     return Estimate(float(np.median(ordered)), ordered[rank - 1], ordered[n - rank])
 
 
