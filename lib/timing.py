@@ -47,7 +47,7 @@ def interleaved(
     for call in [*calls.values()] * UNCOUNTED[device.device().type]:
         call()
     labels, rows, spent = list(calls), list[tuple[int, str, float]](), dict.fromkeys(calls, 0.0)
-    while len(rows) < rounds * len(labels) or min(spent.values()) < seconds:
+    while len(rows) < rounds * len(labels) or min(spent.values(), default=seconds) < seconds:
         done = len(rows) // len(labels)
         for i in order.permutation(len(labels)):
             taken = _seconds(calls[labels[i]])
@@ -124,8 +124,8 @@ def ratios(times: pd.DataFrame, base: str) -> pd.DataFrame:
     seconds = times.pivot_table("seconds", index="round", columns="label")[labels]
     if len(seconds) < 2 or seconds.isna().any(axis=None):
         raise UserError("Ratios need two rounds or more in which every network was timed.")
-    each = seconds.div(seconds[choose("timed network", base, labels)], axis=0)
-    found = [(label, *astuple(centre(each[label]))[:3], len(seconds)) for label in labels]
+    logs = np.log(seconds.div(seconds[choose("timed network", base, labels)], axis=0))
+    found = [(n, *np.exp(astuple(centre(logs[n]))[:3]), len(seconds)) for n in labels]
     return pd.DataFrame(found, columns=["label", "value", "ci_low", "ci_high", "n"])
 
 
