@@ -19,6 +19,7 @@ import torch
 from lib import data, device, evaluate, runs, scoring, store, training
 from lib.errors import UserError
 from lib.evaluate import Record
+from lib.models.depthwise import equivalents
 from lib.protocol import Protocol
 from lib.recipe import Recipe
 from lib.schedules import learning_rate
@@ -30,8 +31,7 @@ SAME = ("device", "instruction_set", "torch", "precision", "processes")
 
 def stale(run: runs.Run) -> tuple[bool, dict[str, Record]]:
     """Return whether other code than today's trained a run, and which records it measured."""
-    held = evaluate.held(run)
-    measured = {name: r for name, r in held.items() if not evaluate.is_current(run, r)}
+    measured = {n: r for n, r in evaluate.held(run).items() if not evaluate.is_current(run, r)}
     return not runs.is_current(run), measured
 
 
@@ -109,7 +109,7 @@ def verify_evaluation(run: runs.Run, record: Record) -> bool:
     """
     protocol = Protocol(**record["protocol"])
     with _as_then(run, record, protocol.split, protocol.images, "fp32") as images:
-        model = run.model(protocol.weights)
+        model = equivalents(run.model(protocol.weights))  # which an evaluation attacks
         batch = images[: scoring.batch_size(model, images, protocol)]
         hits = scoring.correct(model, batch, protocol)
     if not torch.equal(hits, evaluate.unpack(record["bits"], record["n"])[:, : len(batch)]):

@@ -9,13 +9,14 @@ from lib.__main__ import main
 from lib.batch import status
 from lib.errors import UserError
 from lib.methods import Pni
-from lib.models.gdws import error_weights
+from lib.models.depthwise import GeneralizedDepthwise
+from lib.models.gdws import convert
 from lib.protocol import Protocol
 from lib.sparsity import Dnr, Lasso, Momentum
 from lib.trainers import Trainer
 from lib.trainers.pruners.lasso import L1
 from lib.trainers.pruners.momentum import SparseMomentum
-from tests.test_conversions import DENSE, WEIGHED
+from tests.test_conversions import DENSE, KINDS, WEIGHED
 from tests.test_runs import RECIPE
 
 
@@ -46,10 +47,12 @@ def test_a_change_that_matters_is_noticed(run, monkeypatch):
 
 
 def test_a_conversion_is_made_again_to_the_last_bit(results, monkeypatch):
-    run = [runs.fit(recipe) for recipe in (DENSE, WEIGHED)][-1]
+    run = [runs.fit(recipe) for recipe in (DENSE, WEIGHED, KINDS["layer"])][-1]
     monkeypatch.setattr(runs, "code_fingerprint", lambda recipe: "changed")
     assert verify.verify(run) and runs.is_current(run)
-    monkeypatch.setattr(networks, "error_weights", lambda f, x: error_weights(f, x[1:]))
+    monkeypatch.delattr(GeneralizedDepthwise, "forward")  # it is attacked in its dense form
+    assert verify.verify_evaluation(run, evaluate.evaluate(run, ATTACKED))
+    monkeypatch.setattr(networks, "convert", lambda f, beta, **how: convert(f, 2 * beta, **how))
     assert not verify.verify(run)
 
 
