@@ -48,9 +48,10 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
-def encode(content: Any) -> bytes:
-    """Return content as indented JSON with sorted keys."""
-    return (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+def encode(content: Any, close: bool = False) -> bytes:
+    """Return content as JSON with sorted keys, indented or without a space."""
+    layout: Any = {"separators": (",", ":")} if close else {"indent": 1}
+    return (json.dumps(content, sort_keys=True, allow_nan=False, **layout) + "\n").encode()
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -190,8 +191,8 @@ def read_signed(path: Path) -> dict[str, Any] | None:
 
 
 def write_signed(path: Path, content: dict[str, Any]) -> None:
-    """Write content as `read_signed` takes it, whole or not at all."""
-    write_json(path, signed(content))
+    """Write content as `read_signed` takes it, whole or not at all, in as few bytes as it needs."""
+    write_bytes(path, encode(signed(content), close=True))
 
 
 def set_aside_damaged(path: Path) -> None:

@@ -90,11 +90,10 @@ def verify(run: runs.Run, on_progress: runs.OnProgress = lambda done: None) -> b
             seen.append([row[name] for name in told])
     last = 1 - 1 / trainer.steps_per_epoch  # where an epoch's last step begins
     rates = [learning_rate(recipe.train, epoch + last) for epoch in range(len(history))]
-    recorded = [float(past["lr"]) for past in history]
     same = seen == [[float(past[name]) for name in told] for past in history[:epochs]]
     if not history:  # a conversion, or what is not trained: made again as a whole
         same = sha256(training.packed(trainer.model)).hexdigest() == run.marks()["weights_sha256"]
-    if not same or not np.allclose(rates, recorded, rtol=1e-9):
+    if not same or not np.allclose(rates, [float(past["lr"]) for past in history], rtol=1e-9):
         return False
     code = runs.code_fingerprint(recipe)
     shown = {"code": code, "made_by": info.get("code"), "losses": [row[0] for row in seen]}
