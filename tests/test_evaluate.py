@@ -252,8 +252,7 @@ def test_a_filled_store_leaves_no_bar_and_each_run_is_loaded_once(bars, monkeypa
     bars.clear()
     loaded, load = [], runs.load
     monkeypatch.setattr(runs, "load", lambda recipe: loaded.append(recipe.key) or load(recipe))
-    fitted = measure.fit(study)
-    again = measure.measure(study, fitted)
+    again = measure.measure(study, measure.fit(study))
     assert not bars
     assert sorted(loaded) == sorted(study.recipes)
     assert again.equals(first)

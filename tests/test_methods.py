@@ -133,8 +133,7 @@ def pairing(method, model, x, y, context):
         return (adversarial - logits.detach()).square().sum(1)
 
     attacked = model(context.attack(model, x, y, loss=distance))
-    apart = F.mse_loss(attacked, logits)
-    return F.cross_entropy(attacked, y) + method.beta * apart
+    return F.cross_entropy(attacked, y) + method.beta * F.mse_loss(attacked, logits)
 
 
 @pytest.fixture

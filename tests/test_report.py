@@ -329,8 +329,7 @@ def pages_of(folder):
 @pytest.mark.parametrize("gone", [False, True])
 def test_an_edited_file_is_not_published_and_its_name_is(folder, artifact, name, link, gone):
     path = folder / artifact / name
-    before = shown(folder)
-    assert link in before
+    assert link in shown(folder)
     content = path.read_bytes().replace(b"SMART", b"EDITED").replace(b'"a CPU"', b'"EDITED"')
     content = content.replace(b"2000.0", b"7777.0").replace(b"Title", b"EDITED")
     path.unlink() if gone else path.write_bytes(content + b"\n")

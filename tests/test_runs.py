@@ -230,8 +230,7 @@ def test_two_processes_train_a_recipe_once(results):
 
 
 def test_the_best_epoch_on_validation_images_is_kept():
-    recipe = RECIPE.override({"train.validate_every": 1, "train.epochs": 3})
-    run = runs.fit(recipe)
+    run = runs.fit(RECIPE.override({"train.validate_every": 1, "train.epochs": 3}))
     scores = run.history["val_clean"] + run.history["val_robust"]
     best, last = run.model("best").state_dict(), weights(run)
     assert same(best, last) == (scores.idxmax() == 2 and (scores == scores.max()).sum() == 1)

@@ -59,8 +59,7 @@ def test_a_change_of_meaning_shows(meaning, old, new):
 
 def test_blocks_have_meaning(meaning):
     nested = "if a:\n    if b:\n        c\n    else:\n        d\n"
-    outer = "if a:\n    if b:\n        c\nelse:\n    d\n"
-    assert meaning(nested) != meaning(outer)
+    assert meaning(nested) != meaning("if a:\n    if b:\n        c\nelse:\n    d\n")
 
 
 def test_imports_are_found_wherever_they_are():

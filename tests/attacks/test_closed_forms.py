@@ -96,5 +96,4 @@ def test_the_default_step_is_that_of_the_papers(line, grey):
     again = pgd(linear(line), grey, ZEROS, eps, 10 / 255 / 7, 7, random_start=False)
     torch.testing.assert_close(adv, again)
     one = pgd(linear(line), grey, ZEROS, 0.5, None, 1, random_start=False)
-    reach = (one - grey).abs().max().item()
-    assert reach == pytest.approx(min(0.5, 0.5 + 4 / 255))
+    assert (one - grey).abs().max().item() == pytest.approx(min(0.5, 0.5 + 4 / 255))

@@ -40,8 +40,7 @@ print(os.getcwd(), sys.executable, os.environ.get("SUITE_PROGRESS"), PRESET, SEE
 def test_a_batch_trains_executes_and_reports_then_has_nothing_to_do(real, capsys):
     real.write("tiny/two", STUDY, SAVE)
     real.write("tiny/none", "1 + 1", "raise RuntimeError('not\\ntoday')")
-    chosen = ("tiny/two", "tiny/none", "--jobs", "2")
-    assert real(*chosen) == 1
+    assert real("tiny/two", "tiny/none", "--jobs", "2") == 1
     shown = capsys.readouterr()
     assert "failed: cell [4]: RuntimeError: not today" in shown.out
     assert "1 reproduced" in shown.out

@@ -196,8 +196,7 @@ def test_what_systems_leave_beside_images_is_no_image(tmp_path):
     (tmp_path / "val/ant/.thumbnails").mkdir()
     (tmp_path / "val/ant/.thumbnails/a.png").write_bytes(b"")
     (tmp_path / "test/.ipynb_checkpoints").mkdir(parents=True)
-    after = load(f"imagefolder:{tmp_path}@16", "test")
-    assert torch.equal(after.images, before.images)
+    assert torch.equal(load(f"imagefolder:{tmp_path}@16", "test").images, before.images)
 
 
 def test_nothing_is_written_into_a_folder_of_images(tmp_path, kept):

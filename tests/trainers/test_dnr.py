@@ -108,8 +108,7 @@ def test_density_is_exact_and_pruned_weights_are_zero_at_every_step_and_after_a_
     second.restore(state)
     for one in (straight, second):
         while one.epochs_done < 3:
-            row = one.epoch(look)
-            assert row["active_weights"] == one.pruner.count()
+            assert one.epoch(look)["active_weights"] == one.pruner.count()
     assert equal(straight.model.state_dict().values(), second.model.state_dict().values())
     assert equal(straight.pruner.z, second.pruner.z)
 

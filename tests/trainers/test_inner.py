@@ -33,8 +33,7 @@ def test_every_reader_inside_of_a_block_keeps_its_largest_channels(backbone, lay
     sizes = [layer.weight.detach().square().sum((0, 2, 3)) for layer in made.layers]
     apart = [layer.weight.detach() * 0 for layer in made.layers]
     for layer, z, size, move in zip(made.layers, made.z, sizes, apart, strict=True):
-        count = round(0.5 * len(size))
-        least = size.sort(descending=True).values[count - 1]
+        least = size.sort(descending=True).values[round(0.5 * len(size)) - 1]
         assert torch.equal(z, layer.weight * (size >= least).view(1, -1, 1, 1))
         move += layer.weight - z
     pull = 0.5 * made.part.rho * sum(move.square().sum() for move in apart)

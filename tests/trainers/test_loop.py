@@ -178,8 +178,7 @@ def test_training_lowers_the_loss():
 
 
 def test_oat_trains_without_an_attackable_image():
-    t = trainer(recipe(Oat(lambdas=(0.0,))))
-    assert t.epoch()["loss"] > 0
+    assert trainer(recipe(Oat(lambdas=(0.0,)))).epoch()["loss"] > 0
 
 
 STANDING = [(METHODS[name](), None) for name in METHODS if name != "plain"] + SPARSE[:2]

@@ -57,8 +57,7 @@ def walk(sparse: SparseMomentum, check: Callable[[SparseMomentum], None]) -> Non
             with torch.no_grad():
                 layer.weight.add_(torch.randn_like(layer.weight))
         sparse.after_step()
-        scale = torch.rand(len(sparse.layers)).exp()
-        layers = zip(scale, sparse.layers, strict=True)
+        layers = zip(torch.rand(len(sparse.layers)).exp(), sparse.layers, strict=True)
         sparse.rewire([s * torch.randn_like(layer.weight) for s, layer in layers], epoch)
     check(sparse)
 
