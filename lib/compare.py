@@ -18,7 +18,7 @@ from lib.readings import Reading
 from lib.spread import Spread
 
 Row = Mapping[str, Any]
-RANGES = ("dataset", "lam", "rise", "fall")  # what a sentence can be about several of
+RANGES = ("dataset", "lam", "rise", "fall", "case")  # what a sentence can be about several of
 SCORES = ("clean_acc", "robust_acc")
 WRONG = TAIL  # of a verdict on one claim alone, either way
 PARTLY = "partly"
@@ -91,10 +91,13 @@ def compared(claim: Row, metrics: pd.DataFrame, spread: Spread) -> Found:
                 either = [_case(claim, a, b, metric, spread) for metric in metrics_.split("|")]
                 best = _best(either)
                 found.append(replace(best, case=", ".join([*names, best.case])))
-    if not found:
-        return Found("this preset trains no such networks", fixed=NOT_JUDGED)
-    if len(found) == 1:
-        return _beside(found[0], claim)
+    return _beside(found[0], claim) if len(found) == 1 else together(claim, found)
+
+
+def together(claim: Row, found: list[Found]) -> Found:
+    """Return what several cases come to: the worst of them, or the best of 'some', named."""
+    if len(found) < 2:
+        return [*found, Found("this preset trains no such networks", fixed=NOT_JUDGED)][0]
     out = _best(found) if claim["some"] else _worst(found)
     which = "best" if claim["some"] else "worst"
     return replace(out, ours=f"{out.ours} ({which} of {len(found)}: {out.case})")
@@ -226,12 +229,12 @@ def count(claim: Row, cases: pd.Series[bool]) -> Found:
 
 
 def ratio(claim: Row, ours: Estimate) -> Found:
-    """Return how well a ratio supports that it is above 1, or below the limit of 'at most'.
+    """Return how well a ratio supports that it is above a limit, 1, or below that of 'at most'.
 
     Where the paper says up to how much, a ratio whose whole interval is smaller is 'partly'.
     """
     most = claim["test"] == "at most"
-    limit = claim["limit"] if most else 1.0
+    limit = 1.0 if math.isnan(claim["limit"]) else claim["limit"]
     value, low, high = (math.log(x) for x in (ours.value, ours.low, ours.high))
     log = Estimate(value, low, high, images=0.0, seeds=1.0, df=ours.df)
     above, below = log.p_above(math.log(limit)), log.p_below(math.log(limit))
@@ -280,9 +283,5 @@ def _number(value: float) -> str:
     return f"{value:.{digits}f}" if abs(value) < 1e4 else f"{value:.0f}"
 
 
-OTHERS: dict[str, Callable[[Row, Any], Found]] = {
-    "count": count,
-    "ratio": ratio,
-    "at most": ratio,
-    "reading": reading,
-}
+TESTS: dict[str, Callable[[Row, Any], Found]] = dict.fromkeys(COMPARISONS, gap)
+TESTS |= {"count": count, "ratio": ratio, "at most": ratio, "reading": reading}

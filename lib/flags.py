@@ -86,16 +86,14 @@ def above(a: Row | None, b: Row | None, margin: float = 0.0) -> bool:
     """Return whether an accuracy is above another one by more than a margin and chance."""
     if a is None or b is None or a["value"] - b["value"] <= margin:
         return False
-    gap = difference(pd.DataFrame([a]), pd.DataFrame([b]))
-    return gap.minus(margin).p_above(0) <= CHANCE
+    return difference(pd.DataFrame([a]), pd.DataFrame([b])).minus(margin).p_above(0) <= CHANCE
 
 
 def _effort(protocol: Protocol) -> tuple[float, ...]:
     """Return the steps, restarts and draws of an attack; AutoAttack tries harder than all."""
     if protocol.attack == "autoattack":
         return (float("inf"),) * 3
-    steps = 1 if protocol.attack == "fgsm" else protocol.steps
-    return steps, protocol.restarts, protocol.eot
+    return 1 if protocol.attack == "fgsm" else protocol.steps, protocol.restarts, protocol.eot
 
 
 def _ball(protocol: Protocol) -> tuple[str, float]:

@@ -251,8 +251,7 @@ def _image_variance(a: pd.DataFrame, b: pd.DataFrame) -> float:
     hits = [_hits(rows) for rows in (a, b)]
     if all(one is not None for one in hits) and len(hits[0]) == len(hits[1]):
         gaps = hits[0] - hits[1]
-        count = len(gaps)
-        return float(1e4 * (((gaps - gaps.mean()) ** 2).sum() + 2) / (count + 2) ** 2)
+        return float(1e4 * (((gaps - gaps.mean()) ** 2).sum() + 2) / (len(gaps) + 2) ** 2)
     total = 0.0
     for rows in (a, b):
         n = float(rows["n"].min())

@@ -15,7 +15,7 @@ import pandas as pd
 
 from lib import claims, compare, datasets
 from lib.claims import NOT_JUDGED, NOT_REPRODUCED, PARTLY, REPRODUCED
-from lib.compare import COMPARISONS, OTHERS, SCORES, WRONG, Found
+from lib.compare import COMPARISONS, SCORES, TESTS, WRONG, Found
 from lib.errors import UserError, choose
 from lib.intervals import quantile
 from lib.spread import Spread, known
@@ -32,7 +32,8 @@ def judge(
 
     worked_out maps the ids of claims that no comparison of accuracies decides to what they rest on:
     booleans, one for each case ('count'), the Estimate of a ratio ('ratio', 'at most') or of a
-    difference (any comparison), a Reading ('reading'), or a text: why this study cannot tell.
+    difference (any comparison), several of them by the names of their cases, which must all hold,
+    or one with 'some', a Reading ('reading'), or a text: why this study cannot tell.
     """
     stated = claims.stated(study.artifact)
     rows = [{str(k): v for k, v in row.items()} for row in stated.to_dict("records")]
@@ -49,13 +50,15 @@ def _found(claim: Row, metrics: pd.DataFrame, spread: Spread, given: Any) -> Fou
         return Found("", fixed=NOT_JUDGED)
     if isinstance(given, str):
         return Found(given, fixed=NOT_JUDGED)
-    if claim["test"] in COMPARISONS:
-        if given is None:
-            return compare.compared(claim, metrics, spread)
-        return replace(compare.gap(claim, given), **_measured(metrics))
+    test = TESTS[choose("test of a claim", claim["test"], TESTS)]
     if given is None:
+        if test is compare.gap:
+            return compare.compared(claim, metrics, spread)
         raise UserError(f"Claim {claim['id']} needs what it rests on; hand it to the judge.")
-    return OTHERS[choose("test of a claim", claim["test"], OTHERS)](claim, given)
+    cases = given if isinstance(given, Mapping) else {"": given}
+    found = [replace(test(claim, one), case=name) for name, one in cases.items()]
+    rests = _measured(metrics) if test is compare.gap else {}
+    return replace(compare.together(claim, found), **rests)
 
 
 def _measured(metrics: pd.DataFrame) -> dict[str, Any]:
@@ -120,8 +123,9 @@ def paper_value(claim: Row) -> str:
     test, value, limit = claim["test"], claim["value"], claim["limit"]
     if math.isnan(value):
         plain = {"above": "> 0", "no worse": "not below 0", "same": "about 0", "moves": "not 0"}
-        share = "all" if math.isnan(limit) else f"{limit:.0%}"
-        return plain.get(test) or {"ratio": "> 1x", "at most": f"< {limit:g}x"}.get(test, share)
+        share, least = ("all", 1) if math.isnan(limit) else (f"{limit:.0%}", limit)
+        plain |= {"ratio": f"> {least:g}x", "at most": f"< {limit:g}x"}
+        return plain.get(test, share)
     if test in ("ratio", "at most"):
         return f"up to {value:g}x"
     if test in COMPARISONS and test != "close":

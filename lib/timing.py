@@ -149,7 +149,7 @@ def centre(values: Iterable[float]) -> Estimate:
     """Return the median in the tightest order statistics that hold it with 95 %, of six or more."""
     n = len(ordered := sorted(map(float, values)))
     rank = max((k for k in range(1, n // 2 + 1) if 2 * bdtr(k - 1, n, 0.5) <= 0.05), default=1)
-    return Estimate(float(np.median(ordered)), ordered[rank - 1], ordered[n - rank])
+    return Estimate(float(np.median(ordered)), ordered[rank - 1], ordered[n - rank], df=n - 1)
 
 
 def of_one_core(call: Callable[[], object], rounds: int = 9) -> Estimate:

@@ -252,6 +252,19 @@ def test_up_to_is_judged_by_the_interval_of_a_ratio(low, value, high, paper, ver
     assert judge.decided([one], [found])[0]["verdict"] == verdict
 
 
+def test_of_cases_that_are_worked_out_the_least_supported_decides_or_the_best():
+    logs, z = {"near": (0.3, 0.1), "wide": (0.4, 0.4)}, np.array([0, -1.96, 1.96])
+    given = {n: compare.Estimate(*np.exp(at + z * error)) for n, (at, error) in logs.items()}
+    near, wide = (stats.norm.sf((at - math.log(1.1)) / error) for at, error in logs.values())
+    cases = {"some": ("best of 2: near", 2 * near, 1 - near)}
+    cases["each"] = ("worst of 2: wide", wide, min(1, 2 * (1 - wide)))
+    for how, (said, *wanted) in cases.items():
+        one = claim("ratio", limit=1.1, **{how: "case"})
+        found = judge._found(one, pd.DataFrame(), known(None, None), given)
+        assert [found.p_for, found.p_against] == pytest.approx(wanted, rel=1e-3)
+        assert said in found.ours
+
+
 @pytest.mark.parametrize(
     ("hits", "limit", "verdict"),
     [
