@@ -96,10 +96,11 @@ def compared(claim: Row, metrics: pd.DataFrame, spread: Spread) -> Found:
 
 def together(claim: Row, found: list[Found]) -> Found:
     """Return what several cases come to: the worst of them, or the best of 'some', named."""
-    if len(found) < 2:
-        return [*found, Found("this preset trains no such networks", fixed=NOT_JUDGED)][0]
-    out = _best(found) if claim["some"] else _worst(found)
-    which = "best" if claim["some"] else "worst"
+    if not found:
+        return Found("this preset trains no such networks", fixed=NOT_JUDGED)
+    if len(found) == 1:
+        return replace(found[0], ours=f"{found[0].ours} ({found[0].case})".removesuffix(" ()"))
+    which, out = ("best", _best(found)) if claim["some"] else ("worst", _worst(found))
     return replace(out, ours=f"{out.ours} ({which} of {len(found)}: {out.case})")
 
 
@@ -118,18 +119,18 @@ def _beside(found: Found, claim: Row) -> Found:
 def _worst(found: list[Found]) -> Found:
     """Return the least supported of cases that must all hold."""
     worst = max(found, key=lambda case: (case.p_for, -case.p_against))
-    against = min(case.p_against for case in found)
+    against, weak = min(case.p_against for case in found), any(case.weak for case in found)
     chances = worst.chances * (1 if worst.p_for < against else len(found))
-    return replace(worst, p_against=min(1.0, len(found) * against), chances=chances)
+    return replace(worst, p_against=min(1.0, len(found) * against), chances=chances, weak=weak)
 
 
 def _best(found: list[Found]) -> Found:
-    """Return the best supported of cases of which one must hold."""
-    best = min(found, key=lambda case: (case.p_for, -case.p_against))
+    """Return the best supported of cases of which one must hold, first of those that reach."""
+    n = len(found)
+    best = min(found, key=lambda c: (c.weak or n * c.p_for > WRONG, c.p_for, -c.p_against))
     against = max(case.p_against for case in found)
-    chances = best.chances * (len(found) if best.p_for < against else 1)
-    p_for = min(1.0, len(found) * best.p_for)
-    return replace(best, p_for=p_for, p_against=against, chances=chances)
+    chances = best.chances * (n if best.p_for < against else 1)
+    return replace(best, p_for=min(1.0, n * best.p_for), p_against=against, chances=chances)
 
 
 def sides(claim: Row, rows: pd.DataFrame, ranges: list[str]) -> Iterator[tuple[Side, Side]]:
@@ -229,12 +230,11 @@ def count(claim: Row, cases: pd.Series[bool]) -> Found:
 
 
 def ratio(claim: Row, ours: Estimate) -> Found:
-    """Return how well a ratio supports that it is above a limit, 1, or below that of 'at most'.
+    """Return how well a ratio supports that it is above the limit, or below that of 'at most'.
 
     Where the paper says up to how much, a ratio whose whole interval is smaller is 'partly'.
     """
-    most = claim["test"] == "at most"
-    limit = 1.0 if math.isnan(claim["limit"]) else claim["limit"]
+    most, limit = claim["test"] == "at most", claim["limit"]
     value, low, high = (math.log(x) for x in (ours.value, ours.low, ours.high))
     log = Estimate(value, low, high, images=0.0, seeds=1.0, df=ours.df)
     above, below = log.p_above(math.log(limit)), log.p_below(math.log(limit))

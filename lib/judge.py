@@ -123,9 +123,8 @@ def paper_value(claim: Row) -> str:
     test, value, limit = claim["test"], claim["value"], claim["limit"]
     if math.isnan(value):
         plain = {"above": "> 0", "no worse": "not below 0", "same": "about 0", "moves": "not 0"}
-        share, least = ("all", 1) if math.isnan(limit) else (f"{limit:.0%}", limit)
-        plain |= {"ratio": f"> {least:g}x", "at most": f"< {limit:g}x"}
-        return plain.get(test, share)
+        plain |= {"ratio": f"> {limit:g}x", "at most": f"< {limit:g}x"}
+        return plain.get(test, "all" if math.isnan(limit) else f"{limit:.0%}")
     if test in ("ratio", "at most"):
         return f"up to {value:g}x"
     if test in COMPARISONS and test != "close":

@@ -22,7 +22,7 @@ JUDGED_BY = {
     "close": "the whole interval is within {limit:g} points of the paper's value",
     "moves": "the whole interval is on one side of 0",
     "count": "it holds in all cases",
-    "ratio": "the whole interval of the ratio is above 1",
+    "ratio": "the whole interval of the ratio is above {limit:g}",
     "at most": "the whole interval of the ratio is below {limit:g}",
     "reading": "within {limit:g} of the printed number",
 }
@@ -46,8 +46,8 @@ def stated(study: Study) -> Markdown:
         test = JUDGED_BY[row["test"]].format(**row)
         if row["test"] == "count" and row["limit"] < 1:
             test = f"it holds in {row['limit']:.0%} of the cases"
-        ranges = [f"at each {name}" for name in row["each"].split()]
-        ranges += [f"at some {name}" for name in row["some"].split()]
+        ranges = [f"for each {name}" for name in row["each"].split()]
+        ranges += [f"for some {name}" for name in row["some"].split()]
         judged = f"not judged: {row['why_not']}" if row["why_not"] else ", ".join([test, *ranges])
         words = f"“{row['words']}” ({row['where']})" if row["words"] else row["where"]
         lines.append(f"| {row['claim']} | {words} | {judged} |".replace("\n", " "))

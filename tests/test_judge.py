@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import math
 
 import numpy as np
@@ -223,7 +224,7 @@ def test_few_rounds_of_timing_widen_the_p_value_of_a_ratio():
     wanted = stats.ttest_1samp(logs, 0, alternative="greater").pvalue
     low, high = stats.t.interval(0.95, 3, logs.mean(), stats.sem(logs))
     one = compare.Estimate(*np.exp([logs.mean(), low, high]), df=3)
-    assert compare.ratio(claim("ratio"), one).p_for == pytest.approx(wanted)
+    assert compare.ratio(claim("ratio", limit=1.0), one).p_for == pytest.approx(wanted)
 
 
 def test_preset_and_settings_keep_everything_measured_from_a_verdict():
@@ -247,7 +248,7 @@ def test_preset_and_settings_keep_everything_measured_from_a_verdict():
     ],
 )
 def test_up_to_is_judged_by_the_interval_of_a_ratio(low, value, high, paper, verdict):
-    one = claim("ratio", value=paper)
+    one = claim("ratio", value=paper, limit=1.0)
     found = compare.ratio(one, compare.Estimate(value, low, high))
     assert judge.decided([one], [found])[0]["verdict"] == verdict
 
@@ -263,6 +264,15 @@ def test_of_cases_that_are_worked_out_the_least_supported_decides_or_the_best():
         found = judge._found(one, pd.DataFrame(), known(None, None), given)
         assert [found.p_for, found.p_against] == pytest.approx(wanted, rel=1e-3)
         assert said in found.ours
+
+
+def test_where_every_case_is_clear_the_nearest_is_worst_and_one_that_reaches_the_paper_best():
+    ends = {"far": (5, 4.9, 5.1), "near": (1.6, 1.5, 1.7), "wide": (12, 9, 15)}
+    for order, how in itertools.product([1, -1], ("each", "some")):
+        given = {n: compare.Estimate(*end) for n, end in [*ends.items()][::order]}
+        one = claim("ratio", value=10.0, limit=1.0, **{how: "case"})
+        found = judge._found(one, pd.DataFrame(), known(None, None), given)
+        assert (found.case, found.weak) == {"each": ("near", True), "some": ("wide", False)}[how]
 
 
 @pytest.mark.parametrize(
