@@ -98,15 +98,12 @@ def test_what_is_not_finished_cannot_be_recorded():
 
 def test_a_record_counts_where_records_are_asked_for(monkeypatch):
     home = recorded(CLEAN)
-    assert runs.load(RECIPE) is None
-    assert plan.look(RECIPE)[0] == plan.RECORD
+    assert runs.load(RECIPE) is None and plan.look(RECIPE)[0] == plan.RECORD
     assert plan.look(RECIPE, records=True)[0] == plan.FINISHED
     run = runs.load(RECIPE, records=True)
-    assert run.folder == home and evaluate.find(run, CLEAN)
-    assert not evaluate.find(run, ATTACKED)
+    assert run.folder == home and evaluate.find(run, CLEAN) and not evaluate.find(run, ATTACKED)
     monkeypatch.setenv("SUITE_FROM_RECORDS", "1")
-    assert runs.fit(RECIPE) == run
-    assert evaluate.evaluate(run, CLEAN)["n"] == 40
+    assert runs.fit(RECIPE) == run and evaluate.evaluate(run, CLEAN)["n"] == 40
     with pytest.raises(UserError, match="a record without weights"):
         evaluate.evaluate(run, ATTACKED)
 
@@ -173,8 +170,7 @@ def test_a_damaged_own_run_is_set_aside_for_the_record_and_a_damaged_record_stay
     home = recorded(weights=True)
     own = runs.fit(RECIPE, fresh=True).folder
     (own / "history.csv").write_text("epoch\n")
-    assert plan.look(RECIPE)[0] == plan.FINISHED
-    assert runs.load(RECIPE).folder == home
+    assert plan.look(RECIPE)[0] == plan.FINISHED and runs.load(RECIPE).folder == home
     assert "set aside" in caplog.text and own.with_name(f"{own.name}.damaged-1").is_dir()
     (home / "history.csv").write_text("epoch\n")
     before = files(home)

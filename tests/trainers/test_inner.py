@@ -47,8 +47,7 @@ def test_every_reader_inside_of_a_block_keeps_its_largest_channels(backbone, lay
 
 
 @pytest.mark.parametrize(
-    ("backbone", "sizes"),
-    [("resnet18", (32.1, 21.7, 11.2)), ("vgg16_bn", (31.6, 14.0, 3.5))],
+    ("backbone", "sizes"), [("resnet18", (32.1, 21.7, 11.2)), ("vgg16_bn", (31.6, 14.0, 3.5))]
 )
 def test_networks_without_their_channels_have_the_published_sizes(backbone, sizes):
     for share, size in zip((0.25, 0.5, 0.75), sizes, strict=True):
