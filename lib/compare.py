@@ -232,7 +232,7 @@ def count(claim: Row, cases: pd.Series[bool]) -> Found:
 def ratio(claim: Row, ours: Estimate) -> Found:
     """Return how well a ratio supports that it is above the limit, or below that of 'at most'.
 
-    Where the paper says up to how much, a ratio whose whole interval is smaller is 'partly'.
+    Where the paper prints how much, a ratio whose whole interval is smaller is 'partly'.
     """
     most, limit = claim["test"] == "at most", claim["limit"]
     value, low, high = (math.log(x) for x in (ours.value, ours.low, ours.high))

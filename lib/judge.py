@@ -126,7 +126,7 @@ def paper_value(claim: Row) -> str:
         plain |= {"ratio": f"> {limit:g}x", "at most": f"< {limit:g}x"}
         return plain.get(test, "all" if math.isnan(limit) else f"{limit:.0%}")
     if test in ("ratio", "at most"):
-        return f"up to {value:g}x"
+        return f"{value:g}x"
     if test in COMPARISONS and test != "close":
         return f"{value:+.2f}"
     unit = claim["unit"] if claim["unit"] in ("x", "") else f" {claim['unit']}"
