@@ -49,6 +49,12 @@ class Found:
     most: int = 0
     chances: int = 1  # of a wrong verdict, where one of several cases would do
 
+    @property
+    def rank(self) -> tuple[float, ...]:
+        """Return what is larger the less supported this is; where chance tells no more, by room."""
+        signed = math.copysign(self.room, self.p_against - self.p_for)
+        return self.p_for, -self.p_against, -signed
+
 
 @dataclass(frozen=True)
 class Side:
@@ -118,7 +124,7 @@ def _beside(found: Found, claim: Row) -> Found:
 
 def _worst(found: list[Found]) -> Found:
     """Return the least supported of cases that must all hold."""
-    worst = max(found, key=lambda case: (case.p_for, -case.p_against))
+    worst = max(found, key=lambda case: case.rank)
     against, weak = min(case.p_against for case in found), any(case.weak for case in found)
     chances = worst.chances * (1 if worst.p_for < against else len(found))
     return replace(worst, p_against=min(1.0, len(found) * against), chances=chances, weak=weak)
@@ -127,7 +133,7 @@ def _worst(found: list[Found]) -> Found:
 def _best(found: list[Found]) -> Found:
     """Return the best supported of cases of which one must hold, first of those that reach."""
     n = len(found)
-    best = min(found, key=lambda c: (c.weak or n * c.p_for > WRONG, c.p_for, -c.p_against))
+    best = min(found, key=lambda case: (case.weak or n * case.p_for > WRONG, case.rank))
     against = max(case.p_against for case in found)
     chances = best.chances * (n if best.p_for < against else 1)
     return replace(best, p_for=min(1.0, n * best.p_for), p_against=against, chances=chances)
@@ -200,15 +206,8 @@ def gap(claim: Row, found: Estimate) -> Found:
         room = min(abs(found.value - low), abs(found.value - high))
     if not found.known:
         p_for = p_against = 1.0
-    return Found(
-        found.signed,
-        found.signed,
-        tolerance,
-        p_for=p_for,
-        p_against=p_against,
-        estimate=found,
-        room=room,
-    )
+    shown = (found.signed, found.signed, tolerance)
+    return Found(*shown, p_for=p_for, p_against=p_against, estimate=found, room=room)
 
 
 def count(claim: Row, cases: pd.Series[bool]) -> Found:
@@ -251,6 +250,7 @@ def ratio(claim: Row, ours: Estimate) -> Found:
         p_for=below if most else above,
         p_against=above if most else below,
         weak=weak,
+        room=abs(log.value - math.log(claim["limit"])),
     )
 
 

@@ -81,9 +81,8 @@ class Estimate:
             return float(limit > 0)
         half = self.value - self.low if limit < self.value else self.high - self.value
         halves = abs(self.value - limit) / max(half, EXACT)
-        far = halves * self.reach() / self.reach(LEAST)
-        p = LEAST / max(far, 1.0)  # not told apart, but in order
-        if far < 1:
+        p = LEAST
+        if self.reach(LEAST) > halves * self.reach():
             log = brentq(
                 lambda log: self.reach(math.exp(log)) - halves * self.reach(),
                 math.log(LEAST),
