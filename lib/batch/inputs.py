@@ -88,7 +88,7 @@ def _run(key: str, protocols: list[str]) -> str:
     places = [[home / store.MANIFEST for home in store.homes(key)]]
     places += [store.evaluations(key, protocol) for protocol in protocols]
     found = (next((f for f in place if f.is_file()), None) for place in places)
-    return _digest([_digest(f.read_bytes()) if f else "" for f in found])
+    return _digest([_digest(store.read_json(f)) if f else "" for f in found])
 
 
 def changes(study: Study, plan: Plan) -> Iterator[str]:
