@@ -99,8 +99,7 @@ def save(
         latex = table.style.hide(axis="index").format(escape="latex").to_latex(hrules=True)
         store.write_text(folder / "table.tex", latex + legend)
     if explorer is not None:
-        packed = json.dumps(explorer, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        store.write_text(folder / EXPLORER, packed + "\n")
+        store.write_text(folder / EXPLORER, store.compact(explorer) + "\n")
     store.write_json(folder / "run.json", record(study, metrics))
 
 

@@ -30,8 +30,8 @@ class Found:
 
     p_for is the p-value of the hypothesis that the claim is wrong, p_against of the one that it is
     right. fixed is the verdict on what has nothing to do with chance. room is how far the estimate
-    is from where the claim would turn, in its own unit; seeds and images are what it rests on, of
-    the most images that there are (0: not known).
+    is from where the claim would turn, in its own unit, of a ratio in its logarithm's; seeds and
+    images are what it rests on, of the most images that there are (0: not known).
     """
 
     ours: str
@@ -219,11 +219,8 @@ def count(claim: Row, cases: pd.Series[bool]) -> Found:
     hits, total = int(cases.sum()), len(cases)
     if not total:
         raise UserError(f"Claim {claim['id']} needs at least one case.")
-    verdict = "not reproduced"
-    if hits >= need * total - 1e-9:
-        verdict = "reproduced"
-    elif hits >= need * total / 2:
-        verdict = PARTLY
+    half = PARTLY if hits >= need * total / 2 else "not reproduced"
+    verdict = "reproduced" if hits >= need * total - 1e-9 else half
     off = f"{hits - need * total:+.3g}"
     return Found(f"{hits} of {total}", off, f"at least {need * total:.3g}", fixed=verdict)
 

@@ -83,11 +83,8 @@ class Estimate:
         halves = abs(self.value - limit) / max(half, EXACT)
         p = LEAST
         if self.reach(LEAST) > halves * self.reach():
-            log = brentq(
-                lambda log: self.reach(math.exp(log)) - halves * self.reach(),
-                math.log(LEAST),
-                math.log(0.5),
-            )
+            ends = math.log(LEAST), math.log(0.5)
+            log = brentq(lambda log: self.reach(math.exp(log)) - halves * self.reach(), *ends)
             p = math.exp(log)
         return p if limit < self.value else 1 - p
 

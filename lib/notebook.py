@@ -46,8 +46,7 @@ def stated(study: Study) -> Markdown:
         test = JUDGED_BY[row["test"]].format(**row)
         if row["test"] == "count" and row["limit"] < 1:
             test = f"it holds in {row['limit']:.0%} of the cases"
-        ranges = [f"for each {name}" for name in row["each"].split()]
-        ranges += [f"for some {name}" for name in row["some"].split()]
+        ranges = [f"for {of} {name}" for of in ("each", "some") for name in row[of].split()]
         judged = f"not judged: {row['why_not']}" if row["why_not"] else ", ".join([test, *ranges])
         words = f"“{row['words']}” ({row['where']})" if row["words"] else row["where"]
         lines.append(f"| {row['claim']} | {words} | {judged} |".replace("\n", " "))

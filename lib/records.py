@@ -18,10 +18,9 @@ def _files(run: runs.Run, weights: bool, any_code: bool) -> dict[str, bytes]:
     files = {n: (run.folder / n).read_bytes() for n in listed if n not in heavy}
     for name, record in evaluate.held(run).items():
         if any_code or evaluate.is_current(run, record):
-            files[f"evaluations/{name}.json"] = store.encode(store.signed(record), close=True)
-    proofs = (store.read_signed(path) for path in run.places(store.VERIFIED))
-    if shown := next(filter(None, proofs), None):
-        files[store.VERIFIED] = store.encode(store.signed(shown), close=True)
+            files[f"evaluations/{name}.json"] = store.encode_signed(record)
+    if shown := next(filter(None, map(store.read_signed, run.places(store.VERIFIED))), None):
+        files[store.VERIFIED] = store.encode_signed(shown)
     return files | {store.MANIFEST: store.encode(listed)}
 
 

@@ -48,10 +48,14 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
-def encode(content: Any, close: bool = False) -> bytes:
-    """Return content as JSON with sorted keys, indented or without a space."""
-    layout: Any = {"separators": (",", ":")} if close else {"indent": 1}
-    return (json.dumps(content, sort_keys=True, allow_nan=False, **layout) + "\n").encode()
+def encode(content: Any) -> bytes:
+    """Return content as indented JSON with sorted keys."""
+    return (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def compact(content: Any) -> str:
+    """Return content as JSON with sorted keys, in one line without spaces."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -181,6 +185,11 @@ def signed(content: dict[str, Any]) -> dict[str, Any]:
     return content | {"sha256": digest(content)}
 
 
+def encode_signed(content: dict[str, Any]) -> bytes:
+    """Return content as `read_signed` takes it, in as few bytes as it needs."""
+    return f"{compact(signed(content))}\n".encode()
+
+
 def read_signed(path: Path) -> dict[str, Any] | None:
     """Return the content of a signed file, None if it is absent or damaged; change nothing."""
     try:
@@ -191,8 +200,8 @@ def read_signed(path: Path) -> dict[str, Any] | None:
 
 
 def write_signed(path: Path, content: dict[str, Any]) -> None:
-    """Write content as `read_signed` takes it, whole or not at all, in as few bytes as it needs."""
-    write_bytes(path, encode(signed(content), close=True))
+    """Write content as `read_signed` takes it, whole or not at all."""
+    write_bytes(path, encode_signed(content))
 
 
 def set_aside_damaged(path: Path) -> None:

@@ -28,4 +28,5 @@ def test_every_claim_has_an_id_of_its_own_a_place_and_a_test():
     assert len({claim["id"] for claim in CLAIMS}) == len(CLAIMS)
     for claim in CLAIMS:
         assert claim["where"] and claim["claim"], claim["id"]
+        assert claim["limit"] >= 0 or claim["test"] in ("above", "count"), claim["id"]
         assert claim["test"] in TESTS and claim["kind"] in ("analytic", "measured"), claim["id"]

@@ -1,6 +1,5 @@
 """The explorer of a report: what a notebook measured over trade-offs and attacks, to try out."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ def read(path: Path) -> str:
     """
     data = store.parse(path)
     _check(data)
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = store.compact(data)
     _must(len(text) <= MOST)
     return text.replace("<", "\\u003c")
 

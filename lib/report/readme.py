@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -139,20 +139,21 @@ def resources(found: Found) -> str:
         records = [store.read_json(paths.RESULTS / preset / e.files["record"])
                    for e in entries if "record" in e.files]  # fmt: skip
         keys = sorted({str(key) for record in records for key in record.get("runs") or ()})
-        runs = pd.DataFrame([_took(paths.records() / key) for key in keys], columns=TOOK).dropna()
-        for machine, its in runs.groupby("machine"):
-            hours = [f"{its[kind].sum() / 3600:.1f}" for kind in TOOK[1:3]]
+        took = [part for key in keys for part in _took(paths.records() / key)]
+        for machine, its in pd.DataFrame(took, columns=TOOK).dropna().groupby("machine"):
+            hours = [f"{its[kind].sum() / 3600:.1f}" for kind in TOOK[2:4]]
             most = f"{its['memory'].max() / 1e9:.1f}"
-            rows.append([preset, cell(machine), str(len(its)), *hours, most])
+            rows.append([preset, cell(machine), str(its["networks"].sum()), *hours, most])
     head = ["preset", "machine", "networks", "training, h", "evaluation, h", "memory, GB"]
     return table(head, rows, right=range(2, 6)) if rows else NOTHING
 
 
-def _took(folder: Path) -> tuple[Any, ...]:
-    """Return machine, seconds of training and of evaluating, and most bytes of a recorded run."""
+def _took(folder: Path) -> Iterator[tuple[Any, ...]]:
+    """Yield what a recorded run took, as TOOK has it, and each evaluation where that was made."""
     info = store.read_json(folder / "run.json")
-    scored = [store.read_json(path).get("seconds", 0) for path in folder.glob("evaluations/*.json")]
-    return info.get("device"), info.get("seconds"), sum(scored), info.get("peak_memory_bytes")
+    yield info.get("device"), 1, info.get("seconds"), 0, info.get("peak_memory_bytes")
+    for one in map(store.read_json, folder.glob("evaluations/*.json")):
+        yield one.get("device", info.get("device")), 0, 0, one.get("seconds", 0), 0
 
 
 def runs(found: Found, *keys: str) -> str:
@@ -210,7 +211,7 @@ def faults(found: Found) -> str:
 
 
 SCORED = {"clean": "clean", "pgd7": "PGD-7", "pgd20": "PGD-20"}
-TOOK = ["machine", "training", "evaluation", "memory"]
+TOOK = ["machine", "networks", "training", "evaluation", "memory"]
 REGIONS: dict[str, Callable[..., str]] = {
     f.__name__: f for f in (artifact, artifacts, bench, faults, papers, resources, runs)
 }

@@ -23,8 +23,7 @@ moves = arrays.arrays(np.float32, SHAPE, elements=st.floats(-3, 3, width=32))
 def test_projection_satisfies_the_ball_and_the_image_range(distance, norm, x, move, eps):
     x, ball = torch.from_numpy(x), BALLS[norm]
     got = ball.project(x + torch.from_numpy(move), x, eps)
-    assert got.min() >= 0
-    assert got.max() <= 1
+    assert got.min() >= 0 and got.max() <= 1
     # twelve sums of float32 numbers up to 4, each rounded by up to 2.4e-7
     assert (distance(norm, got, x) <= eps * (1 + 1e-5) + 1e-5).all()
 

@@ -47,8 +47,7 @@ def test_result_is_in_the_ball_and_the_image_range_and_hurts(
 ):
     adv = pgd(net, images, labels, EPS[norm], None, 5, norm, random_start=random_start)
     assert (distance(norm, adv, images) <= EPS[norm] + 1e-5).all()
-    assert adv.min() >= 0
-    assert adv.max() <= 1
+    assert adv.min() >= 0 and adv.max() <= 1
     assert (loss(net, adv, labels) > loss(net, images, labels)).all()
 
 
