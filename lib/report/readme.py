@@ -143,7 +143,8 @@ def resources(found: Found) -> str:
         for machine, its in pd.DataFrame(took, columns=TOOK).dropna().groupby("machine"):
             hours = [f"{its[kind].sum() / 3600:.1f}" for kind in TOOK[2:4]]
             most = f"{its['memory'].max() / 1e9:.1f}"
-            rows.append([preset, cell(machine), str(its["networks"].sum()), *hours, most])
+            if {*hours} != {"0.0"}:
+                rows.append([preset, cell(machine), str(its["networks"].sum()), *hours, most])
     head = ["preset", "machine", "networks", "training, h", "evaluation, h", "memory, GB"]
     return table(head, rows, right=range(2, 6)) if rows else NOTHING
 
@@ -153,7 +154,7 @@ def _took(folder: Path) -> Iterator[tuple[Any, ...]]:
     info = store.read_json(folder / "run.json")
     yield info.get("device"), 1, info.get("seconds"), 0, info.get("peak_memory_bytes")
     for one in map(store.read_json, folder.glob("evaluations/*.json")):
-        yield one.get("device", info.get("device")), 0, 0, one.get("seconds", 0), 0
+        yield one.get("device"), 0, 0, one.get("seconds"), 0
 
 
 def runs(found: Found, *keys: str) -> str:
