@@ -44,10 +44,8 @@ class Meter:
         self.started = self.shown = time.monotonic()
         self.told = set[Task]()
         form = "{percentage:3.0f}% |{bar}| {elapsed}{postfix}"
-        hidden = not tasks or not sys.stderr.isatty()
-        self.bar = tqdm(
-            total=1000, bar_format=form, dynamic_ncols=True, leave=False, disable=hidden
-        )
+        off = not tasks or not sys.stderr.isatty()
+        self.bar = tqdm(total=1000, bar_format=form, dynamic_ncols=True, leave=False, disable=off)
 
     def __call__(self) -> None:
         for task in self.tasks:
@@ -74,5 +72,7 @@ class Meter:
             spent = sum(task.seconds for task in own if task.share)
             done = sum(task.share * task.guess for task in own if task.seconds)
             factor = (spent + TRUST) / (done + TRUST)
-            ahead += [factor * (1 - task.share) * task.guess for task in own]
+            for task in own:  # a notebook does not tell its share
+                whole, passed, more = factor * task.guess, task.seconds, 1 - task.share
+                ahead.append(more * whole if task.share else max(whole - passed, passed / 10))
         return max([sum(ahead) / self.slots, *ahead])
