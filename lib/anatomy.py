@@ -12,10 +12,9 @@ from lib.models import effective_weights
 from lib.models.compaction import standing
 from lib.models.depthwise import converted
 from lib.readings.ledger import published
-from lib.rows import frame, row
+from lib.rows import Row, frame, row
 from lib.study import Study
 
-Row = dict[str, Any]
 COUNTS = ("params", "params_union", "params_per_path", "macs", "macs_per_path", "noise_adds")
 PUBLISHED = ("plain", "OAT", "OAT [scalar code]", "FLOAT", "SMART")
 

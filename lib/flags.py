@@ -16,8 +16,7 @@ import pandas as pd
 from lib.intervals import difference
 from lib.presets import Strong
 from lib.protocol import Protocol
-from lib.rows import row
-from lib.study import Job, Study
+from lib.study import Job
 
 SIGN = "†"  # before marks
 CHANCE = 0.001  # p-value of a difference between two attacks that is not put down to it
@@ -180,34 +179,6 @@ def of_job(job: Job, seeds: int = SEEDS, rows: Rows | None = None) -> dict[Proto
         beside = {o: row for o, row in rows.items() if reading(o) == reading(p)}
         marks[p] = found(Score(p, beside, method.noise and p.lam > 0, trained, seeds))
     return marks
-
-
-def of(study: Study, metrics: pd.DataFrame) -> pd.Series[str]:
-    """Return the marks of each row of metrics.csv; a union has those that all its attacks share."""
-    known = metrics.to_dict("index")
-    places = {_place(row): i for i, row in known.items() if str(row["metric"]).endswith("_acc")}
-    marks, begun = dict.fromkeys(known, ""), set[int]()
-    for job in study.jobs:
-        at, unions = {}, {}
-        for p in job.protocols:
-            own = row(study, job.recipe, method=job.label, lam=job.lam(p), attack=p.name)
-            at[p] = places.get(_place(own | {"detail": job.detail(p)}))
-            unions[p] = places.get(_place(own | {"attack": "union"}))
-        rows = {p: known[i] for p, i in at.items() if i is not None}
-        for p, its in of_job(job, len(study.seeds), rows).items():
-            if p in rows and p.attack != "none":
-                marks[at[p]] = its
-                if (i := unions[p]) is not None:
-                    shared = marks[i] if i in begun else its
-                    marks[i] = "".join(mark for mark in shared if mark in its)
-                    begun.add(i)
-    return pd.Series(marks, dtype=object)
-
-
-def _place(row: Row) -> tuple[Any, ...]:
-    """Return what tells an accuracy from others, in memory and in files alike."""
-    names = ("dataset", "backbone", "method", "seed", "lam", "attack")
-    return *(row[name] for name in names), row["detail"] if isinstance(row["detail"], str) else ""
 
 
 def among(marks: Iterable[Any]) -> list[Check]:

@@ -1,7 +1,6 @@
 """The rows of metrics.csv: everything a study measures, trained and evaluated where missing."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 import torch
@@ -10,7 +9,7 @@ from lib import evaluate, flags, progress, runs
 from lib.errors import UserError
 from lib.intervals import wilson
 from lib.protocol import Protocol
-from lib.rows import frame, row
+from lib.rows import Row, frame, row
 from lib.study import Job, Study
 
 
@@ -24,9 +23,7 @@ def fit(study: Study) -> dict[str, runs.Run]:
     return done
 
 
-def accuracy_row(
-    study: Study, job: Job, protocol: Protocol, record: dict[str, Any]
-) -> dict[str, Any]:
+def accuracy_row(study: Study, job: Job, protocol: Protocol, record: Row) -> Row:
     """Return the row of one evaluation: percent with its 95 % Wilson interval."""
     right = record["correct"] / (record["n"] * len(record["bits"].split()))
     low, high = wilson(right, record["n"])
@@ -48,37 +45,38 @@ def accuracy_row(
     )
 
 
-def union_rows(
-    study: Study, job: Job, records: Mapping[Protocol, dict[str, Any]]
-) -> list[dict[str, Any]]:
+def accuracies(study: Study, job: Job, records: Mapping[Protocol, Row]) -> list[Row]:
+    """Return the rows of what is recorded of a job, with flags, and of its union if all is."""
+    rows = {p: accuracy_row(study, job, p, record) for p, record in records.items()}
+    marks = flags.of_job(job, len(study.seeds), rows)
+    for p, own in rows.items():
+        own["flags"] = marks[p]
+    whole = len(records) == len(job.protocols)
+    return [*rows.values(), *(union_rows(study, job, rows) if whole else [])]
+
+
+def union_rows(study: Study, job: Job, rows: Mapping[Protocol, Row]) -> list[Row]:
     """Return a row for each trade-off of a job that asks for it: images that withstand everything.
 
     An image counts if it is right under every attack, and not if one breaks it; with weight noise,
-    in each draw. All attacks must be on the same images.
+    in each draw. All attacks must be on the same images. Flags are those that all of them share.
     """
-    rows = []
-    attacked = [p for p in records if job.union and p.attack != "none"]
+    found = []
+    attacked = [p for p in rows if job.union and p.attack != "none"]
     for lam in dict.fromkeys(p.lam for p in attacked):
-        same = [p for p in attacked if p.lam == lam]
-        bits = [evaluate.unpack(records[p]["bits"], records[p]["n"]) for p in same]
+        same = {p: rows[p] for p in attacked if p.lam == lam}
+        bits = [evaluate.unpack(one["bits"], one["n"]) for one in same.values()]
         if len({(p.images, p.split, hits.shape) for p, hits in zip(same, bits, strict=True)}) > 1:
             raise UserError(
                 f"The attacks on '{job.label}' are on different images or draws of noise; for a "
                 "union of them set evaluation.images."
             )
-        hits = torch.stack(bits).all(0)
-        found = {"n": hits.shape[1], "correct": int(hits.sum()), "bits": evaluate.pack(hits)}
-        row = accuracy_row(study, job, same[0], found)
-        rows.append(row | {"attack": "union", "detail": None})
-    return rows
-
-
-def _accuracies(
-    study: Study, job: Job, records: Mapping[Protocol, dict[str, Any]]
-) -> list[dict[str, Any]]:
-    rows = [accuracy_row(study, job, p, record) for p, record in records.items()]
-    whole = len(records) == len(job.protocols)
-    return rows + (union_rows(study, job, records) if whole else [])
+        hits, marks = torch.stack(bits).all(0), [one["flags"] for one in same.values()]
+        record = {"n": hits.shape[1], "correct": int(hits.sum()), "bits": evaluate.pack(hits)}
+        shared = "".join(mark for mark in marks[0] if all(mark in its for its in marks))
+        row = accuracy_row(study, job, next(iter(same)), record)
+        found.append(row | {"attack": "union", "detail": None, "flags": shared})
+    return found
 
 
 def measure(study: Study, fitted: Mapping[str, runs.Run] | None = None) -> pd.DataFrame:
@@ -93,9 +91,8 @@ def measure(study: Study, fitted: Mapping[str, runs.Run] | None = None) -> pd.Da
         for protocol in job.protocols:
             with progress.task(f"{job.label}, {protocol.name}, lam {protocol.lam:g}") as report:
                 records[protocol] = evaluate.evaluate(run, protocol, report)
-        rows += _accuracies(study, job, records)
-    metrics = frame(rows)
-    return metrics.assign(flags=flags.of(study, metrics))
+        rows += accuracies(study, job, records)
+    return frame(rows)
 
 
 def recorded(study: Study) -> pd.DataFrame:
@@ -104,5 +101,5 @@ def recorded(study: Study) -> pd.DataFrame:
     for job in study.jobs:
         if run := runs.find(job.recipe, records=True):
             found = ((p, evaluate.find(run, p, any_code=True)) for p in job.protocols)
-            rows += _accuracies(study, job, {p: record for p, record in found if record})
+            rows += accuracies(study, job, {p: record for p, record in found if record})
     return frame(rows)

@@ -15,6 +15,7 @@ from lib.recipe import Recipe
 if TYPE_CHECKING:
     from lib.study import Study
 
+Row = dict[str, Any]
 COLUMNS = [
     *("paper", "artifact", "dataset", "backbone", "method", "seed", "lam", "attack"),
     *("metric", "detail", "value", "ci_low", "ci_high", "n"),
@@ -23,9 +24,9 @@ COLUMNS = [
 HIDDEN = ["run", "made", "bits", "flags"]
 
 
-def row(study: Study, recipe: Recipe | None = None, **values: Any) -> dict[str, Any]:
+def row(study: Study, recipe: Recipe | None = None, **values: Any) -> Row:
     """Return one row with the columns that the study and a recipe decide filled in."""
-    out: dict[str, Any] = dict.fromkeys((*COLUMNS, *HIDDEN))
+    out: Row = dict.fromkeys((*COLUMNS, *HIDDEN))
     out |= {"paper": study.paper, "artifact": study.name}
     if recipe:
         width = f"-{recipe.model.width}" if recipe.model.width else ""
@@ -34,6 +35,6 @@ def row(study: Study, recipe: Recipe | None = None, **values: Any) -> dict[str, 
     return out | values
 
 
-def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+def frame(rows: Iterable[Row]) -> pd.DataFrame:
     """Return rows as a tidy frame in the order of COLUMNS, then HIDDEN."""
     return pd.DataFrame(list(rows), columns=[*COLUMNS, *HIDDEN])

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from lib import artifacts, claims, flags, notebook, tables
+from lib import artifacts, flags, notebook, tables
 from lib.assess import CHECKS as ACTIVE
 from lib.flags import CHECKS, Score, found
-from lib.measure import accuracy_row, union_rows
+from lib.measure import accuracies
 from lib.protocol import Protocol
 from lib.report import collect
 from lib.rows import frame
@@ -81,15 +81,13 @@ def test_a_sound_accuracy_has_no_flag_and_marks_are_told_apart():
 def measured():
     """The rows of a study under many attacks, each of which leaves 3 % fewer images than clean."""
     study = float_.fig10_other_attacks("ci", [0, 1, 2])
-    scored = [
-        (job, p, 50.0 if p.attack == "none" else 47.0) for job in study.jobs for p in job.protocols
-    ]
-    rows = frame(accuracy_row(study, job, p, record(value)) for job, p, value in scored)
-    return study, rows.assign(flags=flags.of(study, rows))
+    found = {False: record(50.0), True: record(47.0)}
+    each = [(job, {p: found[p.attack != "none"] for p in job.protocols}) for job in study.jobs]
+    return study, frame(row for job, of in each for row in accuracies(study, job, of))
 
 
-def test_a_study_is_flagged_alike_in_memory_and_from_its_file(measured, results):
-    study, rows = measured
+def test_a_study_is_flagged(measured):
+    _, rows = measured
     robust = rows[rows["metric"] == "robust_acc"]
     assert rows.loc[rows["metric"] == "clean_acc", "flags"].eq("").all()
     one = (robust["method"] == "FLOAT") & (robust["lam"] > 0)
@@ -97,9 +95,6 @@ def test_a_study_is_flagged_alike_in_memory_and_from_its_file(measured, results)
     assert robust["flags"].str.contains("N").equals(one & ~averaged)
     assert robust["flags"].str.contains("v").equals(averaged & ~one)
     assert not robust["flags"].str.contains("[SEMCRbdn]").any()
-    artifacts.save(study, rows, claims.table([]))
-    file = pd.read_csv(study.folder / "metrics.csv")
-    assert list(flags.of(study, file)) == list(rows["flags"])
 
 
 def test_flags_stand_in_tables_captions_and_the_report(measured, results):
@@ -127,15 +122,14 @@ def test_a_union_has_the_flags_that_its_attacks_share(monkeypatch):
     study = gdws.table6_union("ci", [0])
     job = next(job for job in study.jobs if job.union)
     records = {p: record(60.0 if p.attack == "none" else 40.0, n=200) for p in job.protocols}
-    rows = [accuracy_row(study, job, p, of) for p, of in records.items()]
-    rows = frame([*rows, *union_rows(study, job, records)])
-    marks = flags.of(study, rows)
+    rows = frame(accuracies(study, job, records))
+    marks = rows["flags"]
     single = [set(of) for of in marks[rows["metric"].eq("robust_acc")][:-1]]
     assert set(marks.iloc[-1]) == set.intersection(*single) and "n" in marks.iloc[-1]
     assert [p.norm for p in job.protocols if "r" in flags.of_job(job)[p]] == ["l2"]
     given = dict(zip(job.protocols, ["", "n", "", "r"], strict=True))  # clean, and three norms
     monkeypatch.setattr(flags, "of_job", lambda job, *_: given if job.union else {})
-    assert not flags.of(study, rows).iloc[-1]
+    assert not accuracies(study, job, records)[-1]["flags"]
     rows["flags"] = [None, *marks[1:]]
     assert f"of {len(rows) - 1} " in flags.legend(rows.assign(metric="robust_acc"))
 

@@ -7,7 +7,7 @@ import torch
 
 from lib import evaluate, measure
 from lib.errors import UserError
-from lib.measure import accuracy_row, union_rows
+from lib.measure import accuracies, accuracy_row
 from lib.methods import PgdAt
 from lib.protocol import Protocol
 from lib.recipe import Attack
@@ -45,24 +45,29 @@ def records(*texts, protocols=(CLEAN, *BALLS)):
     }
 
 
+def union(study, job, found):
+    rows = accuracies(study, replace(job, protocols=tuple(found)), found)
+    return [row for row in rows if row["attack"] == "union"]
+
+
 def test_an_image_counts_for_the_union_if_it_withstands_every_attack_and_not_by_averages():
     study = ARTIFACTS["dnr/fig4_attack_strength"]("ci", [0])
     job = replace(study.jobs[0], union=True)
     found = records("111110", "110011", "011011", "111001")
-    (row,) = union_rows(study, job, found)
+    (row,) = union(study, job, found)
     # images 2 and 6; what is wrong without attack does not matter to attacks that find it right
     assert (row["value"], row["n"], row["attack"]) == (pytest.approx(100 * 2 / 6), 6, "union")
     assert row["detail"] is None and row["metric"] == "robust_acc"
     assert evaluate.unpack(row["bits"], 6).tolist() == [[False, True, False, False, False, True]]
     assert min(r["correct"] for r in found.values()) == 4  # of single attacks, more than 2
-    assert union_rows(study, study.jobs[0], found) == []
+    assert union(study, study.jobs[0], found) == []
     each = records("11 01", "01 11", "11 10", "11 11")  # of two draws of noise
-    (row,) = union_rows(study, job, each)
+    (row,) = union(study, job, each)
     assert row["value"] == 100 * 2 / 4
     for one in ({"images": 5}, {"split": "val"}):
         others = [CLEAN, *BALLS[:2], replace(BALLS[2], **one)]
         with pytest.raises(UserError, match="different images"):
-            union_rows(study, job, records(*["111111"] * 4, protocols=others))
+            union(study, job, records(*["111111"] * 4, protocols=others))
 
 
 def test_a_study_that_asks_for_it_measures_the_union_of_its_attacks(results):

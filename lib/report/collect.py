@@ -6,7 +6,6 @@ damaged costs its artifact a note.
 
 import re
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from lib import artifacts, claims, flags, paths, store
+from lib import artifacts, claims, paths, store
 from lib.errors import UserError
 from lib.report import explorer, provenance
 from lib.report.provenance import few
@@ -119,7 +118,7 @@ def _entry(name: str, home: Path, folder: Path) -> Entry:
             unread.append(kinds[kind])
             return blank
 
-    metrics, images = read("metrics", _numbers, (pd.DataFrame(), ""))
+    images = read("metrics", lambda path: artifacts.images(pd.read_csv(path)), "")
     images = f"n = {images}" if images else ""
     preset, custom, _ = folder.name.partition("-custom-")
     command = artifacts.command(name, preset, overrides=["FIELD=VALUE"] if custom else [])
@@ -132,7 +131,7 @@ def _entry(name: str, home: Path, folder: Path) -> Entry:
         "title": read("notebook", title, "") or name,
         "claims": read("claims", claims.read, claims.table([])),
         "table": text.replace("<", "&lt;"),  # without markup of its own
-        "flags": read("record", partial(_flags, metrics=metrics), ""),
+        "flags": read("record", _flags, ""),
         "explorer": read("explorer", explorer.read, ""),
     }
     before = " What is shown here is from the one before." if made else ""
@@ -149,20 +148,9 @@ def _entry(name: str, home: Path, folder: Path) -> Entry:
     return Entry(artifact=name, **how, **said)
 
 
-def _numbers(path: Path) -> tuple[pd.DataFrame, str]:
-    metrics = pd.read_csv(path)
-    return metrics, artifacts.images(metrics)
-
-
-def _flags(record: Path, metrics: pd.DataFrame) -> str:
-    """Return what to doubt of robust accuracies: as was noted, or as the numbers tell."""
-    known = store.parse(record)
-    if isinstance(known.get("flags"), str):
-        return str(known["flags"])
-    with suppress(*DAMAGED):
-        study = ARTIFACTS[known["artifact"]](known["preset"], known["seeds"], known["overrides"])
-        return flags.legend(metrics.assign(flags=flags.of(study, metrics)))
-    return ""
+def _flags(record: Path) -> str:
+    noted = store.parse(record).get("flags")
+    return noted if isinstance(noted, str) else ""
 
 
 def _failure(home: Path) -> str:
