@@ -23,7 +23,7 @@ from lib.study import Job
 
 REGION = re.compile(r"(<!-- generated: ([\w-]+)(.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 SHOWN = ("paper", "gpu", "cifar", "quick")  # the presets whose results are evidence, the best first
-INTERVAL = re.compile("({0}) \\[({0}), ({0})\\]".format(r"[+-]?\d+\.?\d*"))  # and estimate
+INTERVAL = re.compile("({0})x? \\[({0}), ({0})\\]".format(r"[+-]?\d+\.?\d*"))  # and estimate
 CLEAREST = 2  # claims of each verdict that a paragraph names
 NOTHING = "There are no results yet; `./run_all.sh` makes them."
 
@@ -61,12 +61,11 @@ def artifact(found: Found, name: str, *about: str) -> str:
     said = f"**{line(e.title)}{stop}** Preset `{preset}`: {line(e.conditions)}. {e.verdicts}{state}"
     parts, told = [f"{said}, in the {link}.", *exhibit(e, f"results/{preset}/")], []
     chosen = e.claims["id"].map(lambda one: any(part in one for part in about))
-    rows = e.claims[chosen.astype(bool)]
+    rows, stated = e.claims[chosen.astype(bool)].to_dict("records"), _stated()
     for verdict in VERDICTS:
-        mine = rows[rows["verdict"] == verdict]
-        gaps = ["" if verdict == NOT_JUDGED else f": {gap}" for gap in mine["difference"]]
-        words = "; ".join(f"{c}{gap}" for c, gap in zip(mine["claim"], gaps, strict=True))
-        told += [f"- **{verdict}**: {line(words)}."] if words else []
+        mine = [(row["claim"], _ours(row, stated)) for row in rows if row["verdict"] == verdict]
+        each = (claim if verdict == NOT_JUDGED else f"{claim}: {ours}" for claim, ours in mine)
+        told += [f"- **{verdict}**: {line('; '.join(each))}."] if mine else []
     return "\n\n".join([*parts, "\n".join(told)])
 
 
@@ -93,7 +92,7 @@ def _verdicts(entries: list[Entry], name: str) -> str:
 
 def papers(found: Found) -> str:
     """Return a paragraph for each paper: what became of its measured claims, and the clearest."""
-    stated, parts = {row["id"]: row for row in claims.stated().to_dict("records")}, list[str]()
+    stated, parts = _stated(), list[str]()
     names = dict.fromkeys(name.split("/")[0] for name in ARTIFACTS)
     for paper in (name for name in names if (paths.REFERENCE / name).is_dir()):
         said = list[str]()
@@ -113,19 +112,27 @@ def papers(found: Found) -> str:
     return "\n\n".join(parts) or NOTHING
 
 
-def _clearest(rows: list[tuple[Any, Entry]], stated: dict[Any, Any], preset: str) -> str:
+def _stated() -> dict[str, Any]:
+    return {row["id"]: row for row in claims.stated().to_dict("records")}
+
+
+def _ours(row: Any, stated: dict[str, Any]) -> str:
+    """Return what a claim came to: of accuracies that are compared, their difference."""
+    test = stated.get(row["id"], {}).get("test", compare.COMPARISONS[0])
+    return str(row["difference" if test in compare.COMPARISONS else "our_value"])
+
+
+def _clearest(rows: list[tuple[Any, Entry]], stated: dict[str, Any], preset: str) -> str:
     """Return the claims whose intervals are, by their widths, farthest from where they would turn.
 
     Claims without an interval, as of counts, are left out.
     """
     told = []
     for row, e in rows:
-        claim, match = stated.get(row["id"]), INTERVAL.match(row["difference"])
-        if claim and match:
+        claim, ours = stated.get(row["id"]), _ours(row, stated)
+        if claim and (match := INTERVAL.match(ours)):
             value, low, high = map(float, match.groups())
-            ours, room = row["our_value"], abs(value)
-            if claim["test"] in compare.COMPARISONS:
-                ours, room = row["difference"], compare.gap(claim, Estimate(value, low, high)).room
+            room = compare.TESTS[claim["test"]](claim, Estimate(value, low, high)).room
             where = f"[`{e.artifact}`](results/{preset}/RESULTS.md#{e.anchor})"
             said = line(f"{row['claim']} ({ours}")
             told.append((room / max(high - low, 0.1), f"{said}, {where})"))
