@@ -178,6 +178,7 @@ def _case(claim: Row, a: Side, b: Side, metric: str, spread: Spread) -> Found:
 
 
 COMPARISONS = ("above", "size", "no worse", "same", "close", "moves")
+RATIOS = ("ratio", "at most")
 
 
 def bounds(claim: Row) -> tuple[float, float, str]:
@@ -281,4 +282,4 @@ def _number(value: float) -> str:
 
 
 TESTS: dict[str, Callable[[Row, Any], Found]] = dict.fromkeys(COMPARISONS, gap)
-TESTS |= {"count": count, "ratio": ratio, "at most": ratio, "reading": reading}
+TESTS |= dict.fromkeys(RATIOS, ratio) | {"count": count, "reading": reading}

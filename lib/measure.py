@@ -23,7 +23,7 @@ def fit(study: Study) -> dict[str, runs.Run]:
     return done
 
 
-def accuracy_row(study: Study, job: Job, protocol: Protocol, record: Row) -> Row:
+def accuracy_row(study: Study, job: Job, protocol: Protocol, record: evaluate.Record) -> Row:
     """Return the row of one evaluation: percent with its 95 % Wilson interval."""
     right = record["correct"] / (record["n"] * len(record["bits"].split()))
     low, high = wilson(right, record["n"])
@@ -45,7 +45,7 @@ def accuracy_row(study: Study, job: Job, protocol: Protocol, record: Row) -> Row
     )
 
 
-def accuracies(study: Study, job: Job, records: Mapping[Protocol, Row]) -> list[Row]:
+def accuracies(study: Study, job: Job, records: Mapping[Protocol, evaluate.Record]) -> list[Row]:
     """Return the rows of what is recorded of a job, with flags, and of its union if all is."""
     rows = {p: accuracy_row(study, job, p, record) for p, record in records.items()}
     marks = flags.of_job(job, len(study.seeds), rows)

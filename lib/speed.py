@@ -24,7 +24,7 @@ from lib.models.depthwise import GeneralizedDepthwise, converted, replaced
 from lib.models.gdws import Price, allocate, convertible, spectrum
 from lib.protocol import Protocol
 from lib.recipe import Recipe, Train
-from lib.rows import row
+from lib.rows import Row, row
 from lib.sparsity import FixedRanks
 from lib.study import Job, Study
 
@@ -109,7 +109,7 @@ def rows(
     released: bool = False,
     precision: str = "fp32",
     compiled: bool = False,
-) -> list[anatomy.Row]:
+) -> list[Row]:
     """Return images a second and how many times as many as a base's they are, for metrics.csv.
 
     Networks of the first seed, bases among them, are timed in one run; rows are of the paper's

@@ -122,14 +122,15 @@ def test_a_union_has_the_flags_that_its_attacks_share(monkeypatch):
     study = gdws.table6_union("ci", [0])
     job = next(job for job in study.jobs if job.union)
     records = {p: record(60.0 if p.attack == "none" else 40.0, n=200) for p in job.protocols}
-    rows = frame(accuracies(study, job, records))
-    marks = rows["flags"]
+    marks = (rows := frame(accuracies(study, job, records)))["flags"]
     single = [set(of) for of in marks[rows["metric"].eq("robust_acc")][:-1]]
     assert set(marks.iloc[-1]) == set.intersection(*single) and "n" in marks.iloc[-1]
     assert [p.norm for p in job.protocols if "r" in flags.of_job(job)[p]] == ["l2"]
     given = dict(zip(job.protocols, ["", "n", "", "r"], strict=True))  # clean, and three norms
-    monkeypatch.setattr(flags, "of_job", lambda job, *_: given if job.union else {})
+    monkeypatch.setattr(flags, "of_job", lambda *_: given)
     assert not accuracies(study, job, records)[-1]["flags"]
+    part = accuracies(study, replace(job, label="other"), dict([*records.items()][:3]))
+    assert [row["flags"] for row in part] == ["", "n", ""]  # and no union
     rows["flags"] = [None, *marks[1:]]
     assert f"of {len(rows) - 1} " in flags.legend(rows.assign(metric="robust_acc"))
 

@@ -123,7 +123,7 @@ def _entry(name: str, home: Path, folder: Path) -> Entry:
     preset, custom, _ = folder.name.partition("-custom-")
     command = artifacts.command(name, preset, overrides=["FIELD=VALUE"] if custom else [])
     said: dict[str, Any] = {"command": command, "changed": "", "seconds": None}
-    said |= {"conditions": images, "notes": [], "provenance": []}
+    said |= {"conditions": images, "notes": [], "provenance": [], "flags": ""}
     said |= read("record", partial(provenance.said, images=images), {})
     remake = f"`{said['command']}{'' if own else ' --record'}`"
     text = read("table", lambda path: path.read_text(encoding="utf-8"), "")
@@ -131,7 +131,6 @@ def _entry(name: str, home: Path, folder: Path) -> Entry:
         "title": read("notebook", title, "") or name,
         "claims": read("claims", claims.read, claims.table([])),
         "table": text.replace("<", "&lt;"),  # without markup of its own
-        "flags": read("record", _flags, ""),
         "explorer": read("explorer", explorer.read, ""),
     }
     before = " What is shown here is from the one before." if made else ""
@@ -146,11 +145,6 @@ def _entry(name: str, home: Path, folder: Path) -> Entry:
     shown = {kind: path.relative_to(folder).as_posix() for kind, path in files.items()}
     how: dict[str, Any] = {"failure": failure, "edited": edited, "by_hand": by_hand, "files": shown}
     return Entry(artifact=name, **how, **said)
-
-
-def _flags(record: Path) -> str:
-    noted = store.parse(record).get("flags")
-    return noted if isinstance(noted, str) else ""
 
 
 def _failure(home: Path) -> str:

@@ -22,6 +22,7 @@ def said(path: Path, images: str) -> dict[str, Any]:
         "conditions": ", ".join(filter(None, [*_networks([*recipes.values()]), images])),
         "notes": _marks(found, recipes),
         "provenance": _provenance(record, [*found.values()], seconds),
+        "flags": flags if isinstance(flags := record.get("flags"), str) else "",
     }
     return told | ({"command": str(record["command"])} if record.get("command") else {})
 
@@ -55,7 +56,7 @@ def _networks(recipes: Sequence[Recipe]) -> list[str]:
     """Return data, networks, epochs and training images in a few words each."""
     if not recipes:
         return []
-    epochs = few(sorted({r.train.epochs for r in recipes} - {0}) or [0])
+    epochs = few(sorted({r.train.epochs for r in recipes} - {0}) or [0])  # 0: only converted
     sizes = (r.data.train_images for r in recipes)
     models = (r.model for r in recipes)
     return [

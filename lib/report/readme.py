@@ -3,6 +3,7 @@
 `<!-- generated: REGION WORD... -->` opens one: the words say which artifacts it shows.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,7 +50,7 @@ def fill(readme: Path) -> None:
 def artifact(found: Found, name: str, *about: str) -> str:
     """Return the figure or table of an artifact from the best preset that has it, and claims.
 
-    These are the ones whose ids hold a part of about, by verdict, if judged with the gap.
+    These are the ones whose ids hold a part of about, by verdict, if judged with what they came to.
     """
     there = ((preset, e) for preset, entries in found.items() for e in entries)
     preset, e = next(((preset, e) for preset, e in there if e.artifact == name), ("", None))
@@ -132,10 +133,16 @@ def _clearest(rows: list[tuple[Any, Entry]], stated: dict[str, Any], preset: str
         claim, ours = stated.get(row["id"]), _ours(row, stated)
         if claim and (match := INTERVAL.match(ours)):
             value, low, high = map(float, match.groups())
-            room = compare.TESTS[claim["test"]](claim, Estimate(value, low, high)).room
+            found = Estimate(value, low, high)
+            if claim["test"] in compare.COMPARISONS:
+                room, width = compare.gap(claim, found).room, max(high - low, 0.1)
+            elif claim["test"] in compare.RATIOS and low > 0:
+                room, width = compare.ratio(claim, found).room, max(math.log(high / low), 0.01)
+            else:  # of another test by now
+                continue
             where = f"[`{e.artifact}`](results/{preset}/RESULTS.md#{e.anchor})"
             said = line(f"{row['claim']} ({ours}")
-            told.append((room / max(high - low, 0.1), f"{said}, {where})"))
+            told.append((room / width, f"{said}, {where})"))
     return "; ".join(text for _, text in sorted(told, reverse=True)[:CLEAREST])
 
 

@@ -183,7 +183,7 @@ def test_the_time_left_follows_what_is_measured(tmp_path):
     assert meter.left() == 0
 
 
-def test_the_longest_task_bounds_the_time_left(tmp_path):
+def test_the_longest_task_bounds_the_time_left_and_time_that_passes_counts(tmp_path):
     tasks = [task(tmp_path, "a", guess=100.0), task(tmp_path, "b", guess=1.0)]
     for tasks[0].seconds, left in ((0, 100), (30, 70), (99, 9.9), (200, 20)):  # its share not told
         assert display.Meter(tasks, slots=8).left() == pytest.approx(left)
