@@ -56,7 +56,7 @@ def _networks(recipes: Sequence[Recipe]) -> list[str]:
     """Return data, networks, epochs and training images in a few words each."""
     if not recipes:
         return []
-    epochs = few(sorted({r.train.epochs for r in recipes} - {0}) or [0])  # 0: only converted
+    epochs = few(sorted({r.train.epochs for r in recipes} - {0}) or [0])  # 0: not trained
     sizes = (r.data.train_images for r in recipes)
     models = (r.model for r in recipes)
     return [
