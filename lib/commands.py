@@ -249,16 +249,16 @@ def unsettled(words: argparse.Namespace) -> int:
 
 def spread(words: argparse.Namespace) -> int:
     """Write how far trainings spread over their seeds, from the records of committed results."""
-    from lib.measure import recorded
+    from lib.measure import measure
     from lib.spread import FILE, TABLE, pooled
 
+    os.environ["SUITE_FROM_RECORDS"] = "1"  # whatever else has been trained here
     tables = []
     for name in PRESETS:
         rows = []
         for path in sorted((paths.RESULTS / name).glob("*/*/metrics.csv")):
             seeds = pd.read_csv(path)["seed"].dropna().unique().astype(int).tolist()
-            chosen = f"{path.parent.parent.name}/{path.parent.name}"
-            rows.append(recorded(artifact(chosen)(name, seeds or [0])))
+            rows.append(measure(artifact("/".join(path.parts[-3:-1]))(name, seeds or [0])))
         if rows:
             once = pd.concat(rows).drop_duplicates(["run", "method", "lam", "attack", "metric"])
             tables.append(pooled(once).assign(preset=name))

@@ -49,7 +49,7 @@ def evaluate(
             "data_fingerprint": data.fingerprint(images),
             **run.marks(protocol.weights),
         }
-        path = store.evaluations(run.key, protocol.key)[0]
+        path = folder(run.recipe) / f"evaluations/{protocol.key}.json"
         store.set_aside_damaged(path)
         with _Partial(path, known, len(images)) as partial:
             model = equivalents(run.model(protocol.weights))  # attacked in its fastest form
@@ -79,16 +79,15 @@ def find(run: Run, protocol: Protocol, any_code: bool = False) -> Record | None:
 
 def kept(run: Run, name: str) -> Iterator[Record]:
     """Yield the whole records of a name that were measured on a run's weights, by any code."""
-    for path in run.places(f"evaluations/{name}.json"):
-        if (record := store.read_signed(path)) and _whole(run, name, record):
-            yield record
+    for home in run.places():
+        yield from (record for _, record in store.measured(home, name) if _whole(run, name, record))
 
 
 def held(run: Run) -> dict[str, Record]:
     """Return by name every whole record that was measured on a run's weights, by any code."""
-    homes = run.places("evaluations")
-    names = sorted({path.stem for home in homes for path in home.glob("*.json")})
-    return {name: record for name in names if (record := next(kept(run, name), None))}
+    pairs = (pair for home in reversed(run.places()) for pair in store.measured(home))
+    found = {name: record for name, record in pairs if _whole(run, name, record)}
+    return dict(sorted(found.items()))
 
 
 def is_current(run: Run, record: Record) -> bool:

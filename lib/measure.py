@@ -93,13 +93,3 @@ def measure(study: Study, fitted: Mapping[str, runs.Run] | None = None) -> pd.Da
                 records[protocol] = evaluate.evaluate(run, protocol, report)
         rows += accuracies(study, job, records)
     return frame(rows)
-
-
-def recorded(study: Study) -> pd.DataFrame:
-    """Return the rows of those accuracies of a study that are recorded, by whatever code."""
-    rows = []
-    for job in study.jobs:
-        if run := runs.find(job.recipe, records=True):
-            found = ((p, evaluate.find(run, p, any_code=True)) for p in job.protocols)
-            rows += accuracies(study, job, {p: record for p, record in found if record})
-    return frame(rows)

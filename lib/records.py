@@ -11,14 +11,19 @@ from lib.errors import UserError
 from lib.recipe import Recipe
 
 
-def _files(run: runs.Run, weights: bool, any_code: bool) -> dict[str, bytes]:
-    """Return the content of a run's files by name; the manifest is the last."""
+def _files(run: runs.Run, travels: bool, any_code: bool) -> dict[str, bytes]:
+    """Return the content of a run's files by name; the manifest is the last.
+
+    What travels has its weights, and a file for each evaluation.
+    """
     listed = store.read_json(run.folder / store.MANIFEST)
-    heavy = [name for name in store.WEIGHTS.values() if not weights or not run.has_weights]
+    heavy = [name for name in store.WEIGHTS.values() if not travels or not run.has_weights]
     files = {n: (run.folder / n).read_bytes() for n in listed if n not in heavy}
-    for name, record in evaluate.held(run).items():
-        if any_code or evaluate.is_current(run, record):
-            files[f"evaluations/{name}.json"] = store.encode_signed(record)
+    held = {n: r for n, r in evaluate.held(run).items() if any_code or evaluate.is_current(run, r)}
+    scores = {} if travels else {n: held.pop(n) for n in [*held] if "protocol" in held[n]}
+    if scores:
+        files[store.BUNDLE] = store.bundle(scores)
+    files |= {f"evaluations/{n}.json": store.encode_signed(record) for n, record in held.items()}
     if shown := next(filter(None, map(store.read_signed, run.places(store.VERIFIED))), None):
         files[store.VERIFIED] = store.encode_signed(shown)
     return files | {store.MANIFEST: store.encode(listed)}
@@ -40,7 +45,7 @@ def keep(recipe: Recipe) -> Path:
     if run is None:
         raise UserError(f"Run {recipe.key} is not finished; there is nothing to record.")
     target = paths.records() / run.key
-    files = _files(run, weights=False, any_code=store.redrawing())
+    files = _files(run, travels=False, any_code=store.redrawing())
     listed = store.read_json(run.folder / store.MANIFEST)
     try:
         (target / store.MANIFEST).unlink(missing_ok=True)  # unfinished until all files are written
@@ -108,7 +113,7 @@ def _add(run: runs.Run, home: Path) -> str:
         new = not store.is_sealed(home)
         if not new and there.marks() != run.marks():
             raise UserError("another training of it is there, which stays; nothing was added.")
-        files = _files(run, weights=True, any_code=True)
+        files = _files(run, travels=True, any_code=True)
         held = evaluate.held(there) if not new else {}
         for name in [*files]:
             measured = name.removeprefix("evaluations/").removesuffix(".json")

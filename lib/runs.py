@@ -3,7 +3,7 @@
 results/runs/<key>/ holds recipe.json, history.csv, weights.safetensors, run.json (provenance),
 evaluations/ and manifest.json (SHA-256 of the files, written last). A folder without a manifest is
 unfinished and is carried on. results/records/<key>/ is what the repository keeps of a run: the same
-files, mostly without weights; only `lib.records` writes there.
+files, mostly without weights, and its evaluations in one; only `lib.records` writes there.
 """
 
 import logging
@@ -60,8 +60,8 @@ class Run:
         """Return whether it is in the job store or the records, not in a folder that travels."""
         return self.folder in store.places(self.key)
 
-    def places(self, name: str) -> list[Path]:
-        """Return where a file of this run may be; job store and records share what they have."""
+    def places(self, name: str = "") -> list[Path]:
+        """Return where it or a file of it may be; job store and records share what they have."""
         return store.places(self.key, name) if self.is_ours else [self.folder / name]
 
     def marks(self, weights: str = "last") -> dict[str, str]:

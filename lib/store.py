@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +18,7 @@ from lib.errors import UserError, written
 HERE = platform.node().replace(".", "-")  # a process number means nothing on another machine
 MANIFEST = "manifest.json"
 VERIFIED = "verified.json"
+BUNDLE = "evaluations.json"  # of a run in the repository: what its evaluations found
 WEIGHTS = {"last": "weights.safetensors", "best": "best.safetensors"}
 
 
@@ -113,15 +114,49 @@ def places(key: str, name: str = "") -> list[Path]:
 def homes(key: str) -> list[Path]:
     """Return the folders that hold the finished run of a key, the one that counts first.
 
-    Whatever has the weights comes before what lacks them.
+    Whatever has the weights comes before what lacks them; with SUITE_FROM_RECORDS, another training
+    than the recorded one comes last.
     """
     found = [folder for folder in places(key) if is_sealed(folder)]
-    return sorted(found, key=lambda folder: not (folder / WEIGHTS["last"]).is_file())
+    last = WEIGHTS["last"]
+    made = {folder: redrawing() and read_json(folder / MANIFEST).get(last) for folder in found}
+    return sorted(found, key=lambda f: (made[f] != made[found[-1]], not (f / last).is_file()))
 
 
-def evaluations(key: str, name: str) -> list[Path]:
-    """Return where a record of what was measured on a run may be."""
-    return places(key, f"evaluations/{name}.json")
+def measured(home: Path, name: str = "*") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield with its name what was measured on the run in a folder, if it is not damaged.
+
+    Files of their own come before what `bundle` has written.
+    """
+    for path in sorted((home / "evaluations").glob(f"{name}.json")):
+        if record := read_signed(path):
+            yield path.stem, record
+    with suppress(ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        all_say, own = (parse(home / BUNDLE)[part] for part in ("all", "own"))
+        for one in own if name == "*" else own.keys() & {name}:
+            protocol = all_say["protocol"] | own[one]["protocol"]
+            if record := _verified(all_say | own[one] | {"protocol": protocol}):
+                yield one, record
+
+
+def bundle(records: Mapping[str, dict[str, Any]]) -> bytes:
+    """Return evaluations by name as one file, in which what all of them say stands once."""
+    own = {name: signed(record) for name, record in records.items()}
+    protocols = [record["protocol"] for record in own.values()]
+    all_say = _shared([*own.values()]) | {"protocol": _shared(protocols)}
+    for name, protocol in zip(own, protocols, strict=True):
+        differs = {"protocol": _beyond(protocol, all_say["protocol"])}
+        own[name] = _beyond(own[name], all_say) | differs
+    return f"{compact({'all': all_say, 'own': own})}\n".encode()
+
+
+def _shared(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    said = ({(field, compact(value)) for field, value in one.items()} for one in objects)
+    return {field: json.loads(text) for field, text in set.intersection(*said)}
+
+
+def _beyond(record: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    return {field: value for field, value in record.items() if field not in said}
 
 
 def proofs(key: str) -> list[dict[str, Any]]:
@@ -193,10 +228,13 @@ def encode_signed(content: dict[str, Any]) -> bytes:
 def read_signed(path: Path) -> dict[str, Any] | None:
     """Return the content of a signed file, None if it is absent or damaged; change nothing."""
     try:
-        content = parse(path)
-        return content if content.pop("sha256", None) == digest(content) else None
+        return _verified(parse(path))
     except (ValueError, RecursionError):
         return None
+
+
+def _verified(content: dict[str, Any]) -> dict[str, Any] | None:
+    return content if content.pop("sha256", None) == digest(content) else None
 
 
 def write_signed(path: Path, content: dict[str, Any]) -> None:

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
+from lib import paths, spread
+from lib.__main__ import main
 from lib.errors import UserError
 from lib.intervals import accuracy, difference, select, wilson
 from lib.spread import TABLE, Spread, pooled, prior, shrunk
@@ -228,6 +230,15 @@ def test_how_alike_networks_are_is_found_from_their_variances(alike, low, high):
 def test_of_two_spreads_that_of_more_trainings_is_taken():
     both = pd.concat([spread_of(1.0, 6, total=6).table, spread_of(4.0, 3, total=18).table])
     assert Spread(both).level(rows([50.0], 10**9)) == (pytest.approx(4 * 25.0**2), 3.0, 18.0)
+
+
+def test_the_recorded_spread_is_what_the_records_of_the_repository_tell(tmp_path, monkeypatch):
+    then, now = spread.FILE, tmp_path / "spread.csv"
+    monkeypatch.setattr(spread, "FILE", now)
+    monkeypatch.setattr(paths, "RESULTS", paths.ROOT / "results")
+    monkeypatch.setenv("SUITE_FROM_RECORDS", "")  # and gone after the command has set it
+    assert main(["spread"]) == 0
+    pd.testing.assert_frame_equal(pd.read_csv(now), pd.read_csv(then), rtol=1e-3)
 
 
 def test_seeds_count_once_though_they_are_in_the_spread_that_moderates_them():

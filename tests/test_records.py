@@ -10,13 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lib import evaluate, measure, paths, records, runs, scoring, store, verify
+from lib import evaluate, paths, records, runs, scoring, store, verify
 from lib.__main__ import main
 from lib.batch import plan, status
 from lib.errors import UserError
-from lib.presets import preset
 from lib.protocol import Protocol
-from lib.study import Job, Study
 from tests.test_runs import RECIPE
 from tests.tiny import files
 
@@ -59,7 +57,8 @@ def test_all_that_counts_is_recorded_but_the_weights(monkeypatch):
     home = records.keep(RECIPE)
     kept = ("history.csv", "manifest.json", "recipe.json", "run.json")
     assert home == paths.records() / RECIPE.key
-    assert files(home) == {n: own[n] for n in (*kept, f"evaluations/{CLEAN.key}.json")}
+    scored = store.bundle({CLEAN.key: evaluate.find(run, CLEAN)})
+    assert files(home) == {n: own[n] for n in kept} | {store.BUNDLE: scored}
     assert files(run.folder) == own
 
 
@@ -73,9 +72,8 @@ def test_recording_replaces_what_was_there_and_spares_the_weights_that_are_the_r
     changed(run.folder)
     evaluate.evaluate(run, CLEAN)
     records.keep(RECIPE)
-    assert sorted(files(home)) == sorted(
-        set(before) - {"weights.safetensors", f"evaluations/{ATTACKED.key}.json"}
-    )
+    assert files(home).keys() == before.keys() - {"weights.safetensors"}
+    assert dict(store.measured(home)) == {CLEAN.key: evaluate.find(run, CLEAN)}
     assert (home / store.MANIFEST).read_bytes() == (run.folder / store.MANIFEST).read_bytes()
 
 
@@ -108,21 +106,6 @@ def test_a_record_counts_where_records_are_asked_for(monkeypatch):
         evaluate.evaluate(run, ATTACKED)
 
 
-def test_rows_are_made_of_those_evaluations_that_are_recorded_and_of_no_other():
-    home = recorded(CLEAN)
-    before = files(home)
-    study = Study(
-        "smart/fig5_fgsm",
-        preset("ci"),
-        (0,),
-        {},
-        (Job("SMART", RECIPE, (ATTACKED, CLEAN)), Job("SMART", RECIPE.override({"seed": 7}), ())),
-    )
-    rows = measure.recorded(study)
-    assert rows["metric"].tolist() == ["clean_acc"] and rows["n"].tolist() == [40]
-    assert files(home) == before and not paths.runs().exists()
-
-
 def test_a_record_with_weights_is_a_finished_run_that_is_measured_elsewhere(monkeypatch):
     home = recorded(CLEAN, weights=True)
     before = files(home)
@@ -143,10 +126,10 @@ def test_a_record_with_weights_is_a_finished_run_that_is_measured_elsewhere(monk
     (held,) = status.held()  # a folder with no more than evaluations is what its record is
     assert (held.state, held.what.split()[0]) == (plan.FINISHED, "smart")
     records.keep(RECIPE)
-    assert {f"evaluations/{p.key}.json" for p in (CLEAN, ATTACKED)} < files(home).keys()
+    assert dict(store.measured(home)).keys() == {p.key for p in (CLEAN, ATTACKED)}
 
 
-def test_an_own_run_comes_first_and_is_not_mixed_up_with_the_record():
+def test_an_own_run_comes_first_and_is_not_mixed_up_with_the_record(monkeypatch):
     home = recorded(CLEAN, weights=True)
     before = files(home)
     run = runs.fit(RECIPE, fresh=True)
@@ -154,6 +137,9 @@ def test_an_own_run_comes_first_and_is_not_mixed_up_with_the_record():
     assert evaluate.find(run, CLEAN)  # the same weights, to the last bit
     changed(run.folder)
     assert not evaluate.find(run, CLEAN, any_code=True)
+    with monkeypatch.context() as patch:
+        patch.setenv("SUITE_FROM_RECORDS", "1")  # as another training it stands back
+        assert runs.load(RECIPE).folder == home and evaluate.find(runs.load(RECIPE), CLEAN)
     logits = run.model()(evaluate.data.load("digits", "test", limit=40).float(), lam=0.0)
     labels = evaluate.data.load("digits", "test", limit=40).labels
     assert evaluate.evaluate(run, CLEAN)["correct"] == int((logits.argmax(1) == labels).sum())
@@ -161,9 +147,7 @@ def test_an_own_run_comes_first_and_is_not_mixed_up_with_the_record():
     (run.folder / store.MANIFEST).unlink()  # only the record is left
     record = runs.load(RECIPE)
     assert record.folder == home
-    assert evaluate.evaluate(record, CLEAN) == store.read_signed(
-        home / "evaluations" / f"{CLEAN.key}.json"
-    )
+    assert [(CLEAN.key, evaluate.evaluate(record, CLEAN))] == [*store.measured(home)]
 
 
 def test_a_damaged_own_run_is_set_aside_for_the_record_and_a_damaged_record_stays(caplog):

@@ -296,7 +296,7 @@ def test_the_readme_says_what_recorded_runs_took_on_each_machine(folder):
         record = {"device": machine, "seconds": seconds, "peak_memory_bytes": memory}
         store.write_json(paths.records() / key / "run.json", record)
         scored = {"seconds": 360, "device": "C" if key == "y" else machine}
-        store.write_json(paths.records() / key / "evaluations/p.json", scored)
+        store.write_signed(paths.records() / key / "evaluations/p.json", scored)
     rewrite(folder / "smart/fig5_fgsm/run.json", runs={key: {} for key in "xyz"})
     lines = readme.resources({"quick": report.collect(folder)}).splitlines()
     for row in ("A | 2 | 1.5 | 0.1 | 2.5", "B | 1 | 2.0 | 0.1 | 1.0", "C | 0 | 0.0 | 0.1 | 0.0"):

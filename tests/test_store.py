@@ -129,6 +129,22 @@ def test_a_changed_record_is_not_read_and_set_aside_where_that_is_asked_for(tmp_
     assert store.read_signed(path) is None
 
 
+def test_a_bundle_gives_back_each_evaluation_and_none_that_was_changed(tmp_path):
+    own = {"a": ("pgd", 1.0, [1]), "b": ("pgd", 1, [2]), "c": ("none", 1.0, [1])}
+    records = {
+        name: {"n": 2, "bits": bits, "of": {"x": eps}, "protocol": {"attack": attack, "eps": eps}}
+        for name, (attack, eps, bits) in own.items()
+    }
+    raw = store.bundle(records)
+    (tmp_path / store.BUNDLE).write_bytes(raw)
+    assert store.encode(dict(store.measured(tmp_path))) == store.encode(records)
+    assert [*store.measured(tmp_path, "b")] == [("b", records["b"])]
+    for place in range(len(raw)):
+        for other in (b"7", b"{", b""):
+            (tmp_path / store.BUNDLE).write_bytes(raw[:place] + other + raw[place + 1 :])
+            assert all(found in records.values() for _, found in store.measured(tmp_path))
+
+
 def test_a_second_process_waits_and_a_dead_owner_frees_the_lock(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from lib import store\n"

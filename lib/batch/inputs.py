@@ -85,10 +85,10 @@ def of(study: Study, plan: Plan) -> dict[str, str]:
 
 
 def _run(key: str, protocols: list[str]) -> str:
-    places = [[home / store.MANIFEST for home in store.homes(key)]]
-    places += [store.evaluations(key, protocol) for protocol in protocols]
-    found = (next((f for f in place if f.is_file()), None) for place in places)
-    return _digest([_digest(store.read_json(f)) if f else "" for f in found])
+    made = [store.read_json(home / store.MANIFEST) for home in store.homes(key)[:1]]
+    scores = dict(one for home in reversed(store.places(key)) for one in store.measured(home))
+    made += [store.signed(scores[name]) if name in scores else {} for name in protocols]
+    return _digest([_digest(one) if one else "" for one in made])
 
 
 def changes(study: Study, plan: Plan) -> Iterator[str]:

@@ -121,9 +121,11 @@ def _took(recipe: Recipe, protocol: Protocol | None, seeds: Sequence[int]) -> fl
     for seed in seeds:
         links = range(1 + len(recipe.ancestors))
         twin = recipe.override({"start." * link + "seed": seed for link in links})
-        files = [home / "run.json" for home in store.homes(twin.key)]
-        for path in store.evaluations(twin.key, protocol.key) if protocol else files:
-            if isinstance(seconds := store.read_json(path).get("seconds"), int | float):
+        took = (store.read_json(home / "run.json") for home in store.homes(twin.key))
+        if protocol:
+            took = (o for h in store.places(twin.key) for _, o in store.measured(h, protocol.key))
+        for one in took:
+            if isinstance(seconds := one.get("seconds"), int | float):
                 return float(seconds)
     return effort.seconds(recipe, protocol is None, [protocol] if protocol else [])
 

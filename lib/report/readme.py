@@ -167,7 +167,7 @@ def _took(folder: Path) -> Iterator[tuple[Any, ...]]:
     """Yield what a recorded run took, as TOOK has it, and each evaluation where that was made."""
     info = store.read_json(folder / "run.json")
     yield info.get("device"), 1, info.get("seconds"), 0, info.get("peak_memory_bytes")
-    for one in map(store.read_json, folder.glob("evaluations/*.json")):
+    for _, one in store.measured(folder):
         yield one.get("device"), 0, 0, one.get("seconds"), 0
 
 
@@ -179,7 +179,7 @@ def runs(found: Found, *keys: str) -> str:
         train, machine = recipe.train, store.read_json(folder / "run.json").get("device")
         about = f"{recipe.model.backbone}, {train.epochs} epochs, {machine}"
         job, cells = Job(recipe.method.label, recipe), dict[float, dict[str, str]]()
-        for record in filter(None, map(store.read_signed, sorted(folder.glob("evaluations/*")))):
+        for _, record in store.measured(folder):
             lam, attack, _, _, n, right, low, high = zoo.score(job, record)
             cells.setdefault(lam, {})[attack] = f"{right:.1f} [{low:.1f}, {high:.1f}] of {n:,}"
         for lam, of in sorted(cells.items()):

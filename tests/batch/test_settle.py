@@ -87,7 +87,7 @@ def priced(name, train, score):
         store.write_json(home / store.MANIFEST, {})
         for protocol in job.protocols:
             path = home / "evaluations" / f"{protocol.key}.json"
-            store.write_json(path, {"seconds": score})
+            store.write_signed(path, {"seconds": score})
 
 
 def test_steps_take_the_least_time_for_a_claim_and_no_training_twice(capsys):
