@@ -109,7 +109,7 @@ def _tools(command: Callable[..., Parser], fields: Parser, record: Parser) -> No
     p.add_argument("artifacts", nargs="*", metavar="ARTIFACT", help="artifacts, papers or globs")
     p.add_argument("--preset", default="quick", help="whose results; default: quick")
     p.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    command("spread", "Write data/spread.csv: how far trainings of one recipe spread.")
+    command("spread", "Write data/spread/: how far trainings of one recipe spread.")
     p = command("prepare-notebooks", "Write copies of the notebooks with a preset filled in.")
     p.add_argument("--preset", default="ci")
     p.add_argument("folder", type=Path, metavar="DEST")

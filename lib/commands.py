@@ -250,10 +250,9 @@ def unsettled(words: argparse.Namespace) -> int:
 def spread(words: argparse.Namespace) -> int:
     """Write how far trainings spread over their seeds, from the records of committed results."""
     from lib.measure import measure
-    from lib.spread import FILE, TABLE, pooled
+    from lib.spread import FOLDER, pooled
 
     os.environ["SUITE_FROM_RECORDS"] = "1"  # whatever else has been trained here
-    tables = []
     for name in PRESETS:
         rows = []
         for path in sorted((paths.RESULTS / name).glob("*/*/metrics.csv")):
@@ -261,10 +260,9 @@ def spread(words: argparse.Namespace) -> int:
             rows.append(measure(artifact("/".join(path.parts[-3:-1]))(name, seeds or [0])))
         if rows:
             once = pd.concat(rows).drop_duplicates(["run", "method", "lam", "attack", "metric"])
-            tables.append(pooled(once).assign(preset=name))
-    table = pd.concat(tables)[["preset", *TABLE]]
-    store.write_text(FILE, table.to_csv(index=False, float_format="%.4g"))
-    print(f"{FILE}: {len(table)} rows")
+            text = pooled(once).to_csv(index=False, float_format="%.4g")
+            store.write_text(FOLDER / f"{name}.csv", text)
+            print(FOLDER / f"{name}.csv")
     return 0
 
 

@@ -1,6 +1,6 @@
 """How far trainings spread that only the seed tells apart, pooled over networks.
 
-data/spread.csv holds it for the recorded results of each preset; `python -m lib spread` remakes it.
+data/spread/ holds it for the recorded results of each preset; `python -m lib spread` remakes it.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from scipy.special import digamma, fdtrc, logit, polygamma
 
 from lib import paths
 
-FILE = paths.ROOT / "data/spread.csv"
+FOLDER = paths.ROOT / "data/spread"
 KNOWN = ["dataset", "metric", "ends"]  # what a spread is known for
 TABLE = [*KNOWN, "variance", "df", "total"]
 Known = tuple[float, float, float]
@@ -99,8 +99,8 @@ def known(preset: str, metrics: pd.DataFrame) -> Spread:
 
     Of the two, `Spread` takes what more trainings tell.
     """
-    recorded = pd.read_csv(FILE) if FILE.is_file() else pd.DataFrame(columns=["preset", *TABLE])
-    recorded = recorded[recorded["preset"] == preset].drop(columns="preset")
+    file = FOLDER / f"{preset}.csv"
+    recorded = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=TABLE)
     parts = [part for part in (recorded, pooled(metrics)) if len(part)]
     return Spread(pd.concat(parts) if parts else recorded)
 

@@ -233,12 +233,14 @@ def test_of_two_spreads_that_of_more_trainings_is_taken():
 
 
 def test_the_recorded_spread_is_what_the_records_of_the_repository_tell(tmp_path, monkeypatch):
-    then, now = spread.FILE, tmp_path / "spread.csv"
-    monkeypatch.setattr(spread, "FILE", now)
+    then = spread.FOLDER
+    monkeypatch.setattr(spread, "FOLDER", tmp_path)
     monkeypatch.setattr(paths, "RESULTS", paths.ROOT / "results")
     monkeypatch.setenv("SUITE_FROM_RECORDS", "")  # and gone after the command has set it
     assert main(["spread"]) == 0
-    pd.testing.assert_frame_equal(pd.read_csv(now), pd.read_csv(then), rtol=1e-3)
+    assert {path.name for path in tmp_path.iterdir()} == {"cifar.csv", "quick.csv"}
+    for now in tmp_path.iterdir():
+        pd.testing.assert_frame_equal(pd.read_csv(now), pd.read_csv(then / now.name), rtol=1e-3)
 
 
 def test_seeds_count_once_though_they_are_in_the_spread_that_moderates_them():

@@ -76,7 +76,8 @@ def of(study: Study, plan: Plan) -> dict[str, str]:
     found |= {package: metadata.version(package) for package in PACKAGES}
     parts = source.needed({part for tree in _trees(notebook) for part in source.imported(tree)})
     found |= {f"lib/{part}": source.fingerprint(part) for part in sorted(parts)}
-    for path in (*sorted(paths.REFERENCE.rglob("*.csv")), spread.FILE):
+    told = spread.FOLDER / f"{study.preset.name}.csv"
+    for path in (*sorted(paths.REFERENCE.rglob("*.csv")), told):
         if path.is_file():
             found[path.relative_to(paths.ROOT).as_posix()] = _digest(path.read_bytes())
     for need in plan.of(study):
