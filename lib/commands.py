@@ -34,6 +34,7 @@ def run(words: argparse.Namespace) -> int:
     if words.artifacts[:1] and words.artifacts[0] in ("lib", *COMMANDS):
         said = " ".join(word for word in words.artifacts if word != "lib")
         raise UserError(f"That is not for the batch but: ./run_all.sh --python -m lib {said}")
+    os.environ["SUITE_FROM_RECORDS"] = "1" if words.from_records else ""  # for notebooks, too
     asked = batch.Batch(
         names=tuple(match([words.why] if words.why else words.artifacts)),
         preset=words.preset,

@@ -85,8 +85,8 @@ def kept(run: Run, name: str) -> Iterator[Record]:
 
 def held(run: Run) -> dict[str, Record]:
     """Return by name every whole record that was measured on a run's weights, by any code."""
-    pairs = (pair for home in reversed(run.places()) for pair in store.measured(home))
-    found = {name: record for name, record in pairs if _whole(run, name, record)}
+    pairs = [pair for home in run.places() for pair in store.measured(home)]
+    found = {name: record for name, record in reversed(pairs) if _whole(run, name, record)}
     return dict(sorted(found.items()))
 
 

@@ -21,8 +21,7 @@ def _files(run: runs.Run, travels: bool, any_code: bool) -> dict[str, bytes]:
     files = {n: (run.folder / n).read_bytes() for n in listed if n not in heavy}
     held = {n: r for n, r in evaluate.held(run).items() if any_code or evaluate.is_current(run, r)}
     scores = {} if travels else {n: held.pop(n) for n in [*held] if "protocol" in held[n]}
-    if scores:
-        files[store.BUNDLE] = store.bundle(scores)
+    files |= {store.BUNDLE: store.bundle(scores)} if scores else {}
     files |= {f"evaluations/{n}.json": store.encode_signed(record) for n, record in held.items()}
     if shown := next(filter(None, map(store.read_signed, run.places(store.VERIFIED))), None):
         files[store.VERIFIED] = store.encode_signed(shown)
@@ -48,14 +47,15 @@ def keep(recipe: Recipe) -> Path:
     files = _files(run, travels=False, any_code=store.redrawing())
     listed = store.read_json(run.folder / store.MANIFEST)
     try:
-        (target / store.MANIFEST).unlink(missing_ok=True)  # unfinished until all files are written
+        (target / store.MANIFEST).unlink(missing_ok=True)  # unfinished until all else is done
+        _write(target, {n: raw for n, raw in files.items() if n != store.MANIFEST})
         for path in [p for p in target.rglob("*") if p.is_file()]:
             name = path.relative_to(target).as_posix()
             if name not in files and listed.get(name) != store.sha256(path):
                 path.unlink()
     except OSError as error:
         raise UserError(f"Cannot change {target} ({error.strerror}); make it writable.") from error
-    _write(target, files)
+    _write(target, {store.MANIFEST: files[store.MANIFEST]})
     if recipe.start and runs.find(recipe.start):
         keep(recipe.start)
     return target

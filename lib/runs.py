@@ -3,7 +3,7 @@
 results/runs/<key>/ holds recipe.json, history.csv, weights.safetensors, run.json (provenance),
 evaluations/ and manifest.json (SHA-256 of the files, written last). A folder without a manifest is
 unfinished and is carried on. results/records/<key>/ is what the repository keeps of a run: the same
-files, mostly without weights, and its evaluations in one; only `lib.records` writes there.
+files, mostly without weights, and what was scored in one; only `lib.records` writes there.
 """
 
 import logging
@@ -72,6 +72,9 @@ class Run:
     def model(self, which: str = "last") -> nn.Module:
         """Return the trained network in evaluation mode on the current device."""
         path = self.folder / store.WEIGHTS[choose("weights", which, store.WEIGHTS)]
+        own = folder(self.recipe)
+        if store.redrawing() and self.folder != own and store.is_sealed(own):
+            raise UserError(f"{own} is another training than what is recorded; move it elsewhere.")
         if not path.is_file():
             why = "was made without validation; set train.validate_every to keep the best weights"
             if not self.has_weights:
@@ -123,7 +126,7 @@ def find(recipe: Recipe, records: bool = False) -> Run | None:
 def load(recipe: Recipe, records: bool = False) -> Run | None:
     """Return what `find` returns; a damaged folder of the job store is set aside."""
     run, home = find(recipe, records), folder(recipe)
-    if not store.is_sealed(home) or (run and run.folder == home):
+    if not store.is_sealed(home) or (run and run.folder == store.homes(recipe.key)[0]):
         return run
     with store.one_writer(home):  # it may look damaged while another process replaces it
         if store.is_sealed(home) and (wrong := damage(Run(recipe, home))):

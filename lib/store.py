@@ -18,7 +18,7 @@ from lib.errors import UserError, written
 HERE = platform.node().replace(".", "-")  # a process number means nothing on another machine
 MANIFEST = "manifest.json"
 VERIFIED = "verified.json"
-BUNDLE = "evaluations.json"  # of a run in the repository: what its evaluations found
+BUNDLE = "evaluations.json"  # of a recorded run: what was scored under a protocol
 WEIGHTS = {"last": "weights.safetensors", "best": "best.safetensors"}
 
 
@@ -104,10 +104,7 @@ def is_sealed(folder: Path) -> bool:
 
 
 def places(key: str, name: str = "") -> list[Path]:
-    """Return where a run, or a file of it, may be: job store, then the records of the repository.
-
-    Only the first is written to.
-    """
+    """Return where a run, or a file of it, may be: job store, which is written to, then records."""
     return [home / key / name for home in (paths.runs(), paths.records())]
 
 
@@ -132,7 +129,7 @@ def measured(home: Path, name: str = "*") -> Iterator[tuple[str, dict[str, Any]]
         if record := read_signed(path):
             yield path.stem, record
     with suppress(ValueError, RecursionError, KeyError, TypeError, AttributeError):
-        all_say, own = (parse(home / BUNDLE)[part] for part in ("all", "own"))
+        all_say, own = map(parse(home / BUNDLE).__getitem__, ("all", "own"))
         for one in own if name == "*" else own.keys() & {name}:
             protocol = all_say["protocol"] | own[one]["protocol"]
             if record := _verified(all_say | own[one] | {"protocol": protocol}):

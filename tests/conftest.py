@@ -19,8 +19,9 @@ for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHU
 
 
 @pytest.fixture(autouse=True)
-def _seeded():
+def _seeded(monkeypatch):
     torch.manual_seed(0)
+    monkeypatch.setenv("SUITE_FROM_RECORDS", "")  # and as before afterwards
 
 
 @pytest.fixture
@@ -39,7 +40,6 @@ def labels() -> torch.Tensor:
 def results(tmp_path, monkeypatch):
     """Return a results folder of the test's own, in which what is not there is trained."""
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    monkeypatch.delenv("SUITE_FROM_RECORDS", raising=False)
     return tmp_path
 
 

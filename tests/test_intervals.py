@@ -236,7 +236,6 @@ def test_the_recorded_spread_is_what_the_records_of_the_repository_tell(tmp_path
     then = spread.FOLDER
     monkeypatch.setattr(spread, "FOLDER", tmp_path)
     monkeypatch.setattr(paths, "RESULTS", paths.ROOT / "results")
-    monkeypatch.setenv("SUITE_FROM_RECORDS", "")  # and gone after the command has set it
     assert main(["spread"]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"cifar.csv", "quick.csv"}
     for now in tmp_path.iterdir():

@@ -140,13 +140,14 @@ def test_an_own_run_comes_first_and_is_not_mixed_up_with_the_record(monkeypatch)
     with monkeypatch.context() as patch:
         patch.setenv("SUITE_FROM_RECORDS", "1")  # as another training it stands back
         assert runs.load(RECIPE).folder == home and evaluate.find(runs.load(RECIPE), CLEAN)
+        with pytest.raises(UserError, match="another training"):  # nothing is written to it
+            runs.load(RECIPE).model()
     logits = run.model()(evaluate.data.load("digits", "test", limit=40).float(), lam=0.0)
     labels = evaluate.data.load("digits", "test", limit=40).labels
     assert evaluate.evaluate(run, CLEAN)["correct"] == int((logits.argmax(1) == labels).sum())
     assert files(home) == before
     (run.folder / store.MANIFEST).unlink()  # only the record is left
-    record = runs.load(RECIPE)
-    assert record.folder == home
+    assert (record := runs.load(RECIPE)).folder == home
     assert [(CLEAN.key, evaluate.evaluate(record, CLEAN))] == [*store.measured(home)]
 
 

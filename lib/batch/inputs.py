@@ -86,8 +86,9 @@ def of(study: Study, plan: Plan) -> dict[str, str]:
 
 
 def _run(key: str, protocols: list[str]) -> str:
-    made = [store.read_json(home / store.MANIFEST) for home in store.homes(key)[:1]]
-    scores = dict(one for home in reversed(store.places(key)) for one in store.measured(home))
+    made = [store.read_json(home / store.MANIFEST) for home in store.homes(key)[:1]] or [{}]
+    said = [one for home in store.places(key) for one in store.measured(home)]
+    scores = {n: r for n, r in reversed(said) if r.get("weights_sha256") in made[0].values()}
     made += [store.signed(scores[name]) if name in scores else {} for name in protocols]
     return _digest([_digest(one) if one else "" for one in made])
 

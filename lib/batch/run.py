@@ -225,7 +225,6 @@ def _executions(batch: Batch, jobs: Mapping[str, pool.Task], stage: Path) -> Ite
             needs=[jobs[key] for key in study.recipes if key in jobs],
             limit=batch.timeout,
             memory=effort.NOTEBOOK,
-            env={"SUITE_FROM_RECORDS": "1"} if batch.records else {},
             study=study,
             plan=batch.plan,
             home=stage,
