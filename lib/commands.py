@@ -35,18 +35,10 @@ def run(words: argparse.Namespace) -> int:
         said = " ".join(word for word in words.artifacts if word != "lib")
         raise UserError(f"That is not for the batch but: ./run_all.sh --python -m lib {said}")
     os.environ["SUITE_FROM_RECORDS"] = "1" if words.from_records else ""  # for notebooks, too
-    asked = batch.Batch(
-        names=tuple(match([words.why] if words.why else words.artifacts)),
-        preset=words.preset,
-        seeds=words.seeds,
-        overrides=words.set,
-        jobs=words.jobs,
-        fresh=words.fresh,
-        records=words.from_records,
-        timeout=words.timeout,
-        executor=words.executor,
-        slurm=words.slurm,
-    )
+    names = tuple(match([words.why] if words.why else words.artifacts))
+    alike = ("preset", "seeds", "jobs", "fresh", "timeout", "executor", "slurm")
+    how = {name: getattr(words, name) for name in alike}
+    asked = batch.Batch(names, overrides=words.set, records=words.from_records, **how)
     if words.write_jobs:
         for job in batch.write_jobs(asked).values():
             print(job)
@@ -170,15 +162,8 @@ def cost(words: argparse.Namespace) -> int:
     from lib.batch import display
 
     torch.manual_seed(0)  # masks are drawn; the same question has the same answer
-    found = counting.report(
-        words.method,
-        words.backbone,
-        words.width or None,
-        words.num_classes,
-        words.size,
-        words.set,
-        words.in_channels,
-    )
+    network = words.method, words.backbone, words.width or None, words.num_classes
+    found = counting.report(*network, words.size, words.set, words.in_channels)
     rows = [(name, f"{value:,}") for name, value in found.items()]
     print(json.dumps(found) if words.json else display.table(("what", "number"), rows))
     return 0

@@ -113,8 +113,7 @@ def proof(record: Record, code: str) -> dict[str, str]:
 def _whole(run: Run, name: str, record: Record) -> bool:
     """Return whether a record is of a run's weights, of its own name, sound, and of today's images.
 
-    Only a folder of images can change under its name; other data sets are not looked at, as
-    records are drawn without data.
+    Only a folder of images can change under its name; records are drawn without other data.
     """
     if "protocol" not in record:
         return run.marks().items() <= record.items()
@@ -138,8 +137,7 @@ class _Partial:
     """What an unfinished evaluation has found, kept beside the record that it will be.
 
     It counts only for what is known of it: protocol, code, images, weights; and the same device. As
-    a context manager it writes what an interruption would lose, and removes the file after a block
-    that ended well.
+    a context manager it writes what an interruption would lose; a good end removes the file.
     """
 
     def __init__(self, record: Path, known: Record, total: int) -> None:

@@ -198,8 +198,7 @@ class Float(Method):
 class Smart(Float):
     """SMART: FLOAT with one frozen random mask per path in the later stages (SMART Eqs. 3, 4).
 
-    pattern has a letter for each stage, D for dense and S for sparse; None: the last two are
-    sparse.
+    pattern has a letter for each stage, D for dense and S for sparse; None: the last two are S.
     """
 
     kind, label, colour, marker = "smart", "SMART", "#D55E00", "o"

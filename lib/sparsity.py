@@ -57,6 +57,13 @@ class Hydra(Sparsity):
 
 
 @dataclass(frozen=True)
+class HydraStill(Hydra):
+    """HYDRA with batch norms that stand still, too, as its code does with --freeze-bn."""
+
+    kind: ClassVar[str] = "hydra_still"
+
+
+@dataclass(frozen=True)
 class Momentum(Sparsity):
     """Sparse momentum learning: prune by magnitude, regrow by momentum after every epoch.
 
@@ -140,7 +147,5 @@ class Snip(Sparsity):
     density: Density = 0.1
 
 
-SPARSITIES: dict[str, type[Sparsity]] = {
-    s.kind: s
-    for s in (Fixed, FixedAll, FixedRanks, Hydra, Momentum, Dnr, Admm, AdmmInner, Lasso, Snip)
-}
+_ALL = (Fixed, FixedAll, FixedRanks, Hydra, HydraStill, Momentum, Dnr, Admm, AdmmInner, Lasso, Snip)
+SPARSITIES: dict[str, type[Sparsity]] = {s.kind: s for s in _ALL}

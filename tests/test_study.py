@@ -221,6 +221,8 @@ def test_gdws_is_trained_and_attacked_as_in_the_paper():
     stages = [(r.train.epochs, round(r.train.lr, 6)) for r in (*last.ancestors, last)]
     assert stages == [(100, 0.1), (20, 0.1), (100, 0.01)]
     assert [r.train.weight_decay for r in (*last.ancestors, last)] == [1e-4] * 3
+    scored = (gdws.table5_imagenet(preset).find("HYDRA p95") for preset in ("quick", "paper"))
+    assert [job.recipe.start.sparsity.kind for job in scored] == ["hydra_still", "hydra"]
     (msd, *rows) = gdws.table6_union("paper").jobs
     part, attack = msd.recipe.method, msd.recipe.attack
     assert (part.l2, part.l1, part.l2_step, part.l1_step) == (0.3, 12.0, 0.05, 1.0)

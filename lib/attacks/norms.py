@@ -135,8 +135,7 @@ class FewL1(L1):
     """L1 with each step over few coordinates, how many is drawn anew for it (Maini et al. 2020).
 
     It is the same number for all images, uniform in MOVED, by torch's global generator. The
-    released code passes over every pixel that is 0, 1 or has less room than the step, also where it
-    could move inwards.
+    released code passes over pixels with less room than the step, even where they could move in.
     """
 
     def ascend(self, adv: Tensor, grad: Tensor, step: float) -> Tensor:

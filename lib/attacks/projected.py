@@ -21,8 +21,7 @@ def fgsm(
 ) -> Tensor:
     """Return x after one signed gradient step of size eps, inside [0, 1].
 
-    With random_start the step is 1.25 eps from a uniform point of the ball, projected back
-    (Wong et al. 2020).
+    With random_start it is 1.25 eps from a uniform point, projected back (Wong et al. 2020).
     """
     step = 1.25 * eps if random_start else eps
     return pgd(f, x, y, eps, step, 1, random_start=random_start, eot=eot, generator=generator)

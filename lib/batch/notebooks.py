@@ -58,7 +58,7 @@ class Execution(pool.Task):
         """Move a success into place, or keep a failure beside the last good results."""
         self.reason = self.reason or self._incomplete()
         try:
-            with written(self.study.folder):
+            with written(self.study.folder), store.one_writer(self.log):  # of all batches
                 self._keep_failure() if self.reason else self._publish()
         except UserError as error:  # the other artifacts have folders of their own
             self.reason = self.reason or str(error)
@@ -74,10 +74,6 @@ class Execution(pool.Task):
         return f"the notebook wrote no {', no '.join(lacking)}" if lacking else ""
 
     def _publish(self) -> None:
-        with store.one_writer(self.log):  # another batch may have executed the same notebook
-            self._move()
-
-    def _move(self) -> None:
         folder, name = self.study.folder, self.study.name
         store.sweep(folder)
         (self.stage / "partial.ipynb").rename(self._made / f"{name}.ipynb")

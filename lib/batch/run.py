@@ -203,12 +203,8 @@ def _jobs(batch: Batch) -> dict[str, pool.Task]:
         words = ["lib", "train", str(job), *(["--fresh"] if batch.fresh else [])]
         log = paths.runs() / ".logs" / f"{key}.log"
         starts = [tasks[start.key] for start in need.recipe.ancestors if start.key in tasks]
-        tasks[key] = pool.Task(
-            *(need.name, "network", pool.python(*words), log, need.seconds),
-            needs=starts,
-            memory=need.memory,
-            place=batch.place,
-        )
+        what = need.name, "network", pool.python(*words), log, need.seconds, starts
+        tasks[key] = pool.Task(*what, memory=need.memory, place=batch.place)
     return tasks
 
 

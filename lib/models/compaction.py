@@ -23,8 +23,7 @@ class GatheredConv2d(nn.Conv2d):
 def channels(model: nn.Module) -> dict[str, tuple[int, int]]:
     """Return how many input channels of each convolution are live, and how many there are.
 
-    A channel is live if the masks of any path leave a weight of it; without masks, if any of its
-    weights is not zero.
+    A channel is live if masks of any path leave a weight of it; without masks, if one is not 0.
     """
     return {
         name: (int(live(layer).sum()), layer.in_channels)

@@ -30,8 +30,7 @@ class Joined(nn.ModuleList):
 class GeneralizedDepthwise(nn.Module):
     """Stands for a convolution: a gather of channels, g_c kernels for each, a 1x1 convolution.
 
-    This is the form of the released code. `executed` returns the layer in another, `dense` the
-    convolution it equals.
+    The released code has this form. `executed` makes another, `dense` what it equals.
     """
 
     counts: Tensor  # g, (C,)

@@ -60,8 +60,7 @@ class Standing:
     ) -> Callable[[Tensor], Tensor] | None:
         """Return images (N, C, H, W) to logits with the weights of now, until `at` is called again.
 
-        lam, slim and call, which may hold noise and threshold, are those of a call of the network;
-        several lam must lie above 0.
+        lam, slim and call (noise, threshold) are those of a call; several lam must lie above 0.
         """
         each = isinstance(lam, Tensor)
         if (slim, each) not in self.skeletons:

@@ -11,7 +11,7 @@ from lib.method import Method
 from lib.methods import Msd, PgdAt, Trades
 from lib.presets import LARGE, MAIN, SCORED, UNION, Setting
 from lib.recipe import Recipe, replace_fields
-from lib.sparsity import AdmmInner, FixedAll, Hydra
+from lib.sparsity import AdmmInner, FixedAll, Hydra, HydraStill
 from lib.studies import dnr
 from lib.study import Builder, Job, plan
 
@@ -90,13 +90,13 @@ def pruned(b: Builder, setting: Setting, start: Recipe, share: float) -> Recipe:
 def hydra(b: Builder, setting: Setting, start: Recipe, share: float) -> Recipe:
     """Return the recipe of a network without a share of its weights, by HYDRA.
 
-    The scores take a fifth of the epochs at the full rate, fine-tuning all at a tenth of it.
+    The scores take a fifth of the epochs at the full rate, fine-tuning all at a tenth of it. Of a
+    narrow ResNet-50, which loses most filters of its first layers, nothing but they are trained.
     """
+    kind = HydraStill if start.model.backbone == RESNET50 and start.model.width else Hydra
     short = {"train.epochs": max(2, setting.train.epochs // 5)}
-    for changes, part in (
-        (short, Hydra(1 - share)),
-        ({"train.lr": 0.1 * setting.train.lr}, FixedAll()),
-    ):
+    last = {"train.lr": 0.1 * setting.train.lr}
+    for changes, part in ((short, kind(1 - share)), (last, FixedAll())):
         stage = dataclasses.replace(replace_fields(setting, changes), model=start.model)
         start = b.recipe(stage, start.seed, start.method, sparsity=part, start=start)
     return start

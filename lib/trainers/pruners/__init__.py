@@ -7,7 +7,7 @@ from lib.trainers.pruners.admm import AdmmStage
 from lib.trainers.pruners.base import Pruner
 from lib.trainers.pruners.dnr import Rewiring
 from lib.trainers.pruners.fixed import Fixed
-from lib.trainers.pruners.hydra import FixedEverywhere, Scores
+from lib.trainers.pruners.hydra import FixedEverywhere, Scores, StillScores
 from lib.trainers.pruners.inner import InnerStage
 from lib.trainers.pruners.kernels import FixedRanks
 from lib.trainers.pruners.lasso import L1
@@ -25,6 +25,7 @@ PRUNERS: dict[str, type[Pruner]] = {
     "admm_inner": InnerStage,
     "lasso": L1,
     "hydra": Scores,
+    "hydra_still": StillScores,
     "snip": Sensitivity,
 }
 

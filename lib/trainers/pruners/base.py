@@ -54,8 +54,7 @@ class Pruner:
 class Masks(Pruner):
     """The pruning masks of a network, which hold the weights outside of them at zero.
 
-    Every prunable convolution carries its boolean `mask` as a buffer, so masks are saved and
-    restored with the network.
+    Every prunable convolution carries its boolean `mask` as a buffer, which is saved with it.
     """
 
     def __init__(self, model: nn.Module, *how: Any) -> None:

@@ -1,8 +1,7 @@
 """HYDRA (Sehwag et al. 2020): which weights stay is trained, by a score for each of them.
 
 The second of its three stages: the first trains the network, the third the weights that this one
-leaves. As there, linear layers are pruned like convolutions. They have no mask in the state of the
-network: what is zero says it.
+leaves. As there, linear layers are pruned, too; not masks in the network's state but zeros say it.
 """
 
 import math
@@ -87,6 +86,20 @@ class Scores(Everywhere):
     def restore(self, state: dict[str, Any]) -> None:
         self.weights, self.scores = ([t.clone() for t in state[n]] for n in ("weights", "scores"))
         self._choose()
+
+
+class StillScores(Scores):
+    """Trains scores and nothing else, for networks of which HYDRA takes whole filters.
+
+    These give constants, at which each batch norm multiplies gradients by its scale over the root
+    of epsilon, 316. Those of its scale and shift, due to be zero, are then what rounding leaves.
+    """
+
+    def begin(self, batch: Batch | None = None) -> None:
+        super().begin(batch)
+        for norm in self.model.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.requires_grad_(False)
 
 
 def scaled(weight: Tensor) -> Tensor:

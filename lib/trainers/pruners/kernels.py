@@ -13,8 +13,7 @@ class FixedRanks(Masks):
     """Holds W_c, the weights (M, kh kw) that read channel c, at the rank g_c that they begin with.
 
     After every step they become the nearest matrix of that rank, which the g_c largest singular
-    values make. So a network trains as fast as a dense one, and GDWS without an error gives it g_c
-    kernels afterwards.
+    values make. So it trains as fast as a dense network, and exact GDWS then gives it g_c kernels.
     """
 
     ranks: list[Tensor]  # of each layer (C,)

@@ -74,8 +74,7 @@ class SparseMomentum(Masks):
 
         momentum holds one tensor per layer, shaped like its weight; that of regrown weights becomes
         0. A layer's share of the regrowth is the mean |momentum| of its active weights; layers that
-        are nearly dense and gain weights anyway are spared from pruning (they would only lose and
-        regain the same weights).
+        are nearly dense and gain weights anyway are spared, as they would regain the same weights.
         """
         before = [layer.mask.clone() for layer in self.layers]
         shares = [

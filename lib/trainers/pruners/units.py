@@ -11,8 +11,7 @@ def allocate(total: int, shares: Sequence[float], caps: Sequence[int]) -> list[i
     """Split total into whole numbers in proportion to shares, none above its cap.
 
     What a full layer cannot take goes to the others in proportion, equally where they have no
-    share; rounding is by largest remainder. The parts sum to total, which must not exceed the sum
-    of the caps.
+    share; rounding is by largest remainder. Parts sum to total, at most the sum of the caps.
     """
     if total > sum(caps):
         raise ValueError(f"{total} do not fit into caps {list(caps)}")
