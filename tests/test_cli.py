@@ -136,9 +136,7 @@ def test_report_rebuilds_every_folder_of_results(results, monkeypatch, capsys):
     assert "quick/index.html" in (results / "local/index.html").read_text()
 
 
-def test_report_touches_what_the_repository_keeps_only_where_that_is_asked_for(
-    results, monkeypatch
-):
+def test_report_touches_what_the_repository_keeps_only_where_asked(results, monkeypatch):
     monkeypatch.setenv("SUITE_RECORD", "")
     for name in ("local/quick/smart/x", "quick/smart/x", "records/0123/evaluations/x"):
         store.write_json(results / name / "run.json", {})

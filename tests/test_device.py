@@ -19,9 +19,7 @@ def trials(results, monkeypatch):
 
 
 @pytest.mark.parametrize(("bf16", "chosen"), [(0.5, "bf16"), (0.79, "bf16"), (0.81, "fp32")])
-def test_bfloat16_is_chosen_where_it_is_clearly_faster_and_images_are_not_tiny(
-    trials, bf16, chosen
-):
+def test_bfloat16_is_chosen_where_clearly_faster_and_images_are_not_tiny(trials, bf16, chosen):
     trials |= {"fp32": 1.0, "bf16": bf16}
     assert device.precision("auto", 32) == chosen
     assert device.precision("auto", 8) == "fp32"  # on a CPU
@@ -29,9 +27,7 @@ def test_bfloat16_is_chosen_where_it_is_clearly_faster_and_images_are_not_tiny(
 
 
 @pytest.mark.parametrize("bf16", [True, False])
-def test_a_gpu_computes_in_bfloat16_if_it_can_whatever_a_trial_for_processors_says(
-    bf16, trials, monkeypatch
-):
+def test_a_gpu_computes_in_bfloat16_if_it_can_whatever_trials_say(bf16, trials, monkeypatch):
     trials |= {"fp32": 1.0, "bf16": 2.0}
     assert device.used_precision("auto", 32) == "fp32"
     said = device.describe()

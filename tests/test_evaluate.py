@@ -24,8 +24,6 @@ from lib.trainers import under_attack
 from tests.tiny import digits
 
 PGD = Protocol(attack="pgd", eps=0.1, steps=3)
-
-
 pytestmark = pytest.mark.usefixtures("results")
 
 

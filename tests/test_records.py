@@ -19,8 +19,6 @@ from tests.test_runs import RECIPE
 from tests.tiny import files
 
 CLEAN, ATTACKED = Protocol(images=40), Protocol(images=40, attack="fgsm", eps=0.1)
-
-
 pytestmark = pytest.mark.usefixtures("results", "quiet")
 
 
@@ -231,9 +229,7 @@ OTHER = RECIPE.override({"seed": 1})
 CHAINED = dataclasses.replace(OTHER, start=RECIPE)
 
 
-def test_runs_travel_with_their_evaluations_and_with_those_that_they_start_from(
-    tmp_path, monkeypatch, capsys
-):
+def test_runs_travel_with_evaluations_and_what_they_start_from(tmp_path, monkeypatch, capsys):
     before = trained(CHAINED, OTHER, protocols=(CLEAN, ATTACKED))
     assert main(["runs", "export", str(tmp_path / "bag"), CHAINED.key]) == 0
     assert sorted(p.name for p in (tmp_path / "bag").iterdir() if p.is_dir()) == sorted(

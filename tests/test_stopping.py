@@ -16,8 +16,6 @@ from lib.protocol import Protocol
 from tests.test_runs import RECIPE, same, weights
 
 PROTOCOL = Protocol(images=250, attack="fgsm", eps=0.1)
-
-
 pytestmark = pytest.mark.usefixtures("results", "quiet")
 
 

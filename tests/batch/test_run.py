@@ -166,9 +166,7 @@ def test_a_folder_that_cannot_be_written_fails_its_artifact_and_no_others(suite,
     assert suite() == 0 and suite.calls == ["tiny/none "]
 
 
-def test_a_failing_network_fails_its_artifacts_and_no_others_and_written_logs_are_named(
-    suite, capsys
-):
+def test_a_failing_network_fails_its_artifacts_alone_and_logs_are_named(suite, capsys):
     suite.fault(**{networks()["smart"]: "fail", "tiny__none": "refuse"})
     assert suite() == 1
     shown = capsys.readouterr()

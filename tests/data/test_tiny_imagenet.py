@@ -64,9 +64,7 @@ def check_splits():
     assert load("tiny_imagenet", "test").labels.tolist() == [0, 1, 2, 0]
 
 
-def test_download_decodes_and_splits_without_extracting_and_the_decoded_copy_is_enough(
-    folder, publish
-):
+def test_download_decodes_and_splits_and_the_decoded_copy_is_enough(folder, publish):
     server = publish(members())
     assert prepare("tiny_imagenet") == {"train": 57, "val": 3, "test": 4}
     check_splits()

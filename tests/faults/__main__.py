@@ -49,6 +49,7 @@ def plan(kills: int) -> Iterator[Row]:
         for file in files:
             told = file.replace(CLEAN, "evaluations/KEY").replace(PGD, "evaluations/KEY")
             yield "damaged file", told, name, partial(tries.damaged, file=file), 6
+    yield "damaged file", "records/KEY/evaluations.json", "evaluation", tries.shelved, 6
     yield "damaged results", "batch", "batch", tries.edited, 1
 
 
@@ -82,9 +83,7 @@ def run(rows: list[Row], made: dict[str, Work], files: list[Path], shift: int) -
 
 def main() -> int:
     words = argparse.ArgumentParser("python -m tests.faults", description=__doc__)
-    words.add_argument(
-        "--kills", type=int, default=50, help="how many kills, over all kinds of work"
-    )
+    words.add_argument("--kills", type=int, default=50, help="how many, over all kinds of work")
     words.add_argument("--short", action="store_true", help="no batches, of other faults one try")
     words.add_argument("--only", default="", help="the rows whose line holds this")
     words.add_argument("--seed", type=int, default=0, help="of all that is random but for times")

@@ -8,6 +8,7 @@ import errno
 import os
 import random
 import resource
+import shutil
 import signal
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from lib import evaluate, store, training
+from lib import evaluate, records, runs, store, training
 from lib.batch import inputs, plan
 from lib.trainers import loop
 from tests.faults.process import Skip, Try, at_change, family, left, unprivileged
@@ -123,6 +124,25 @@ def damaged(work: Work, number: int, file: str) -> str:
     wanted = file in SEALED or (region != "swapped" and file not in REPLACED)
     found = wrong in [path.read_bytes() for path in aside]
     return "" if found or not wanted else "it was not set aside"
+
+
+def shelved(work: Work, number: int) -> str:
+    """Damage the evaluations of a record, which then count as they were or are made anew."""
+    home, other = work.put(work.whole), work.room / store.BUNDLE
+    twins = work.twin.whole / "runs" / work.twin.recipe.key
+    other.write_bytes(store.bundle(dict(store.measured(twins))))
+
+    def believed() -> None:
+        run = runs.Run(work.recipe, runs.folder(work.recipe))
+        true, path = evaluate.held(run), records.keep(work.recipe) / store.BUNDLE
+        shutil.rmtree(run.folder / "evaluations")
+        assert evaluate.held(run) == true
+        harm(path, REGIONS[number % len(REGIONS)], other)
+        print(*(n for n, one in evaluate.held(run).items() if one != true.get(n)), end="")
+
+    wrong = Try(believed, home).end().said or work.begin().end().failed()
+    shutil.rmtree(home / "records")
+    return work.recovers(wrong)
 
 
 def edited(work: Work, number: int) -> str:
