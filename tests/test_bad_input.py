@@ -156,9 +156,7 @@ def test_a_wrong_value_is_refused_where_it_is_given(call, expected):
     assert "\n" not in str(caught.value)
 
 
-def test_a_damaged_run_is_set_aside_with_one_sentence_and_never_loaded(
-    results, capsys, monkeypatch, caplog
-):
+def test_a_damaged_run_is_set_aside_and_never_loaded(results, capsys, monkeypatch, caplog):
     monkeypatch.setenv("SUITE_FROM_RECORDS", "1")  # so that it is not simply trained anew
     home = results / "runs" / RECIPE.key
     weights = home / "weights.safetensors"
@@ -189,9 +187,7 @@ def test_results_in_a_place_that_cannot_be_written_are_refused(results, capsys, 
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-def test_a_full_or_closed_disk_is_one_sentence_and_nothing_is_lost(
-    code, results, capsys, monkeypatch
-):
+def test_a_full_or_closed_disk_loses_nothing(code, results, capsys, monkeypatch):
     before = files(results)
 
     def full(number: int) -> None:

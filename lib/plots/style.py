@@ -160,7 +160,8 @@ def estimate(
     edge |= {"color": face.colour, "marker": face.marker, "elinewidth": 0.8, "zorder": 3}
     bar = [[y.value - y.low], [y.high - y.value]]
     axes.errorbar(x, y.value, yerr=bar, transform=shifted(axes, shift), **edge)
-    axes.update_datalim([(x, y.low), (x, y.high)])  # moved artists do not count by themselves
+    seen = [(x, v) for v in (y.low, y.high, *rows["value"])]
+    axes.update_datalim(seen)  # moved artists do not count by themselves
     axes.autoscale_view()
     if len(rows) > 1:
         beside = shifted(axes, shift + 4)

@@ -115,9 +115,7 @@ def test_missing_data_names_the_command_and_the_folder(name, folder):
     assert not folder.exists()
 
 
-def test_a_second_load_reads_the_kept_copy_without_torchvision(
-    folder, small, trusting, monkeypatch
-):
+def test_a_second_load_needs_no_torchvision(folder, small, trusting, monkeypatch):
     small("cifar10", (90, 10, 20))
     cifar(folder, "cifar10")
     first = fingerprint(load("cifar10", "train"))
@@ -181,9 +179,7 @@ HARMS = {
 
 @pytest.mark.parametrize("victim", ["train.images.npy", "train.labels.npy", "train.json"])
 @pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
-def test_a_corrupted_kept_copy_is_refused_and_prepare_mends_it(
-    victim, harm, folder, small, trusting
-):
+def test_a_damaged_copy_is_refused_and_prepare_mends_it(victim, harm, folder, small, trusting):
     small("stl10", (9, 3, 6))
     stl10(folder)
     good = fingerprint(load("stl10", "train"))

@@ -4,6 +4,7 @@ from itertools import combinations
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
@@ -32,9 +33,8 @@ def test_a_label_belongs_to_the_longest_method_it_begins_with(label, method):
 
 
 def test_methods_keep_their_colour_and_marker_and_no_two_share_one():
-    assert (
-        len(set(style.COLOURS.values())) == len(set(style.MARKERS.values())) == len(style.COLOURS)
-    )
+    colours, markers = style.COLOURS.values(), style.MARKERS.values()
+    assert len({*colours}) == len({*markers}) == len(colours)
     assert not {*style.FREE, style.PAPER} & set(style.COLOURS.values())
     for label, face in style.faces(list(style.COLOURS)).items():
         assert (face.colour, face.marker) == (style.COLOURS[label], style.MARKERS[label])
@@ -100,6 +100,17 @@ def test_the_bare_name_keeps_the_look_of_its_method_wherever_it_stands():
         assert (face.colour, face.marker) == (style.COLOURS["OAT"], style.MARKERS["OAT"])
 
 
+@pytest.mark.parametrize("shift", [0.0, 20.0])
+def test_every_seed_stands_inside_the_axes_however_far_out(shift):
+    axes, face = plt.figure().subplots(), style.Face("#204060", "o", "")
+    values = [58.2, 61.2, 23.2, 54.0, 57.2]
+    each = {"metric": "robust_acc", "n": 600, "ci_low": 0.0, "ci_high": 100.0, "seed": range(5)}
+    rows = pd.DataFrame({"value": values, **each})
+    style.estimate(axes, 1.0, rows, face, shift)
+    low, high = axes.get_ylim()
+    assert low < min(values) and max(values) < high
+
+
 def test_more_labels_than_colours_are_refused():
     with pytest.raises(UserError, match="there are 11"):
         style.faces([f"OAT {{{i}}}" for i in range(12)])
@@ -127,9 +138,8 @@ def test_a_legend_is_no_wider_than_its_figure_and_keeps_every_entry(width, numbe
 def test_a_stamp_that_is_wider_than_its_figure_takes_further_lines_below_the_panels():
     @style.styled
     def draw():
-        return style.canvas(
-            style.NARROW, 2.0, "flags: noise, but gradients of a single draw; " * 9
-        )[0]
+        text = "flags: noise, but gradients of a single draw; " * 9
+        return style.canvas(style.NARROW, 2.0, text)[0]
 
     figure = draw()
     box = figure.texts[0].get_window_extent()

@@ -185,9 +185,7 @@ STANDING = [(METHODS[name](), None) for name in METHODS if name != "plain"] + SP
 
 
 @pytest.mark.parametrize(("method", "sparsity"), STANDING)
-def test_attacks_on_the_standing_network_train_as_attacks_on_the_network_itself(
-    method, sparsity, monkeypatch
-):
+def test_attacks_on_the_standing_network_train_as_on_the_network(method, sparsity, monkeypatch):
     """Rounding turns the sign of a few gradients near 0, so a few pixels differ by a step.
 
     At a rate of 0.1 that has once made a second epoch's loss differ by 8 %, see above.
