@@ -113,7 +113,7 @@ def proof(record: Record, code: str) -> dict[str, str]:
 def _whole(run: Run, name: str, record: Record) -> bool:
     """Return whether a record is of a run's weights, of its own name, sound, and of today's images.
 
-    Only a folder of images can change under its name; records are drawn without other data.
+    Only a folder of images can change under its name; records count without other data.
     """
     if "protocol" not in record:
         return run.marks().items() <= record.items()

@@ -102,7 +102,7 @@ def test_the_bare_name_keeps_the_look_of_its_method_wherever_it_stands():
 
 @pytest.mark.parametrize("shift", [0.0, 20.0])
 def test_every_seed_stands_inside_the_axes_however_far_out(shift):
-    axes, face = plt.figure().subplots(), style.Face("#204060", "o", "")
+    axes, face = plt.Figure().subplots(), style.Face("#204060", "o", "")
     values = [58.2, 61.2, 23.2, 54.0, 57.2]
     each = {"metric": "robust_acc", "n": 600, "ci_low": 0.0, "ci_high": 100.0, "seed": range(5)}
     rows = pd.DataFrame({"value": values, **each})

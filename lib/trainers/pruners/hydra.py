@@ -1,7 +1,7 @@
 """HYDRA (Sehwag et al. 2020): which weights stay is trained, by a score for each of them.
 
 The second of its three stages: the first trains the network, the third the weights that this one
-leaves. As there, linear layers are pruned, too; not masks in the network's state but zeros say it.
+leaves. As there, linear layers are pruned, too; no mask in the network's state says so, but zeros.
 """
 
 import math
