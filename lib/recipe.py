@@ -30,7 +30,7 @@ class Data(Part):
 
     augment crops each image out of itself with a border, black (padding 'zero') or mirrored
     ('reflect'), and flips it, as far as that is usual for the data set. The path of an image folder
-    may be relative when a recipe is made and is absolute in it. split 'all' has that of 'val', too.
+    may be relative when a recipe is made and is absolute in it. split 'all' holds 'val', too.
     """
 
     dataset: str

@@ -15,7 +15,7 @@ from lib.trainers.pruners.base import Batch, Masks
 def sensitivities(model: nn.Module, layers: list[str], batch: Batch) -> list[Tensor]:
     """Return |dL/dm| at m = 1 of a mask m on the weights of layers: |w dL/dw|, in their shapes.
 
-    L is the cross-entropy in training mode on images (B, C, H, W) and labels (B,). Nothing changes.
+    L is the cross-entropy in training mode on images (B, C, H, W) and labels (B,). All else stays.
     """
     twin = copy.deepcopy(model).train()
     weights: list[Any] = [twin.get_submodule(name).weight for name in layers]
