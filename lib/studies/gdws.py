@@ -90,8 +90,8 @@ def pruned(b: Builder, setting: Setting, start: Recipe, share: float) -> Recipe:
 def hydra(b: Builder, setting: Setting, start: Recipe, share: float) -> Recipe:
     """Return the recipe of a network without a share of its weights, by HYDRA.
 
-    The scores take a fifth of the epochs at the full rate, fine-tuning all at a tenth of it. While
-    scores of a narrow ResNet-50 are trained, which loses many a filter, its batch norms stand still.
+    The scores take a fifth of the epochs at the full rate, fine-tuning all at a tenth of it. Of a
+    narrow ResNet-50, which loses many filters, batch norms stand still while scores are trained.
     """
     kind = HydraStill if start.model.backbone == RESNET50 and start.model.width else Hydra
     short = {"train.epochs": max(2, setting.train.epochs // 5)}
