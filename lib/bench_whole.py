@@ -33,9 +33,9 @@ def _batch(makers: Makers, places: Places, rounds: int, tick: Call) -> pd.DataFr
     Training begins when the first job is there and ends with the last file of a run.
     """
     rows: list[tuple[int, str, float]] = []
-    sizes = {name: len(artifact(name)("ci", (0, 1), {}).recipes) for name in ARTIFACTS}
+    sizes = {name: len(artifact(name)("quick", (0, 1), {}).recipes) for name in ARTIFACTS}
     example = min(filter(sizes.get, sizes), key=lambda name: sizes[name])
-    words = [sys.executable, "-m", "lib", "run", example, "--preset", "ci", "--seeds", "0,1"]
+    words = [sys.executable, "-m", "lib", "run", example, "--preset", "quick", "--seeds", "0,1"]
     env = {k: v for k, v in os.environ.items() if k != "SUITE_RECORD"}
     env |= {"PYTHONPATH": str(paths.ROOT)}
 
@@ -65,13 +65,13 @@ def _batch(makers: Makers, places: Places, rounds: int, tick: Call) -> pd.DataFr
 
 
 def batch() -> Group:
-    """The batch of the artifact of fewest networks, but some, at preset ci for two seeds."""
+    """The batch of the artifact of fewest networks, but some, at preset quick for two seeds."""
     rows = {
         "batch/cold": Rate("s", "cold"),
         "batch/warm": Rate("s", "warm", "cold"),
         "batch/jobs2": Rate("s", "two, training", "cold, training"),
     }
-    return Group(rows, {}, 3, 120, _batch)
+    return Group(rows, {}, 3, 240, _batch)
 
 
 def store() -> Group:
