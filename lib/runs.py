@@ -179,6 +179,7 @@ def fit(recipe: Recipe, on_progress: OnProgress = lambda done: None, fresh: bool
         fit(recipe.start)
     home = folder(recipe)
     with store.one_writer(home, lambda: log.info("Waiting for another process: %s.", home.name)):
+        training.complete(home)
         if not fresh and (run := load(recipe)):
             return run
         marks: dict[str, Any] = {"code": code_fingerprint(recipe)}

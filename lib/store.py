@@ -93,9 +93,9 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def seal(folder: Path, names: list[str]) -> None:
+def seal(folder: Path, names: list[str], manifest: str = MANIFEST) -> None:
     """Write the manifest of a folder: the SHA-256 of each named file. Written last."""
-    write_json(folder / MANIFEST, {name: sha256(folder / name) for name in sorted(names)})
+    write_json(folder / manifest, {name: sha256(folder / name) for name in sorted(names)})
 
 
 def is_sealed(folder: Path) -> bool:
@@ -166,18 +166,18 @@ def redrawing() -> bool:
     return bool(os.environ.get("SUITE_FROM_RECORDS"))
 
 
-def damage(folder: Path) -> str:
+def damage(folder: Path, manifest: str = MANIFEST) -> str:
     """Return what is wrong with a sealed folder in a few words, '' if nothing but weights lacks."""
     try:
-        listed = {name: str(digest) for name, digest in parse(folder / MANIFEST).items()}
+        listed = {name: str(digest) for name, digest in parse(folder / manifest).items()}
     except ValueError:
-        return f"{MANIFEST} is unreadable"
+        return f"{manifest} is unreadable"
     if not listed:
-        return f"{MANIFEST} is empty"
+        return f"{manifest} is empty"
     for name, digest in listed.items():
         path = folder / name
         if Path(name).name != name:
-            return f"{MANIFEST} names a file outside the folder"
+            return f"{manifest} names a file outside the folder"
         if path.is_file() and sha256(path) != digest:
             return f"{name} differs from its recorded hash"
         if not path.is_file() and name not in WEIGHTS.values():

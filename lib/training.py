@@ -29,6 +29,7 @@ log = logging.getLogger("lib")
 OnProgress = Callable[[float], None]
 SAVE_EVERY = 30.0  # seconds between resume states, each of which takes up to a second or two
 NEXT_BEST = "best.safetensors.next"  # until the run is sealed
+NEXT_MANIFEST = f"{store.MANIFEST}.next"  # until the state it makes superfluous is gone
 
 
 def train(
@@ -224,7 +225,8 @@ def _seal(recipe: Recipe, home: Path, trainer: Trainer, info: dict[str, Any]) ->
     }
     for name, content in files.items():  # all on disk before an older run is touched
         store.write_bytes(home / f"{name}.next", content)
-    for name in (store.MANIFEST, "evaluations", store.VERIFIED, *store.WEIGHTS.values()):
+    manifests = NEXT_MANIFEST, store.MANIFEST
+    for name in (*manifests, "evaluations", store.VERIFIED, *store.WEIGHTS.values()):
         store.remove(home / name)
     for name in files:
         (home / f"{name}.next").replace(home / name)
@@ -232,9 +234,16 @@ def _seal(recipe: Recipe, home: Path, trainer: Trainer, info: dict[str, Any]) ->
     if (home / NEXT_BEST).is_file():
         (home / NEXT_BEST).replace(home / store.WEIGHTS["best"])
         names.append(store.WEIGHTS["best"])
-    store.seal(home, names)
-    for name in ("resume.pt", "resume.pt.superseded"):
-        store.remove(home / name)
+    store.seal(home, names, NEXT_MANIFEST)
+    complete(home)
+
+
+def complete(home: Path) -> None:
+    """Let a training whose files are all written be the run, also one that was killed just then."""
+    if not store.damage(home, NEXT_MANIFEST):
+        for name in ("resume.pt", "resume.pt.superseded"):
+            store.remove(home / name)
+        (home / NEXT_MANIFEST).replace(home / store.MANIFEST)
 
 
 def provenance() -> dict[str, Any]:

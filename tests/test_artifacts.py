@@ -65,9 +65,7 @@ COUNTS = pd.DataFrame([*ROWS, ("robust_acc", 600), ("train_ratio", 15)], columns
         (smart.fig5_fgsm("paper"), METRICS, False, ""),
     ],
 )
-def test_the_stamp_names_preset_and_images_or_networks_below_the_paper(
-    study, metrics, weights, text
-):
+def test_the_stamp_names_preset_and_images_or_networks_below_paper(study, metrics, weights, text):
     assert artifacts.stamp(study, metrics, weights) == text
 
 

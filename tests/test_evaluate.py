@@ -71,9 +71,7 @@ def test_evaluation_changes_nothing_and_is_reproducible():
     ("method", "options", "asked"),
     [("float", {}, {"lam": 0.7}), ("float_slim", {"slims": (0.5, 1.0)}, {"lam": 0.7, "slim": 0.5})],
 )
-def test_the_attack_sees_the_scored_trade_off_and_width(
-    method, options, asked, passes, monkeypatch
-):
+def test_attacks_see_the_scored_trade_off_and_width(method, options, asked, passes, monkeypatch):
     model = create(method, "resnet18", width=4, **options).eval()
     prepared, at = [], Standing.at
     monkeypatch.setattr(Standing, "at", lambda s, **call: prepared.append(call) or at(s, **call))

@@ -90,6 +90,19 @@ def unfinished(recipe: Recipe = RECIPE) -> None:
         runs.fit(recipe, stop)
 
 
+@pytest.mark.parametrize("name", ["resume.pt", "resume.pt.superseded"])
+def test_a_training_killed_when_all_its_files_are_written_is_done(name, monkeypatch):
+    remove, home = store.remove, runs.folder(RECIPE)
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(training, "SAVE_EVERY", -1)
+        patch.setattr(store, "remove", lambda path: stop(path.name == name) or remove(path))
+        runs.fit(RECIPE)
+    assert runs.load(RECIPE) is None and (home / "resume.pt").exists() == (name == "resume.pt")
+    monkeypatch.setattr(training, "train", None)
+    names = {"history.csv", "manifest.json", "recipe.json", "run.json", "weights.safetensors"}
+    assert {path.name for path in runs.fit(RECIPE).folder.iterdir()} == names
+
+
 def without(state, *names):
     return {name: value for name, value in state.items() if name not in names}
 

@@ -194,9 +194,7 @@ def test_a_notebook_over_its_limit_is_killed_with_everything_it_started(suite):
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
 )
-def test_a_signal_stops_everything_and_the_next_run_continues(
-    suite, capsys, scratch, number, status
-):
+def test_a_signal_stops_everything_and_the_next_run_goes_on(suite, capsys, scratch, number, status):
     suite.fault(tiny__none="hang")
 
     def interrupt():
@@ -369,9 +367,7 @@ def test_why_explains_what_is_missing_then_current_then_changed(suite, capsys):
         (notebook("1").replace('"parameters"', '"Parameters"'), "has no parameter PRESET"),
     ],
 )
-def test_a_notebook_that_cannot_be_executed_is_refused_before_anything_runs(
-    suite, capsys, content, said
-):
+def test_a_notebook_that_cannot_run_is_refused_before_anything_runs(suite, capsys, content, said):
     path = suite.notebooks / "tiny/two.ipynb"
     path.unlink() if content is None else path.write_text(content)
     assert suite() == 2 and suite.calls == []

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from lib import device, paths, store
 from lib.progress import span
+from lib.training import NEXT_BEST, NEXT_MANIFEST
 from tests.faults import tries
 from tests.faults.process import Skip
 from tests.faults.works import PROTOCOLS, Work, works
@@ -24,7 +25,7 @@ KILLS = {"training": 11, "ADMM chain": 8, "HYDRA chain": 8, "GDWS conversion": 8
 KILLS |= {"batch": 4}  # of 50
 CLEAN, PGD = (protocol.key for protocol in PROTOCOLS[:2])
 FILES = {  # by the work whose command meets their damage
-    "training": (*tries.SEALED, f"{CLEAN}.json", "resume.pt", "best.safetensors.next"),
+    "training": (*tries.SEALED, f"{CLEAN}.json", "resume.pt", NEXT_BEST, NEXT_MANIFEST),
     "evaluation": (f"{PGD}.partial.json",),
     "anatomy": ("sizes.json",),
     "proof": ("verified.json",),

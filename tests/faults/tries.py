@@ -24,7 +24,7 @@ from tests.faults.works import BATCH, Work
 
 REGIONS = ("header", "middle", "tail", "truncated", "empty", "swapped")
 SEALED = (store.MANIFEST, "recipe.json", "run.json", *store.WEIGHTS.values(), "history.csv")
-REPLACED = (training.NEXT_BEST, "sizes.json", "verified.json")  # made anew and never read
+REPLACED = (training.NEXT_BEST, training.NEXT_MANIFEST, "sizes.json", "verified.json")  # anew
 # the whole batch, as a machine that goes down does; it alone; the last process that it started
 KILLS = [partial(family, which=slice(*of)) for of in ((0, None), (0, 1), (-1, None))]
 

@@ -38,9 +38,7 @@ def test_a_plain_checkpoint_loads_into_every_method(make, backbone, method):
 
 @every_backbone
 @pytest.mark.parametrize("method", ["plain", "pni", "float", "float_slim", "smart"])
-def test_without_noise_and_masks_it_is_bit_equal_to_the_plain_network(
-    make, images, backbone, method
-):
+def test_without_noise_and_masks_it_is_bit_equal_to_a_plain_network(make, images, backbone, method):
     options = {"pattern": "D" * BACKBONES[backbone].stages} if method == "smart" else {}
     plain, model = make("plain", backbone), make(method, backbone, prunable=True, **options)
     model.load_state_dict(plain.state_dict(), strict=False)

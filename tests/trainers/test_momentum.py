@@ -156,9 +156,7 @@ def assert_within_budget(sparse: SparseMomentum, density: float) -> None:
     backbone=st.sampled_from(["resnet20", "resnet50", "wrn16_8"]),
     seed=st.integers(0, 2**31),
 )
-def test_whole_channels_fill_the_budget_at_the_draw_and_at_every_rewiring(
-    density, rate, backbone, seed
-):
+def test_whole_channels_fill_the_budget_at_draw_and_every_rewiring(density, rate, backbone, seed):
     torch.manual_seed(seed)
     sparse = network(density, rate, 4, "channel", backbone, seed)
     walk(sparse, lambda sparse: assert_within_budget(sparse, density))

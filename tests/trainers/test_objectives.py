@@ -150,9 +150,7 @@ def test_oat_weighs_every_image_by_its_own_lambda(model, images, labels):
         (OatSlim(slims=(0.25, 1.0, 0.5)), Oat()),
     ],
 )
-def test_slim_losses_are_summed_over_widths_each_attacked_by_itself(
-    model, images, labels, method, base
-):
+def test_slim_losses_sum_over_widths_each_attacked_by_itself(model, images, labels, method, base):
     def attack(f, x, y):  # depends on the network it is given
         x = x.clone().requires_grad_()
         return (x + ce(f(x), y)).detach()
