@@ -63,7 +63,8 @@ def evaluate(
                 **known,
                 **device.describe(),
             }
-            store.write_signed(path, record)
+            store.write_signed(partial.path, record)
+            partial.path.replace(path)
         return record
 
 
@@ -137,12 +138,12 @@ class _Partial:
     """What an unfinished evaluation has found, kept beside the record that it will be.
 
     It counts only for what is known of it: protocol, code, images, weights; and the same device. As
-    a context manager it writes what an interruption would lose; a good end removes the file.
+    a context manager it writes what an interruption would lose. In the end it becomes the record.
     """
 
     def __init__(self, record: Path, known: Record, total: int) -> None:
         self.path = record.with_suffix(".partial.json")
-        self.marks = known | {"device": device.describe()}
+        self.marks = known | device.describe()
         self.started = self.saved = time.perf_counter()
         self.found: Tensor | None = None
         self.before, self.earlier = 0, 0.0  # images and seconds
@@ -161,9 +162,7 @@ class _Partial:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is None:
-            self.path.unlink(missing_ok=True)
-        elif self.found is not None and self.found.shape[1] > self.before:
+        if kind and self.found is not None and self.found.shape[1] > self.before:
             self.save(self.found)
 
     def seconds(self) -> float:

@@ -421,7 +421,11 @@ def test_a_stopped_evaluation_is_no_record_and_loses_no_batch_that_was_done(stop
     assert store.read_signed(partial_file(run, NOISY))["n"] == 10
     record, measured = batches(run, NOISY)
     assert measured == 2 and record["bits"] == whole["bits"]
-    assert [path.name for path in (run.folder / "evaluations").iterdir()] == [f"{NOISY.key}.json"]
+    path = partial_file(run, NOISY).with_name(f"{NOISY.key}.json")
+    assert [*path.parent.iterdir()] == [path]
+    path.rename(partial_file(run, NOISY))  # where a kill before its last move leaves it
+    again, measured = batches(run, NOISY)
+    assert measured == 0 and again["bits"] == whole["bits"] and [*path.parent.iterdir()] == [path]
 
 
 OTHER = {
@@ -464,8 +468,8 @@ def test_states_are_written_at_most_every_few_seconds(small_batches, monkeypatch
     original = store.write_signed
     monkeypatch.setattr(store, "write_signed", lambda p, c: written.append(p) or original(p, c))
     evaluate.evaluate(run, NOISY)
-    assert [path.suffixes for path in written] == [[".json"]]
+    assert [path.suffixes for path in written] == [[".partial", ".json"]]
     monkeypatch.setattr(evaluate, "SAVE_EVERY", 0.0)
     written.clear()
     evaluate.evaluate(run, dataclasses.replace(NOISY, seed=1))
-    assert [path.suffixes for path in written] == [[".partial", ".json"]] * 4 + [[".json"]]
+    assert [path.suffixes for path in written] == [[".partial", ".json"]] * 5

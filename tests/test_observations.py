@@ -17,9 +17,7 @@ def test_half_of_the_networks_are_those_of_table_1_and_half_differ_by_their_loop
     ]
     assert len({j.label for j in rows}) == 6 and len({j.recipe.key for j in rows}) == 12
     for job in table1.jobs:
-        alg1, released = (
-            study.find(f"{job.label}, {loop}", job.recipe.seed) for loop in audit.LOOPS
-        )
+        alg1, released = (study.find(f"{job.label}, {way}", job.recipe.seed) for way in audit.LOOPS)
         assert alg1.recipe == job.recipe and {*alg1.protocols} < {*job.protocols}
         assert released.protocols == alg1.protocols
         one, other = alg1.recipe.to_dict(), released.recipe.to_dict()

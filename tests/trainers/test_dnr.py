@@ -73,9 +73,7 @@ def test_the_pull_is_half_rho_times_the_squared_distance_once_clean_epochs_are_o
     made = pruner(Dnr(0.1, pull=0.3, clean_epochs=2))
     for epoch in range(3):
         moved(made)
-        apart = [
-            layer.weight * layer.mask - z for layer, z in zip(made.layers, made.z, strict=True)
-        ]
+        apart = [one.weight * one.mask - z for one, z in zip(made.layers, made.z, strict=True)]
         by_hand = 0.0 if epoch < 2 else 0.15 * sum(float((d.detach() ** 2).sum()) for d in apart)
         assert float(made.penalty()) == pytest.approx(by_hand, rel=1e-5)
         if epoch == 2:
