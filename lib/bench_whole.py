@@ -30,7 +30,8 @@ def folder(places: Places) -> Path:
 def _batch(makers: Makers, places: Places, rounds: int, tick: Call) -> pd.DataFrame:
     """Time the batch by turns on an empty store, again, and with two jobs; training also alone.
 
-    Training begins when the first job is there and ends with the last file of a run.
+    Training begins when the first job is there and ends with the last evaluation; what notebooks
+    measure afterwards is named otherwise.
     """
     rows: list[tuple[int, str, float]] = []
     sizes = {name: len(artifact(name)("quick", (0, 1), {}).recipes) for name in ARTIFACTS}
@@ -52,7 +53,7 @@ def _batch(makers: Makers, places: Places, rounds: int, tick: Call) -> pd.DataFr
             raise UserError(f"The batch of {example} failed: {done.stderr.strip()[-300:]}")
         rows.append((number, label, time.perf_counter() - begin))
         jobs_at = [path.stat().st_mtime for path in home.glob("runs/.jobs/*.json")]
-        ends = [path.stat().st_mtime for path in home.glob("runs/[0-9a-f]*/**/*.json")]
+        ends = [path.stat().st_mtime for path in home.glob("runs/*/evaluations/[0-9a-f]*.json")]
         rows.append((number, f"{label}, training", max(ends) - min(jobs_at)))
         tick()
 

@@ -115,13 +115,13 @@ def test_a_recorded_bench_names_its_machine_and_fills_the_readme(results):
     assert "| `train/oat/x` | images/s | 8: **4** [3, 5] |" in text and "peak" not in text
 
 
-def test_of_the_batch_training_is_timed_from_the_first_job_to_the_last_file(monkeypatch):
+def test_of_the_batch_training_is_timed_from_the_first_job_to_the_last_score(monkeypatch):
     """A batch in the place of the real one says when its files were written."""
     ends = {"1": 30.0, "2": 15.0}
 
     def batch(words, env, **options):
         home = Path(env["SUITE_RESULTS"]) / "runs"
-        written = {".jobs/ab.json": 2.0, "ab/manifest.json": 9.0}
+        written = {".jobs/ab.json": 2.0, "ab/evaluations/norms-4.json": 99.0}
         written["ab/evaluations/cd.json"] = 2.0 + ends[words[-1]]
         for name, when in written.items():
             (home / name).parent.mkdir(parents=True, exist_ok=True)
