@@ -108,10 +108,11 @@ def known(preset: str, metrics: pd.DataFrame) -> Spread:
 def pooled(metrics: pd.DataFrame) -> pd.DataFrame:
     """Return the table of a Spread, from all rows of networks that were trained with several seeds.
 
-    A network counts once for each pair of ends, however often it was measured there. Another attack
-    changes less than another trade-off and is left out of the changes.
+    Trainings, which their first seed's tells, count once for each pair of ends, under whatever
+    labels. Another attack changes less than another trade-off and is left out of the changes.
     """
     rows = metrics[metrics["metric"].isin(("clean_acc", "robust_acc"))]
+    rows = rows.sort_values("seed", kind="stable")
     found: list[dict[str, Any]] = []
     for (dataset, backbone, method, metric), group in rows.groupby(
         ["dataset", "backbone", "method", "metric"], sort=False
@@ -120,7 +121,8 @@ def pooled(metrics: pd.DataFrame) -> pd.DataFrame:
             where: part.drop_duplicates("seed").sort_values("seed").reset_index()
             for where, part in group.groupby(["lam", "attack"], sort=False)
         }
-        network = {"dataset": dataset, "metric": metric, "network": f"{backbone} {method}"}
+        name = group.get("run", group["method"]).fillna(method).iloc[0]
+        network = {"dataset": dataset, "metric": metric, "network": f"{backbone} {name}"}
         for part in wide.values():
             found.append(network | {"ends": end(part)} | _variance(_logits(part)))
         for (one, a), (other, b) in combinations(wide.items(), 2):
@@ -149,9 +151,9 @@ def _conversions(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
     trained = rows["made"] == rows["run"]
     both = rows[~trained].merge(rows[trained].drop_duplicates(same), on=same, suffixes=("", "_of"))
     by = [*same[:-1], "method", "method_of"]
-    for (dataset, backbone, metric, _, _, *methods), part in both.groupby(by, sort=False):
+    for (dataset, backbone, metric, *_), part in both.groupby(by, sort=False):
         found = _variance((part["value"] - part["value_of"]).to_numpy(dtype=float))
-        name = f"{backbone} {' of '.join(methods)}"
+        name = f"{backbone} {part['made'].iloc[0]}"
         yield {"dataset": dataset, "metric": metric, "network": name, "ends": MADE} | found
 
 

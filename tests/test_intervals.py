@@ -216,6 +216,11 @@ def test_pooling_counts_a_network_once_at_each_end_and_its_changes_apart():
     assert (table[["df", "total"]] == 2).all(axis=None)
     assert table.loc["+ +", "variance"] == pytest.approx(np.var([10, 14, 6], ddof=1))
     assert pooled(half[half["seed"] == 0]).empty
+    more = [part.assign(method=f"m {i}") for i, part in enumerate((whole, half, clean))]
+    again = pooled(pd.concat([half, whole, clean, *more])).set_index("ends")  # other labels
+    assert (again["total"] == 2).all() and (again["df"] == 2).all()
+    other = whole.assign(run=["d", "e", "f"], method="n")
+    assert pooled(pd.concat([whole, other])).set_index("ends").loc["+", "total"] == 4
 
 
 @pytest.mark.parametrize(("alike", "low", "high"), [(6.0, 4.0, 9.0), (math.inf, 60.0, 4001.0)])
