@@ -199,8 +199,9 @@ PRESETS: dict[str, Preset] = {
                 _on("cifar10", "resnet34", _CYCLE, **_WHOLE),
                 _on("cifar10", "resnet18", _CYCLE, role=BRIEF, **_WHOLE),
                 _on("cifar10", "resnet18", _CYCLE, **_WHOLE, **_DNR),
-                _on("cifar10", "preact_resnet18", _CYCLE, **_WHOLE, **_GDWS),
-                _on("cifar10", "preact_resnet18", _CYCLE, **_WHOLE, **_MSD),
+                # GDWS chooses beta on the validation images, so that these do not train on them
+                _on("cifar10", "preact_resnet18", _CYCLE, **_GDWS),
+                _on("cifar10", "preact_resnet18", _CYCLE, **_MSD),
                 _on("cifar10", "wrn16_8", _CYCLE, role="svhn", **_DEEP),
                 _on("cifar10", "wrn40_2", _CYCLE, role="stl10", **_DEEP),
             ),

@@ -6,11 +6,13 @@ pins.json was written when the committed runs were. A value in it never changes;
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from lib import paths
+from lib.data import fingerprint, load
 from lib.models import create
 from lib.recipe import Recipe
 
@@ -28,6 +30,21 @@ def test_recipes_keep_their_keys(key):
 def test_every_recorded_recipe_has_the_key_that_names_its_folder():
     for path in paths.records().glob("*/recipe.json"):
         assert Recipe.from_dict(json.loads(path.read_text())).key == path.parent.name
+
+
+def test_every_recorded_evaluation_met_the_images_that_all_others_met():
+    met: dict[tuple[Any, ...], set[str]] = {}
+    for path in paths.records().glob("*/evaluations.json"):
+        said = json.loads(path.read_text())
+        data = json.loads((path.parent / "recipe.json").read_text())["data"]["dataset"]
+        for one in [said["all"] | own for own in said["own"].values()]:
+            protocol = said["all"]["protocol"] | one["protocol"]
+            images = data, protocol.get("split", "test"), protocol.get("images", 0)
+            met.setdefault(images, set()).add(one["data_fingerprint"])
+    assert met and {len(hashes) for hashes in met.values()} == {1}
+    for (name, split, images), hashes in met.items():
+        if name == "digits":  # which are here wherever this runs
+            assert hashes == {fingerprint(load(name, split, images))}
 
 
 def state_hash(method: str, backbone: str, prunable: bool) -> str:

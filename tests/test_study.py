@@ -1,5 +1,6 @@
 """Planning: names, presets, seeds and overrides are checked before anything runs."""
 
+import itertools
 import subprocess
 import sys
 
@@ -44,12 +45,22 @@ def test_every_artifact_plans_in_every_preset(name, preset):
 
 def test_the_lasso_is_chosen_on_images_that_nothing_beside_it_trains_on():
     for name in PRESETS:
-        study = dnr.table2_admm_lasso(name)
+        study = dnr.table2_admm_lasso(name, [3, 0])
         chosen = [job for job in study.jobs if job.label.endswith("validation")]
         assert {p.split for job in chosen for p in job.protocols} == {"val"}
         assert {job.recipe.data.split for job in study.jobs} == {"train"} and len(chosen) == 6
+        assert {job.recipe.seed for job in chosen} == {3}
         with pytest.raises(UserError, match="split' is up to dnr"):
             dnr.table2_admm_lasso(name, [0], {"data.split": "all"})
+
+
+def test_gdws_chooses_beta_on_images_that_its_network_was_not_trained_on():
+    for name, artifact in itertools.product(PRESETS, studies.ARTIFACTS):
+        recipes = studies.ARTIFACTS[artifact](name).recipes.values()
+        for one in [link for recipe in recipes for link in (recipe, *recipe.ancestors)]:
+            assert not getattr(one.convert, "points", 0) or one.data.split == "train"
+    with pytest.raises(UserError, match="chooses beta on validation images"):
+        gdws.table1_networks("cifar", [0], {"data.split": "all"})
 
 
 @pytest.mark.parametrize("preset", ["quick", "cifar", "gpu"])

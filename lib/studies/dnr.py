@@ -167,7 +167,7 @@ def table2_admm_lasso(b: Builder) -> None:
     if b.overrides.get("data.split") != "train":
         b.refuse("data.split")
     for setting, seed in b.settings():
-        # The lasso's coefficient is chosen on the validation images; none of these trains on them
+        # One seed's networks choose the lasso's coefficient on validation images that none saw
         setting = replace_fields(setting, {"data.split": "train"})
         for backbone in (VGG, RESNET):
             rows: dict[str, Recipe] = {
@@ -181,7 +181,7 @@ def table2_admm_lasso(b: Builder) -> None:
             rows["DNR"] = trained(b, setting, seed, backbone, rewired(setting, IRREGULAR))
             for label, recipe in rows.items():
                 b.add(label, recipe, (0.0,), ATTACKS)
-                if label.startswith("L1 lasso"):
+                if label.startswith("L1 lasso") and seed == next(iter(b.seeds)):
                     b.add(f"{label}, validation", recipe, (0.0,), [], split="val", images=0)
 
 

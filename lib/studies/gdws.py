@@ -7,6 +7,8 @@ from typing import Any
 
 from lib import datasets
 from lib.conversions import Compact, Conversion, Gdws, Weighed
+from lib.datasets import WHOLE
+from lib.errors import UserError
 from lib.method import Method
 from lib.methods import Msd, PgdAt, Trades
 from lib.presets import LARGE, MAIN, SCORED, UNION, Setting
@@ -73,6 +75,8 @@ def converted(b: Builder, setting: Setting, start: Recipe, lam: float = 0.0, **h
     Every channel that has weights keeps a kernel, as the released code intends.
     """
     how = {"points": SWEEP["middle"], "least": 1} | how
+    if how["points"] and start.data.split == WHOLE:
+        raise UserError("GDWS chooses beta on validation images; train on data.split=train.")
     return made(b, setting, weighed(b, setting, start, lam), Gdws(start.data.dataset, **how))
 
 
