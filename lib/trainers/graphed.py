@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lib import data, parallel
 from lib.device import GRAPH, autocast
 from lib.errors import UserError
-from lib.methods import Oat
+from lib.methods import Msd, Oat
 from lib.recipe import Recipe
 from lib.schedules import learning_rate
 from lib.trainers import objectives
@@ -32,7 +32,8 @@ def make(
 ) -> Trainer:
     """Return what trains a network by a recipe; backend is GRAPH, one of torch.compile, or ''."""
     kind = trainer_of(recipe.method)
-    if backend != GRAPH or parallel.size() > 1:  # processes wait for each other within a step
+    # Processes wait for each other within a step, and MSD draws numbers that a graph would keep
+    if backend != GRAPH or parallel.size() > 1 or isinstance(recipe.method, Msd):
         return kind(model, recipe, images, precision, "" if backend == GRAPH else backend)
     return type("Graphed", (Graphed, kind), {})(model, recipe, images, precision)
 
