@@ -14,7 +14,7 @@ from lib.errors import UserError, choose
 from lib.models.conditional import Conditional
 from lib.store import write_bytes
 
-APART = 1e-4  # of the largest logit: how far a file's answers may be from the network's
+APART, STEPS = 1e-4, 4  # of the largest logit that answers may be off, or of a coarse precision
 
 
 @torch.no_grad()
@@ -29,11 +29,13 @@ def export(model: nn.Module, images: Tensor, file: str | Path) -> None:
     if isinstance(model, Conditional):
         raise UserError("This network depends on λ; export what freeze(model, lam) returns.")
     still, two = copy.deepcopy(model).eval(), torch.cat([images, images])  # one would be the only N
+    right = still(images)
+    if not isinstance(right, Tensor):
+        raise UserError(f"A network to export returns logits; {type(right).__name__} came back.")
     program = torch.export.export(still, (two,), dynamic_shapes=({0: Dim("batch")},))
     content, found = KINDS[kind](program, images)
-    right = still(images)
     apart = float((found - right).abs().max() / right.abs().max())
-    if not apart <= APART:
+    if not apart <= max(APART, STEPS * torch.finfo(right.dtype).eps):
         raise UserError(f"{file} would not answer as the network does: {apart:.1g} apart.")
     write_bytes(Path(file), content)
 
@@ -48,6 +50,8 @@ def _torch(program: ExportedProgram, images: Tensor) -> tuple[bytes, Tensor]:
 
 
 def _onnx(program: ExportedProgram, images: Tensor) -> tuple[bytes, Tensor]:
+    if images.dtype == torch.bfloat16:
+        raise UserError("ONNX Runtime knows no bfloat16 on a CPU; export the network in float32.")
     try:
         from onnxruntime import InferenceSession
 

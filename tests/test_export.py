@@ -67,6 +67,12 @@ def test_a_file_answers_without_the_suite_for_any_number_of_images(kind, model, 
         torch.testing.assert_close(logits, mixed(images[:n]), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_in_half_precision_answers_as_closely_as_that_can(kind, model, images, tmp_path):
+    export(model.half(), images.half(), tmp_path / f"network{kind}")
+    assert [path.name for path in tmp_path.iterdir()] == [f"network{kind}"]
+
+
 def test_a_file_that_answers_otherwise_is_not_kept(model, images, tmp_path, monkeypatch):
     monkeypatch.setitem(exporting.KINDS, ".pt2", lambda _, x: (b"", model(x) + 1))
     with pytest.raises(UserError, match="would not answer"):
@@ -82,3 +88,8 @@ def test_what_cannot_be_exported_is_refused_in_a_sentence(model, images, tmp_pat
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match="python -m pip install onnx"):
         export(model, images, tmp_path / "network.onnx")
+    with pytest.raises(UserError, match="bfloat16"):
+        export(model.bfloat16(), images.bfloat16(), tmp_path / "network.onnx")
+    monkeypatch.setattr(nn.Linear, "forward", lambda *_: {"logits": images})
+    with pytest.raises(UserError, match="dict came back"):
+        export(model, images.bfloat16(), tmp_path / "network.pt2")
