@@ -99,6 +99,14 @@ def way(batch: int, precision: str = "fp32", compiled: bool = False) -> str:
     return "_".join([str(batch), *["bf16"] * (precision == "bf16"), *["compiled"] * compiled])
 
 
+def judged(rows: Any, labels: Iterable[str], found: Any) -> Any:
+    """Return what a claim on GDWS's speed rests on, or that a network has no such layer left."""
+    kept = rows[rows["method"].isin([*labels]) & (rows["metric"] == "kept_1")]
+    gone = ", ".join(kept.loc[kept["value"] == 0, "backbone"].unique())
+    why = f"no layer is faster as GDWS here, so that all stay dense: {gone}"
+    return why if gone and found else found
+
+
 def rows(
     study: Study,
     jobs: Iterable[Job],
