@@ -123,11 +123,11 @@ def _beside(found: Found, claim: Row) -> Found:
 
 
 def _worst(found: list[Found]) -> Found:
-    """Return the least supported of cases that must all hold."""
-    worst = max(found, key=lambda case: case.rank)
-    against, weak = min(case.p_against for case in found), any(case.weak for case in found)
-    chances = worst.chances * (1 if worst.p_for < against else len(found))
-    return replace(worst, p_against=min(1.0, len(found) * against), chances=chances, weak=weak)
+    """Return the least supported of cases that must all hold, of supported ones a weak one."""
+    worst = max(found, key=lambda case: (case.p_for > WRONG, case.weak, case.rank))
+    p_for, against = max(case.p_for for case in found), min(case.p_against for case in found)
+    chances = worst.chances * (1 if p_for < against else len(found))
+    return replace(worst, p_for=p_for, p_against=min(1.0, len(found) * against), chances=chances)
 
 
 def _best(found: list[Found]) -> Found:
@@ -189,7 +189,7 @@ def bounds(claim: Row) -> tuple[float, float, str]:
         "above": (0.0, math.inf, "interval above 0"),
         "size": (size, math.inf, f"interval above {size:.1f}"),
         "no worse": (-limit, math.inf, f"interval above -{limit:g}"),
-        "moves": (-limit, limit, "interval without 0"),
+        "moves": (-limit, limit, f"interval without 0; not if inside ±{limit:g}"),
     }
     return found.get(claim["test"], inside)
 
