@@ -106,8 +106,8 @@ def _unaveraged(s: Score) -> bool:
 
 def _shortened(s: Score) -> bool:
     p, full = s.protocol, Strong()
-    few = p.steps < full.steps or (p.version == "standard" and p.queries < full.queries)
-    return p.attack == "autoattack" and few
+    few = p.queries < full.queries if p.version == "standard" else p.eot < full.eot
+    return p.attack == "autoattack" and (few or p.steps < full.steps)
 
 
 def _few(s: Score) -> bool:
