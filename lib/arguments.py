@@ -36,9 +36,8 @@ def parser() -> Parser:
     top.commands = commands
 
     def command(name: str, text: str, *parents: Parser) -> Parser:
-        return commands.add_parser(
-            name, help=text, description=text, parents=parents, allow_abbrev=False
-        )
+        about: Any = {"help": text, "description": text, "parents": parents}
+        return commands.add_parser(name, **about, allow_abbrev=False)
 
     fields, studies, record = (Parser(add_help=False) for _ in range(3))
     text = "a field of every recipe, as in train.epochs=30; of cost: an option of the method"

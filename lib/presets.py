@@ -89,9 +89,8 @@ class Preset(Part):
 def _on(dataset: str, backbone: str, train: Train, **fields: Any) -> Setting:
     """Return a setting; fields are its own, those of its data and those of its network."""
     own = {f.name: fields.pop(f.name) for f in dataclasses.fields(Setting) if f.name in fields}
-    parts = {
-        name: fields.pop(name) for name in ("train_images", "split", "padding") if name in fields
-    }
+    names = [name for name in ("train_images", "split", "padding") if name in fields]
+    parts = {name: fields.pop(name) for name in names}
     return Setting(Data(dataset, **parts), Model(backbone, **fields), train, **own)
 
 

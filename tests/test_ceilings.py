@@ -72,9 +72,7 @@ def test_a_public_function_has_a_second_use():
         cells = [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
         words = set(re.findall(r"\w+", "\n".join("".join(c["source"]) for c in cells)))
         uses.update(dict.fromkeys(words, 0.5))
-    for text in re.findall(
-        "```python\n(.*?)```", (paths.ROOT / "README.md").read_text(), re.DOTALL
-    ):
+    for text in re.findall("```python\n(.*?)```", (paths.ROOT / "README.md").read_text(), re.S):
         uses.update(re.findall(r"\w+", text))
     lonely = [
         f"{name(path)}: {node.name}"

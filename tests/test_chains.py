@@ -48,10 +48,8 @@ def hashes() -> dict[str, str]:
 def test_a_chain_killed_in_each_stage_ends_in_the_same_bits(results, trained):
     straight = hashes()
     assert len(set(straight.values())) == 3
-    assert (
-        runs.load(TUNED).info["start"] == straight["pruned"]
-        and "start" not in runs.load(DENSE).info
-    )
+    assert runs.load(TUNED).info["start"] == straight["pruned"]
+    assert "start" not in runs.load(DENSE).info
     store.remove(paths.runs())
     code = (
         "import os, signal, sys, torch; torch.set_num_threads(1)\n"

@@ -114,10 +114,8 @@ def test_prepared_notebooks_run_under_the_asked_preset(tmp_path, monkeypatch, ca
     monkeypatch.setitem(ARTIFACTS, "smart/fig5_fgsm", plan)
     assert main(["prepare-notebooks", "--preset", "ci", str(tmp_path / "out")]) == 0
     made = nbformat.read(tmp_path / "out/smart/fig5_fgsm.ipynb", as_version=4)
-    assert [c.source.splitlines()[-1] for c in made.cells] == [
-        "OVERRIDES: dict = {}",
-        'PRESET = "ci"',
-    ]
+    last = [cell.source.splitlines()[-1] for cell in made.cells]
+    assert last == ["OVERRIDES: dict = {}", 'PRESET = "ci"']
     assert str(tmp_path) not in json.dumps(made.metadata)
 
 

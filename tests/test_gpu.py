@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lib import device, scoring
-from lib.methods import Float, FloatSlim, Hybrid, Oat, OatSlim, PgdAt, Plain, Pni, Smart
+from lib.methods import Float, FloatSlim, Hybrid, Msd, Oat, OatSlim, PgdAt, Plain, Pni, Smart
 from lib.protocol import Protocol
 from lib.sparsity import Dnr, Momentum
 from lib.trainers import Trainer
@@ -55,9 +55,7 @@ def test_a_step_is_the_same_on_both_devices(method, sparsity, monkeypatch):
 
 @pytest.mark.parametrize("backend", ["", "inductor"])
 @pytest.mark.parametrize(("method", "sparsity"), CASES, ids=lambda v: type(v).__name__)
-def test_a_step_in_bf16_repeats_itself_bit_for_bit_and_never_waits(
-    method, sparsity, backend, monkeypatch
-):
+def test_a_step_in_bf16_repeats_itself_and_never_waits(method, sparsity, backend, monkeypatch):
     losses = []
     for _ in range(2):
         t = trainer(monkeypatch, "cuda", "bf16", method, sparsity, backend=backend)
@@ -85,7 +83,7 @@ def test_recorded_steps_are_those_of_every_kernel_by_itself(method, sparsity, mo
             found += steps
         finally:
             torch.cuda.set_sync_debug_mode("default")
-        assert not backend or t.replay
+        assert not backend or isinstance(method, Msd) or t.replay
         losses.append(torch.stack(found))
         ends.append(weights(t))
     assert torch.equal(*losses) and torch.equal(*ends)

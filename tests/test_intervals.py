@@ -25,10 +25,8 @@ def rows(values, n, seeds=None, **columns):
 def scored(*hits, run="one", **columns):
     """Return rows of networks whose right images are given as '0110', one string a seed."""
     values = [100 * bits.count("1") / len(bits) for bits in hits]
-    keys = {"run": [f"{run} {i}" for i in range(len(hits))]}
-    return rows(
-        values, len(hits[0]), bits=[f"{int(bits, 2):x}" for bits in hits], **keys, **columns
-    )
+    columns |= {"run": [f"{run} {i}" for i in range(len(hits))]}
+    return rows(values, len(hits[0]), bits=[f"{int(bits, 2):x}" for bits in hits], **columns)
 
 
 def spread_of(variance, df, ends="+", total=50.0):
@@ -130,9 +128,8 @@ def test_images_that_are_compared_one_by_one_count_only_where_they_differ():
     rng = np.random.default_rng(0)
     a = rng.random(400) < 0.6
     b = a ^ (rng.random(400) < 0.1)
-    one, other = (
-        scored("".join(str(int(hit)) for hit in hits), run=str(id(hits))) for hits in (a, b)
-    )
+    text = ("".join(str(int(hit)) for hit in hits) for hits in (a, b))
+    one, other = scored(next(text), run="a"), scored(next(text), run="b")
     won, lost = int((a & ~b).sum()), int((b & ~a).sum())
     p, q = (won + 1) / 402, (lost + 1) / 402  # Bonett and Price 2012
     wanted = 1.959964 * 100 * math.sqrt((p + q - (p - q) ** 2) / 402)

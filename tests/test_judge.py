@@ -33,9 +33,8 @@ def claim(test, a="a", b="b", lam_a="1", lam_b="", value=math.nan, limit=math.na
 def base(percent):
     """Return the logit at which a network is right for so many images, over seeds as well."""
     wide = math.hypot(HARD, SEEDS)
-    return brentq(
-        lambda x: 100 * (expit(x + wide * NODES) @ WEIGHTS) / WEIGHTS.sum() - percent, -9, 9
-    )
+    p = percent / 100
+    return brentq(lambda x: expit(x + wide * NODES) @ WEIGHTS / WEIGHTS.sum() - p, -9, 9)
 
 
 def world(truth, rng, seeds=3, n=300):
@@ -158,9 +157,8 @@ def test_a_sentence_about_several_cases_needs_all_of_them():
 
 def test_many_claims_of_one_artifact_share_the_risk_of_a_false_verdict():
     truth = {(name, 1.0): 50.0 for name in "abcdefgh"}
-    several = [
-        claim("above", a=a, b=b) for a, b in ("ab", "cd", "ef", "gh", "ac", "bd", "eg", "fh")
-    ]
+    pairs = "ab", "cd", "ef", "gh", "ac", "bd", "eg", "fh"
+    several = [claim("above", a=a, b=b) for a, b in pairs]
     assert judged(several, truth, worlds=40)["reproduced"] <= 0.05
 
 

@@ -27,9 +27,8 @@ FORBIDDEN = {
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*/*.ipynb"))
 RECORDED = sorted((paths.ROOT / "results").glob("*/*/*/*.ipynb"))
-each = pytest.mark.parametrize(
-    "path", NOTEBOOKS, ids=[f"{p.parent.name}/{p.stem}" for p in NOTEBOOKS]
-)
+IDS = [f"{path.parent.name}/{path.stem}" for path in NOTEBOOKS]
+each = pytest.mark.parametrize("path", NOTEBOOKS, ids=IDS)
 
 
 def load(path):
@@ -53,7 +52,7 @@ def draws(cell):
 
 
 def test_notebooks_and_artifacts_are_the_same_set():
-    assert {f"{p.parent.name}/{p.stem}" for p in NOTEBOOKS} == set(ARTIFACTS)
+    assert set(IDS) == set(ARTIFACTS)
 
 
 @each
@@ -95,9 +94,8 @@ def test_it_states_its_claims_before_it_trains_and_shows_the_code_of_an_equation
 @told
 def test_it_judges_and_saves_in_one_call_and_draws_its_figure_itself(path):
     cells = tagged(path)
-    assert (
-        "verdicts(study, metrics" in cells["claims"] and "stated(study)" in cells["claims-stated"]
-    )
+    assert "stated(study)" in cells["claims-stated"]
+    assert "verdicts(study, metrics" in cells["claims"]
     text = "\n".join(cell.source for cell in code(load(path)))
     assert "artifacts.save(" not in text and "lib.papers" not in text
 

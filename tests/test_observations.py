@@ -9,12 +9,9 @@ from lib.studies import audit, smart
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_half_of_the_networks_are_those_of_table_1_and_half_differ_by_their_loop(preset):
-    table1, study = (
-        plan(preset, [0, 1]) for plan in (smart.table1_mask_density, audit.observations)
-    )
-    rows = [
-        j for j in study.jobs if j.label in {f"{m}, {o}" for m in smart.MASKS for o in audit.LOOPS}
-    ]
+    table1, study = (p(preset, [0, 1]) for p in (smart.table1_mask_density, audit.observations))
+    labels = {f"{masks}, {loop}" for masks in smart.MASKS for loop in audit.LOOPS}
+    rows = [job for job in study.jobs if job.label in labels]
     assert len({j.label for j in rows}) == 6 and len({j.recipe.key for j in rows}) == 12
     for job in table1.jobs:
         alg1, released = (study.find(f"{job.label}, {way}", job.recipe.seed) for way in audit.LOOPS)

@@ -35,16 +35,13 @@ def test_every_recorded_recipe_has_the_key_that_names_its_folder():
 def test_every_recorded_evaluation_met_the_images_that_all_others_met():
     met: dict[tuple[Any, ...], set[str]] = {}
     for path in paths.records().glob("*/evaluations.json"):
-        said = json.loads(path.read_text())
-        data = json.loads((path.parent / "recipe.json").read_text())["data"]["dataset"]
+        said, recipe = (json.loads(p.read_text()) for p in (path, path.with_name("recipe.json")))
         for one in [said["all"] | own for own in said["own"].values()]:
-            protocol = said["all"]["protocol"] | one["protocol"]
-            images = data, protocol.get("split", "test"), protocol.get("images", 0)
+            p = {"split": "test", "images": 0} | said["all"]["protocol"] | one["protocol"]
+            images = recipe["data"]["dataset"], p["split"], p["images"]
             met.setdefault(images, set()).add(one["data_fingerprint"])
-    assert met and {len(hashes) for hashes in met.values()} == {1}
-    for (name, split, images), hashes in met.items():
-        if name == "digits":  # which are here wherever this runs
-            assert hashes == {fingerprint(load(name, split, images))}
+    assert {len(hashes) for hashes in met.values()} == {1}
+    assert met == met | {n: {fingerprint(load(*n))} for n in met if n[0] == "digits"}
 
 
 def state_hash(method: str, backbone: str, prunable: bool) -> str:

@@ -272,9 +272,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("said", "harm"), REFUSED.items(), ids=REFUSED)
-def test_what_is_damaged_or_foreign_is_refused_and_all_else_arrives(
-    said, harm, tmp_path, monkeypatch, capsys
-):
+def test_what_is_damaged_is_refused_and_all_else_arrives(said, harm, tmp_path, monkeypatch, capsys):
     trained(RECIPE, OTHER)
     bag = tmp_path / "bag"
     main(["runs", "export", str(bag)])

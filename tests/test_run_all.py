@@ -183,10 +183,8 @@ def test_a_link_to_the_script_finds_the_suite(suite, tmp_path):
     (tmp_path / "links/near").symlink_to("../a suite/run_all.sh")
     (tmp_path / "far").symlink_to(tmp_path / "links/near")
     for link in ("links/near", "far"):
-        call = [str(suite.bin / "bash"), link, "smart"]
-        done = subprocess.run(
-            call, cwd=tmp_path, env=suite.variables, capture_output=True, text=True
-        )
+        call, env = [str(suite.bin / "bash"), link, "smart"], suite.variables
+        done = subprocess.run(call, cwd=tmp_path, env=env, capture_output=True, text=True)
         assert told(done)["argv"] == ["run", "smart"]
 
 

@@ -144,9 +144,8 @@ WHOSE = {
 
 @pytest.mark.parametrize("place", WHOSE)
 def test_an_edit_shows_in_all_that_used_it_and_nowhere_else(monkeypatch, place):
-    module = next(
-        m for m in sorted(sys.modules, reverse=True) if f"lib.{place}".startswith(f"{m}.")
-    )
+    names = sorted(sys.modules, reverse=True)
+    module = next(name for name in names if f"lib.{place}".startswith(f"{name}."))
     path, read = Path(sys.modules[module].__file__), source._text
     name, found = f"lib.{place}".removeprefix(f"{module}."), []
     before = codes()

@@ -53,9 +53,8 @@ def check(notebook: Path) -> None:
     nodes = (node for tree in _trees(tagged) for node in ast.walk(tree))
     known = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     if lacking := [name for name in PARAMETERS if name not in known]:
-        raise UserError(
-            f"{notebook} has no parameter {lacking[0]}; assign it in its cell tagged 'parameters'."
-        )
+        said = f"{notebook} has no parameter {lacking[0]}"
+        raise UserError(f"{said}; assign it in its cell tagged 'parameters'.")
 
 
 def _digest(content: Any) -> str:

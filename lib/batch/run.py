@@ -247,9 +247,7 @@ def _summarise(batch: Batch, tasks: Sequence[pool.Task]) -> None:
     if edited := "; ".join(report.edited(entries.values())):
         print(f"Edited since: {edited}; not published.")
     if stale := sum(need.stale for need in batch.plan.needs.values()):
-        print(
-            f"Stale: {stale} networks were made by other code than today's, see --why and --fresh."
-        )
+        print(f"Stale: {stale} networks are by other code than today's, see --why and --fresh.")
     for task in tasks:
         if task.reason and task.seconds:  # it was started
             print(f"Log of what failed: {shown(task.log)}")

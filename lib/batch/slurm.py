@@ -66,9 +66,7 @@ class Queue:
             with written(home):
                 self._executor = submitit.SlurmExecutor(home, max_num_timeout=REQUEUES)
         except RuntimeError:
-            raise UserError(
-                "--executor slurm found no srun; start this where Slurm's commands are."
-            ) from None
+            raise UserError("--executor slurm found no srun; start this where Slurm is.") from None
         setup = [f"export PYTHONPATH={settings()['PYTHONPATH']!r}", *options.get("setup", ())]
         given = {**DEFAULTS, **options, "setup": setup, "stderr_to_stdout": True}
         self._executor.update_parameters(**given)

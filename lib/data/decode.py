@@ -54,9 +54,8 @@ def pixels(item: str, read: Callable[[str], bytes], size: int) -> np.ndarray:
             image = opened.convert("RGB")
     except (*UNREADABLE, Image.DecompressionBombError) as error:
         reason = re.sub(r" <.*>", "", str(error)) or type(error).__name__  # addresses of objects
-        raise UserError(
-            f"{item} cannot be read as an image ({reason}); replace or remove it."
-        ) from None
+        advice = "replace or remove it."
+        raise UserError(f"{item} cannot be read as an image ({reason}); {advice}") from None
     if image.size != (size, size):
         width, height = (max(size, round(side * scale)) for side in image.size)
         left, top = (width - size) // 2, (height - size) // 2

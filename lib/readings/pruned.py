@@ -24,9 +24,8 @@ def wide(table: str) -> pd.DataFrame:
 
 def gains() -> dict[str, Numbers]:
     """Return how far DNR is ahead of ADMM and the lasso, and of itself without its regulariser."""
-    two, four = (
-        wide(f"dnr/{n}").loc["cifar10"] for n in ("table2_admm_lasso", "table4_dynamic_l2")
-    )
+    tables = "dnr/table2_admm_lasso", "dnr/table4_dynamic_l2"
+    two, four = (wide(table).loc["cifar10"] for table in tables)
     text = published.text("dnr")
     found: dict[str, Numbers] = {}
     for id, rival in (("admm", "ADMM"), ("lasso", "L1 lasso")):
@@ -106,9 +105,8 @@ def densities() -> dict[str, Numbers]:
         whole.append(("context", f"{name}, dense but for convolutions", network.stored / kept))
         equal = (first + sum(rest)) / (first + density * sum(rest))
         naive.append(("context", f"{name} at x = 95 %", equal))
-    needed = [
-        ("context", f"density that {n} needs", 1 / printed[n, "DNR"]) for n in NETWORKS.values()
-    ]
+    each = [(f"density that {n} needs", 1 / printed[n, "DNR"]) for n in NETWORKS.values()]
+    needed = [("context", *one) for one in each]
     return {
         "dnr-density": [("plain", "1 / d with d = 5 %", 1 / density), *whole, *needed],
         "dnr-naive": [("plain", "x % is not printed", None), *naive[:2]],

@@ -87,10 +87,8 @@ def html(markdown: str, explored: str = "") -> str:
     body = f"{head}{_read('filters.html')}{''.join(sections)}"
     title = markdown.partition("\n")[0].removeprefix("# ")
     script = _read("page.js") + _read("explorer.js") * bool(explored)
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return PAGE.format(
-        title=title, style=_read("page.css"), body=body, script=script, digest=digest
-    )
+    digest, style = base64.b64encode(hashlib.sha256(script.encode()).digest()), _read("page.css")
+    return PAGE.format(title=title, style=style, body=body, script=script, digest=digest.decode())
 
 
 def _read(name: str) -> str:

@@ -126,9 +126,8 @@ def imagenet(setting: Setting) -> Setting:
 
 def refuse(b: Builder) -> None:
     """Refuse what these plans compare, and what they take from the data set."""
-    b.refuse(
-        "model.backbone", *(f"convert.{n}" for n in ("beta", "points", "dataset", "images", "lam"))
-    )
+    taken = "beta", "points", "dataset", "images", "lam"
+    b.refuse("model.backbone", *(f"convert.{name}" for name in taken))
 
 
 def sweep(b: Builder, setting: Setting, start: Recipe) -> dict[str, Recipe]:

@@ -32,7 +32,7 @@ def make(
 ) -> Trainer:
     """Return what trains a network by a recipe; backend is GRAPH, one of torch.compile, or ''."""
     kind = trainer_of(recipe.method)
-    # Processes wait for each other within a step, and MSD draws numbers that a graph would keep
+    # Processes wait for each other in a step, and of MSD's draws a graph would keep the first
     if backend != GRAPH or parallel.size() > 1 or isinstance(recipe.method, Msd):
         return kind(model, recipe, images, precision, "" if backend == GRAPH else backend)
     return type("Graphed", (Graphed, kind), {})(model, recipe, images, precision)

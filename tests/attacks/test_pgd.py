@@ -42,9 +42,7 @@ def loss(f, x, y):
 
 @pytest.mark.parametrize("random_start", [False, True])
 @pytest.mark.parametrize("norm", EPS)
-def test_result_is_in_the_ball_and_the_image_range_and_hurts(
-    net, images, labels, distance, norm, random_start
-):
+def test_result_is_in_ball_and_range_and_hurts(net, images, labels, distance, norm, random_start):
     adv = pgd(net, images, labels, EPS[norm], None, 5, norm, random_start=random_start)
     assert (distance(norm, adv, images) <= EPS[norm] + 1e-5).all()
     assert adv.min() >= 0 and adv.max() <= 1

@@ -129,9 +129,7 @@ def test_a_failing_job_is_reported_with_its_log_and_the_other_goes_on(daemons, s
 
 
 @needs_slurm
-def test_a_job_that_is_cancelled_elsewhere_fails_and_an_interrupt_cancels_the_others(
-    daemons, suite, capsys
-):
+def test_a_job_cancelled_elsewhere_fails_and_an_interrupt_cancels_others(daemons, suite, capsys):
     keys = {n.label: n.recipe.key for n in plan.make(["tiny/one"], "ci", (0,), {}).needs.values()}
     suite.fault(**dict.fromkeys(keys.values(), "hang"))
 

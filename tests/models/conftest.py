@@ -57,9 +57,7 @@ def plain_state(model: nn.Module, path: str) -> dict[str, torch.Tensor]:
     state = model.state_dict()
     plain = {}
     for name, value in state.items():
-        if any(
-            part in name for part in ("alpha", "mask", ".adv.", ".film.", "encoder.", ".slims.")
-        ):
+        if any(p in name for p in ("alpha", "mask", ".adv.", ".film.", "encoder.", ".slims.")):
             continue
         layer, _, leaf = name.rpartition(".")
         other = f"{layer}.adv.{leaf}"

@@ -32,9 +32,7 @@ def test_a_generator_fixes_the_noise():
 
 
 @pytest.mark.parametrize("granularity", ["layer", "channel", "element"])
-def test_alpha_and_weight_get_the_analytic_gradient_with_sigma_held_constant(
-    make, images, loss, granularity
-):
+def test_alpha_and_weight_get_analytic_gradients_at_fixed_sigma(make, images, loss, granularity):
     model = make("pni", granularity=granularity).double()
     layer = model.layer2[0].conv1
     noise = model.draw_noise()

@@ -48,9 +48,7 @@ def test_without_noise_and_masks_it_is_bit_equal_to_a_plain_network(make, images
 @every_backbone
 @pytest.mark.parametrize("lam", [0.0, 0.2, 1.0])
 @every_method
-def test_a_call_equals_the_plain_network_with_weights_made_by_hand(
-    make, oracle, images, backbone, method, lam
-):
+def test_a_call_is_that_of_plain_weights_made_by_hand(make, oracle, images, backbone, method, lam):
     model = make(method, backbone)
     noise = model.draw_noise()
     expected = oracle(model, method, backbone, images, lam, noise)

@@ -52,9 +52,7 @@ def test_a_sub_network_is_bit_equal_to_a_narrow_network_of_the_sliced_state(
 @every_backbone
 @every_slim_method
 @pytest.mark.parametrize(("lam", "threshold"), [(0.0, 0.0), (1.0, 0.0), (0.2, 0.5)])
-def test_a_frozen_sub_network_is_the_plain_network_of_its_width(
-    make, images, backbone, method, lam, threshold
-):
+def test_a_frozen_sub_network_is_plain_and_narrow(make, images, backbone, method, lam, threshold):
     model = make(method, backbone)
     call = {"noise": model.draw_noise(), "slim": 0.5}
     if method == "float_slim":

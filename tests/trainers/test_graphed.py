@@ -12,7 +12,7 @@ import torch
 from lib import data, networks, parallel
 from lib.device import GRAPH
 from lib.errors import UserError
-from lib.methods import Hybrid, Oat, OatSlim, PgdAt
+from lib.methods import Hybrid, Msd, Oat, OatSlim, PgdAt
 from lib.recipe import Attack, Data, Model, Recipe, Train
 from lib.sparsity import Admm, AdmmInner, Fixed, FixedAll, Hydra, Momentum, Snip
 from lib.trainers import Trainer, graphed, make
@@ -74,8 +74,9 @@ def test_recorded_steps_train_the_same_network(method, sparsity, recorded):
     _, losses, state = trained(method, sparsity, usual)
     assert not recorded
     trainer, again, same = trained(method, sparsity, as_graph)
-    assert isinstance(trainer, graphed.Graphed) and isinstance(trainer, trainer_of(method))
-    assert recorded and again == losses
+    assert isinstance(trainer, trainer_of(method)) and again == losses
+    # MSD draws numbers that a recording would repeat
+    assert isinstance(trainer, graphed.Graphed) == bool(recorded) == (not isinstance(method, Msd))
     assert all(torch.equal(state[name], same[name]) for name in state)
 
 
