@@ -55,6 +55,7 @@ def score(protocol, values, n=N, **known):
         ("s", score(FGSM, {FGSM: 50.0, PGD20: None}), score(PGD20, {})),
         ("s", score(PGD7, {PGD7: 41.0, PGD20: None, WIDE: 9.0}), score(PGD7, {PGD7: 41.0})),
         ("q", score(replace(AA, queries=100), {}), score(AA, {})),
+        ("q", score(replace(RAND, eot=3), {}, noisy=True), score(RAND, {}, noisy=True)),
         ("v", score(RAND, {}), score(RAND, {}, noisy=True)),
         ("f", score(replace(PGD20, noise="frozen"), {}, noisy=True), score(PGD20, {}, noisy=True)),
         ("r", score(WIDE, {}, trained=LINF), score(PGD20, {}, trained=LINF)),

@@ -265,7 +265,7 @@ def test_of_cases_that_are_worked_out_the_least_supported_decides_or_the_best():
 
 
 def test_where_every_case_is_clear_the_nearest_is_worst_and_one_that_reaches_the_paper_best():
-    ends = {"far": (5, 4.9, 5.1), "near": (1.6, 1.5, 1.7), "wide": (12, 9, 15)}
+    ends = {"far": (5, 4, 6), "near": (1.6, 1.5, 1.7), "wide": (12, 9, 15), "all": (12, 1.3, 99)}
     for order, how in itertools.product([1, -1], ("each", "some")):
         given = {n: compare.Estimate(*end) for n, end in [*ends.items()][::order]}
         one = claim("ratio", value=10.0, limit=1.0, **{how: "case"})

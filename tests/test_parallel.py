@@ -72,9 +72,7 @@ def recipe(name: str, random_start: bool = True, epochs: int = 1) -> Recipe:
     return digits(METHODS[name], "resnet18", 48, attack=attack, epochs=epochs, lr=0.05)
 
 
-def together(
-    *words: object, results: object = "", processes: int = 2
-) -> subprocess.CompletedProcess:
+def together(*words, results="", processes=2) -> subprocess.CompletedProcess:
     """Run a command in processes of torchrun."""
     call = [*pool.python("torch.distributed.run", "--standalone"), "--nproc-per-node", processes]
     env = os.environ | pool.settings() | {"SUITE_RESULTS": str(results), "SUITE_PROGRESS": ""}

@@ -1,5 +1,6 @@
 """Networks are timed with the channels and kernels that they have, at another width."""
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -58,3 +59,10 @@ def test_shares_and_kernels_stay_at_another_width():
     for name, layer in converted(gdws).items():
         times = 1 if layer.in_channels == 3 else 4
         assert wider[name].g == [g for g in layer.g for _ in range(times)]
+
+
+def test_no_speed_is_judged_by_a_network_whose_layers_all_stayed_dense():
+    rows = pd.DataFrame({"backbone": ["a", "b"], "value": [0, 3], "method": "GDWS"})
+    rows["metric"] = "kept_1"
+    assert "stay dense: a" in speed.judged(rows, ["GDWS"], 1.5)
+    assert speed.judged(rows[1:], ["GDWS"], 1.5) == speed.judged(rows, ["dense"], 1.5) == 1.5

@@ -97,9 +97,7 @@ def film_by_hand(film: nn.Module, code: torch.Tensor, x: torch.Tensor) -> torch.
     return x * out[:, :channels, None, None] + out[:, channels:, None, None]
 
 
-def oracle(
-    model, method: str, backbone: str, x, lam: float, noise=None, path: str = ""
-) -> torch.Tensor:
+def oracle(model, method, backbone, x, lam, noise=None, path="") -> torch.Tensor:
     """Logits from the plain network, called with weights made by hand and hooks for FiLM.
 
     path names its batch norms; without it they go with lam.
