@@ -14,7 +14,7 @@ from lib.errors import UserError, choose
 from lib.models.conditional import Conditional
 from lib.store import write_bytes
 
-APART, STEPS = 1e-4, 4  # of the largest logit that answers may be off, or of a coarse precision
+APART, STEPS = 1e-4, 4  # answers may be off by so much of the largest logit, or so many steps
 
 
 @torch.no_grad()

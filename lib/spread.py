@@ -108,7 +108,7 @@ def known(preset: str, metrics: pd.DataFrame) -> Spread:
 def pooled(metrics: pd.DataFrame) -> pd.DataFrame:
     """Return the table of a Spread, from all rows of networks that were trained with several seeds.
 
-    Trainings, which their first seed's tells, count once for each pair of ends, under whatever
+    Trainings, told apart by their first seed's, count once for each pair of ends, under whatever
     labels. Another attack changes less than another trade-off and is left out of the changes.
     """
     rows = metrics[metrics["metric"].isin(("clean_acc", "robust_acc"))]
