@@ -28,13 +28,13 @@ def test_recipes_keep_their_keys(key):
 
 
 def test_every_recorded_recipe_has_the_key_that_names_its_folder():
-    for path in paths.records().glob("*/recipe.json"):
+    for path in (paths.ROOT / "results/records").glob("*/recipe.json"):
         assert Recipe.from_dict(json.loads(path.read_text())).key == path.parent.name
 
 
 def test_every_recorded_evaluation_met_the_images_that_all_others_met():
     met: dict[tuple[Any, ...], set[str]] = {}
-    for path in paths.records().glob("*/evaluations.json"):
+    for path in (paths.ROOT / "results/records").glob("*/evaluations.json"):
         said, recipe = (json.loads(p.read_text()) for p in (path, path.with_name("recipe.json")))
         for one in [said["all"] | own for own in said["own"].values()]:
             p = {"split": "test", "images": 0} | said["all"]["protocol"] | one["protocol"]

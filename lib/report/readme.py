@@ -6,6 +6,7 @@
 import math
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +114,7 @@ def papers(found: Found) -> str:
     return "\n\n".join(parts) or NOTHING
 
 
-def _stated() -> dict[str, Any]:
-    return {row["id"]: row for row in claims.stated().to_dict("records")}
+_stated = cache(lambda: {row["id"]: row for row in claims.stated().to_dict("records")})
 
 
 def _ours(row: Any, stated: dict[str, Any]) -> str:
