@@ -78,8 +78,7 @@ def compared(claim: Row, metrics: pd.DataFrame, spread: Spread) -> Found:
     does, of which there are so many chances; with 'some' it is the other way round. Attacks that
     the claim does not name do not count, unless it names none, and of several the first that both
     sides met; data sets but the first only where it ranges over them, and likewise backbones where
-    a label stands for several. Cases with a network that the preset leaves out of a sweep do not
-    count.
+    a label stands for several. Cases with a network that the preset leaves out do not count.
     """
     rows = metrics[metrics["metric"].isin(SCORES)]
     if claim["attack"]:

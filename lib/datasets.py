@@ -87,8 +87,7 @@ def names() -> list[str]:
 def spec(name: str) -> Spec:
     """Return the spec of a named data set or of 'imagefolder:PATH' or 'imagefolder:PATH@SIZE'.
 
-    PATH holds train/CLASS/* and val/CLASS/* (the layout of ImageNet); SIZE is in pixels, 64 if
-    absent.
+    PATH holds train/CLASS/* and val/CLASS/*, as ImageNet does; SIZE is in pixels, 64 if absent.
     """
     if name.startswith(_FOLDER):
         return _folder_spec(absolute(name))

@@ -92,8 +92,7 @@ class Run:
 def build(recipe: Recipe) -> nn.Module:
     """Return the network that the training of a recipe begins with.
 
-    It is initialised from the seed, or comes from the run that it starts from, which has to be
-    finished.
+    It is initialised from the seed, or comes from the run that it starts from, a finished one.
     """
     check(recipe)
     if recipe.start is None:

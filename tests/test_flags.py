@@ -16,11 +16,8 @@ from lib.studies import ARTIFACTS, float_, gdws
 
 N = 2_000
 CLEAN = Protocol()
-FGSM, PGD7, PGD20 = (
-    Protocol(attack="fgsm"),
-    Protocol(attack="pgd"),
-    Protocol(attack="pgd", steps=20),
-)
+FGSM, PGD7 = Protocol(attack="fgsm"), Protocol(attack="pgd")
+PGD20 = replace(PGD7, steps=20)
 AA = Protocol(attack="autoattack", steps=100)
 RAND = replace(AA, version="rand", eot=20)
 WIDE = replace(PGD20, eps=16 / 255)

@@ -79,12 +79,8 @@ def test_what_a_claim_prints_is_looked_up_where_it_stands():
     assert printed["fig4-trades-robust"] == round(57.84 - 19.36, 9)  # one method at two λ
     assert printed["observations-released-shared"] == round(89.04 - 84.60, 9)
     assert printed["dnr-same-pgd"] == 40.62  # of several networks and attacks the first
-    row = dict.fromkeys(TEXT, "") | {
-        "value": D2,
-        "metric": "robust_acc",
-        "a": "DNR",
-        "b": "L1 lasso",
-    }
+    row = {"value": D2, "metric": "robust_acc", "a": "DNR", "b": "L1 lasso"}
+    row = dict.fromkeys(TEXT, "") | row
     for each, some, attack, value in (
         ("", "", "", 43.21 - 42.01),
         ("dataset", "", "", 47.35 - 46.80),

@@ -12,8 +12,7 @@ SHORTCUT = "downsample"  # in the names of 1x1 convolutions beside a block
 def draw_by_depth(axes: Axes, rows: pd.DataFrame, layers: list[str], look: style.Look) -> None:
     """Draw means over seeds at the places of layers, which rows name in the column detail.
 
-    Shortcuts are hollow and off the line. Seeds are dots where there are several; look has at least
-    a colour.
+    Shortcuts are hollow and off the line. Of several seeds each is a dot; look has a colour.
     """
     place: style.Look = {layer: i for i, layer in enumerate(layers)}
     mean = rows.groupby("detail")["value"].mean()

@@ -102,8 +102,7 @@ def faces(labels: Sequence[str]) -> dict[str, Face]:
     """Return the look of every label of a figure, which depends on nothing but the labels.
 
     The bare name of a method, else its first variant, has the colour and the marker of the method,
-    every other label free ones. Labels that begin alike, as 'OAT' and 'OAT slim', differ in their
-    lines too.
+    every other label free ones. Labels that begin alike ('OAT', 'OAT slim') differ in lines, too.
     """
     first: dict[str, str] = {}
     for label in sorted(labels, key=lambda label: label not in COLOURS):

@@ -61,9 +61,7 @@ def moved(norm, adv, x, grad, k):
         delta = delta * min(1.0, eps / float(delta.norm()))
     else:
         slopes, flat = grad.flatten().tolist(), adv.flatten().tolist()
-        room = [
-            i for i, g in enumerate(slopes) if (flat[i] < 1 if g > 0 else flat[i] > 0) and g != 0
-        ]
+        room = [i for i, g in enumerate(slopes) if g and (flat[i] < 1 if g > 0 else flat[i] > 0)]
         step = torch.zeros(grad.numel(), dtype=grad.dtype)
         for i in sorted(room, key=lambda i: -abs(slopes[i]))[:k]:
             step[i] = size / k * (1 if slopes[i] > 0 else -1)

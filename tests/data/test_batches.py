@@ -42,10 +42,8 @@ def test_crop_and_flip_equals_a_loop_over_pixels(data, pad, mode):
     _, corner, mirror = draws(30, 1, 2, pad)
     got = crop_and_flip(data.images, corner, mirror, pad, mode)
     for index in range(30):
-        want = explicit_crop(
-            data.images[index], corner[index].tolist(), bool(mirror[index]), pad, mode
-        )
-        assert torch.equal(got[index], want)
+        at, flip = corner[index].tolist(), bool(mirror[index])
+        assert torch.equal(got[index], explicit_crop(data.images[index], at, flip, pad, mode))
 
 
 @pytest.mark.parametrize("size", [4, 7, 30])

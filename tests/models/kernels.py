@@ -31,11 +31,8 @@ def layers() -> Iterator[Case]:
         layer: nn.Module = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
         if kernel == 1:
             layer = Shortcut(stride, nn.Conv2d(inputs, outputs, 1, bias=False))
-        yield (
-            f"{kernel}x{kernel} {inputs}-{outputs} /{stride}",
-            layer,
-            torch.randn(16, inputs, 8, 8),
-        )
+        name = f"{kernel}x{kernel} {inputs}-{outputs} /{stride}"
+        yield name, layer, torch.randn(16, inputs, 8, 8)
     for channels, stride in itertools.product(INPUTS, (1, 2)):
         layer = nn.Conv2d(channels, channels, 3, stride, padding=1, groups=channels, bias=False)
         yield f"depthwise {channels} /{stride}", layer, torch.randn(16, channels, 8, 8)
