@@ -19,7 +19,7 @@ from lib.tables import attack_name, backbone_name, dataset_name, shown
 KEYS = ["dataset", "backbone", "panel", "attack", "method", "lam"]
 LETTERS = "abcdefghijkl"
 SIZES = (2.8, 6.0)  # of the markers, in pt, from the smallest lam to the largest
-REACH = 0.2  # how far intervals over seeds widen a panel at most, as a share of what its dots span
+REACH = 1.0  # how far intervals over seeds widen a panel at most, as a share of what its dots span
 
 
 @style.styled
