@@ -100,7 +100,7 @@ def save(
         store.write_text(folder / "table.tex", latex + legend)
     if explorer is not None:
         store.write_text(folder / EXPLORER, store.compact(explorer) + "\n")
-    store.write_json(folder / "run.json", record(study, metrics))
+    store.write_text(folder / "run.json", store.compact(record(study, metrics)) + "\n")
 
 
 def outputs(folder: Path) -> dict[str, str]:
@@ -184,5 +184,5 @@ def _run_info(key: str) -> dict[str, Any]:
     folder = next(iter(store.homes(key)), paths.runs() / key)
     info = store.read_json(folder / "run.json")
     kept = ("commit", "dirty", "code", "device", "threads", "precision", "torch", "seconds")
-    out = {name: info[name] for name in (*kept, "finished", "data_fingerprint") if name in info}
+    out = {name: info[name] for name in (*kept, "finished") if name in info}
     return out | {"weights": (folder / "weights.safetensors").is_file()}
