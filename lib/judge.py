@@ -135,11 +135,11 @@ def paper_value(claim: Row) -> str:
 
 def _why(found: Found, together: int) -> str:
     one = found.estimate
-    if one is None:
+    if one is None and (found.fixed or min(found.p_for, found.p_against) > WRONG):
         return found.ours if found.fixed else "the interval leaves it open"
-    if not one.known:
+    if one and not one.known:
         return "one seed: how far trainings differ is not known"
-    if found.room >= one.reach():
+    if one is None or found.room >= one.reach():
         return f"too close for one of {found.chances * together} comparisons"
     if found.room < one.error:
         return "equal to the limit within noise"
