@@ -9,7 +9,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lib.models.compaction import gather
 from lib.models.depthwise import FORMS, GeneralizedDepthwise, converted, replaced
 from lib.models.gdws import Price, convertible
 from lib.timing import interleaved
@@ -30,22 +29,17 @@ def fastest(
     Each layer is measured by itself on what reaches it of the images (N, C, H, W), in evaluation
     mode and in the autocast that this is called in: batch, layout and precision are to be those it
     will be used with. Where none is faster by a MARGIN, the convolution is that of the original, if
-    it is given, else the dense one, without channels that have no kernel where that is faster. So
-    is every layer's if the network is not as a whole, which is timed as `whole` makes it, as
-    torch.compile.
+    it is given. So is every layer's if the network is not as a whole, which is timed as `whole`
+    makes it, as torch.compile.
     """
     layers, new, plain = converted(model), dict[str, nn.Module](), dict[str, nn.Module]()
     for name, x in _inputs(model, layers, images).items():
-        forms = {form: layers[name].executed(form) for form in FORMS}
-        if original is not None:
-            forms["dense"] = copy.deepcopy(original.get_submodule(name))
-        elif not layers[name].counts.all():
-            gather(narrow := layers[name].dense())
-            forms["narrow"] = narrow
-        seconds = _seconds(forms, x, rounds)
-        dense = str(seconds.filter(["dense", "narrow"]).idxmin())
-        best, plain[name] = str(seconds.idxmin()), forms[dense]
-        new[name] = forms[best if seconds[best] * MARGIN < seconds[dense] else dense]
+        seconds = _seconds(layers[name], x, rounds)
+        best = str(seconds.idxmin())
+        own = None if original is None else copy.deepcopy(original.get_submodule(name))
+        plain[name] = own or layers[name].dense()
+        wins = best != "dense" and seconds[best] * MARGIN < seconds["dense"]
+        new[name] = layers[name].executed(best) if wins else plain[name]
     if new == plain:
         return replaced(model, plain)
     both = {"mixed": replaced(model, new), "dense": replaced(model, plain)}
@@ -83,8 +77,7 @@ def _price(conv: nn.Conv2d, x: Tensor, kernels: Iterable[int], rounds: int) -> P
             conv.weight.new_zeros(conv.out_channels, sum(g)),
             conv.weight.new_zeros(sum(g), *conv.kernel_size),
         )
-        layer = GeneralizedDepthwise(conv, *factors, g)
-        seconds = _seconds({form: layer.executed(form) for form in FORMS}, x, rounds)
+        seconds = _seconds(GeneralizedDepthwise(conv, *factors, g), x, rounds)
         times.append(float(seconds.drop("dense").min()))
         counts.append(sum(g))
     kernel = min(max(0.0, times[1] - times[0]) / (counts[1] - counts[0]), times[0] / counts[0])
@@ -111,8 +104,9 @@ def _still(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model).eval() if model.training else model
 
 
-def _seconds(forms: Mapping[str, nn.Module], x: Tensor, rounds: int) -> "pd.Series[float]":
+def _seconds(layer: GeneralizedDepthwise, x: Tensor, rounds: int) -> "pd.Series[float]":
     """Return the seconds of every form."""
+    forms = {form: layer.executed(form) for form in FORMS}
     if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
         forms = {form: made.to(memory_format=torch.channels_last) for form, made in forms.items()}
     return _least(forms, x, rounds)

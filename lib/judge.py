@@ -135,7 +135,7 @@ def paper_value(claim: Row) -> str:
 
 def _why(found: Found, together: int) -> str:
     one = found.estimate
-    if one is None and (found.fixed or min(found.p_for, found.p_against) > WRONG):
+    if one is None and (found.fixed or min(found.p_for, found.p_against) > WRONG * found.chances):
         return found.ours if found.fixed else "the interval leaves it open"
     if one and not one.known:
         return "one seed: how far trainings differ is not known"

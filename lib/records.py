@@ -37,7 +37,7 @@ def keep(recipe: Recipe) -> Path:
     """Copy a finished run to where the repository keeps it, and return that folder.
 
     What was there before is gone, except weights that are the run's. The runs that it starts from
-    go with it if here. With SUITE_FROM_RECORDS, those without weights or of other code count.
+    go with it if here. With SUITE_FROM_RECORDS, runs without weights or of other code count.
     """
     run = runs.find(recipe)
     if run is None:

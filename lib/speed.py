@@ -127,7 +127,8 @@ def rows(
     median, `slow` those of the 95th percentile of seconds; `macs` are what they compute and `mib`
     what they hold in 32 bits, before GDWS layers that are slower than dense become so, `kept` how
     many do not. Metrics end in the `way` of running: in bf16 weights and images are 16 bits,
-    compiled by torch.compile.
+    compiled by torch.compile. Where no GDWS layer is kept, what is timed is the network that it was
+    made of, if that is fitted: channels may be dead there that are not in what the layers equal.
     """
     own, calls, counts = dict[str, Job](), {}, {}
     end, rounds = way(batch, precision, compiled), study.preset.timing_rounds
@@ -135,19 +136,21 @@ def rows(
         raise UserError("torch.compile does not work here; install a C++ compiler.")
     whole: Any = cache(_compiled) if compiled else lambda model: model
     tries = min(7, max(3, rounds // 3))  # of each form of a layer
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     for job in (job for job in jobs if job.recipe.seed == study.seeds[0]):
-        model = as_wide(fitted[job.recipe.key], layouts.get(job.label))
-        x = timing.random_images(_of_paper(job.recipe.trained).data.dataset, batch)
-        if precision == "bf16":
-            model, x = model.bfloat16(), x.bfloat16()
+        model = as_wide(fitted[job.recipe.key], layouts.get(job.label)).to(dtype)
+        x = timing.random_images(_of_paper(job.recipe.trained).data.dataset, batch).to(dtype)
+        start = next((fitted[r.key] for r in job.recipe.ancestors[::-1] if r.key in fitted), None)
         asked = released and job.label not in layouts and converted(model)
         for label in [job.label, f"{job.label}, {RELEASED}"][: 2 if asked else 1]:
             name = f"{job.recipe.model.backbone} {label}"
             best = fastest(model, x, None, tries, whole) if label == job.label else model
-            calls[name] = partial(torch.no_grad()(whole(best)), x)
             own[name], counts[name] = replace(job, label=label), cost.cost(model, size=x.shape[2])
-            forms = map(best.get_submodule, converted(model))
-            counts[name]["kept"] = sum(not isinstance(form, nn.Conv2d) for form in forms)
+            forms = map(best.get_submodule, layers := converted(model))
+            kept = counts[name]["kept"] = sum(not isinstance(form, nn.Conv2d) for form in forms)
+            if layers and start and not kept:
+                best = as_wide(start).to(dtype)
+            calls[name] = partial(torch.no_grad()(whole(best)), x)
     times = timing.interleaved(calls, rounds, seconds=SECONDS * study.preset.thorough)
     seconds, found = times.groupby("label")["seconds"].quantile([0.5, 0.95]).unstack(), []
     for name, job in own.items():

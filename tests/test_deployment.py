@@ -17,7 +17,7 @@ def model() -> nn.Module:
 
 def taking(monkeypatch, seconds):
     """Let every form, and every network, take two seconds, or as long as is said."""
-    timed = dict.fromkeys((*FORMS, "narrow", "mixed"), 2.0) | seconds
+    timed = dict.fromkeys((*FORMS, "mixed"), 2.0) | seconds
     found = deployment.pd.Series
     monkeypatch.setattr(deployment, "_least", lambda of, *_: found({n: timed[n] for n in of}))
 
@@ -32,15 +32,6 @@ def test_the_fastest_form_is_taken_and_dense_where_nothing_beats_it(model, image
         torch.testing.assert_close(fast(x), model(x))
         own = deployment.fastest(model, x, original)
         torch.testing.assert_close(own(x), (original if best == "dense" else model)(x))
-
-
-@pytest.mark.parametrize(("seconds", "channels"), [(1.0, 2), (3.0, 4)])
-def test_dense_layers_leave_channels_without_kernels(model, images, monkeypatch, seconds, channels):
-    model.layer1[0].conv1.weight.data[:, 1:3] = 0
-    taking(monkeypatch, {"narrow": seconds})
-    fast = deployment.fastest(convert(model, beta=0.0), images.double())
-    assert fast.layer1[0].conv1.in_channels == channels
-    torch.testing.assert_close(fast(images.double()), model(images.double()))
 
 
 def test_a_network_that_is_hardly_faster_as_a_whole_stays_dense(model, images, monkeypatch):

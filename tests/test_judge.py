@@ -206,9 +206,9 @@ def test_open_claims_share_the_risk_that_is_left_and_what_cannot_be_judged_takes
     assert float(rows[1]["least"]) == pytest.approx(stats.norm.isf(0.025 / 2), abs=0.05)
     assert (rows[3]["why"][:8], rows[3]["needs"]) == ("one seed", "a second seed")
     assert judge.decided([claim("above")], [found(2.1)])[0]["verdict"] == "reproduced"
-    ratio = compare.ratio(claim("ratio", limit=1.0), compare.Estimate(1.2, 1.01, 1.43))
-    rows = judge.decided([claim("above"), claim("ratio")], [found(2.1), ratio])
-    assert {row["why"] for row in rows} == {"too close for one of 2 comparisons"}
+    high = compare.ratio(claim("at most", limit=1.2), compare.Estimate(1.26, 1.205, 1.32))
+    four = compare.together(claim("at most"), [compare.Found("", p_for=0.0)] * 3 + [high])
+    assert "one of 4 comparisons" in judge.decided([claim("at most")], [four])[0]["why"]
 
 
 def test_a_case_of_one_seed_keeps_a_sentence_about_several_open():

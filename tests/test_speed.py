@@ -7,8 +7,9 @@ from torch import nn
 
 from lib import speed
 from lib.models import channels, compact, create, freeze
-from lib.models.depthwise import converted
+from lib.models.depthwise import converted, equivalents
 from lib.models.gdws import convert
+from lib.studies import gdws
 
 
 def plain(backbone="preact_resnet18", width=8):
@@ -54,11 +55,26 @@ def test_shares_and_kernels_stay_at_another_width():
     for name, (left, of) in channels(narrow).items():
         wider = channels(made)[name]
         assert wider == ((left, of) if of == 3 else (4 * left, 4 * of))
-    gdws = convert(plain(), beta=0.02)
-    wider = converted(speed.widened(speed.layout(gdws, whole), whole, plain(width=32)))
-    for name, layer in converted(gdws).items():
+    small = convert(plain(), beta=0.02)
+    wider = converted(speed.widened(speed.layout(small, whole), whole, plain(width=32)))
+    for name, layer in converted(small).items():
         times = 1 if layer.in_channels == 3 else 4
         assert wider[name].g == [g for g in layer.g for _ in range(times)]
+
+
+@pytest.mark.parametrize("form", ["dense", "sum"])
+def test_a_network_without_a_gdws_layer_is_timed_as_what_it_was_made_of(monkeypatch, form):
+    def timed(calls, *rest, **how):
+        assert (calls["preact_resnet18 GDWS"].func.__wrapped__ is base) == (form == "dense")
+        raise TimeoutError
+
+    study, base, made = gdws.table1_networks("ci", [0]), plain(), convert(plain(), beta=0.1)
+    fitted = {job.recipe.key: made if job.label == "GDWS" else base for job in study.jobs}
+    monkeypatch.setattr(speed, "as_wide", lambda network, seen=None: network)
+    monkeypatch.setattr(speed, "fastest", lambda network, *rest: equivalents(network, form))
+    monkeypatch.setattr(speed.timing, "interleaved", timed)
+    with pytest.raises(TimeoutError):
+        speed.rows(study, study.jobs, fitted, 1)
 
 
 def test_no_speed_is_judged_by_a_network_whose_layers_all_stayed_dense():

@@ -29,7 +29,7 @@ COLOURS = {one.label: one.colour for one in METHODS.values() if one.colour}
 MARKERS = {one.label: one.marker for one in METHODS.values() if one.marker}
 # For what has none of its own: no colour of a method, and colour-blind readers tell them apart
 FREE = ("#882255", "#CCAA22", "#661100", "#CC6677", "#44AA99", "#6A51A3", "#999933", "#BBBBBB")
-SPARE = ("X", "d", "P", ">", "h", "8", *MARKERS.values())  # likewise
+SPARE = ("X", "d", "P", ">", "h", "v", "8", *MARKERS.values())  # likewise
 DASHES = ("-", (0, (4, 1.4)), (0, (1, 1.1)), (0, (5, 1.2, 1, 1.2)))
 PATHS = {"clean": "#56B4E9", "adversarial": "#CC79A7"}
 PAPER = "#8A8A8A"  # hollow markers: the numbers that the paper prints

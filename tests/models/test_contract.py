@@ -113,11 +113,9 @@ def test_two_networks_do_not_disturb_each_other(make, images):
 
 def test_two_calls_followed_by_one_backward_give_both_gradients(make, images, loss):
     model = make("smart")
-    noise = model.draw_noise()
-    weight = model.layer3[0].conv1.weight
-    apart = [
-        torch.autograd.grad(loss(model(images, lam, noise=noise)), weight)[0] for lam in (0.0, 1.0)
-    ]
+    noise, weight = model.draw_noise(), model.layer3[0].conv1.weight
+    losses = [loss(model(images, lam, noise=noise)) for lam in (0.0, 1.0)]
+    apart = [torch.autograd.grad(one, weight)[0] for one in losses]
     both = loss(model(images, 0.0)) + loss(model(images, 1.0, noise=noise))
     torch.testing.assert_close(torch.autograd.grad(both, weight)[0], apart[0] + apart[1])
 

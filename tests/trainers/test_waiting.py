@@ -1,7 +1,6 @@
 """Inside a step the host reads nothing that a GPU computes: it would wait, and the GPU after it.
 
-`tests/test_gpu.py` asks a GPU the same; here everything is followed that comes of the images and
-of the network.
+`tests/test_gpu.py` asks a GPU the same; here all is followed that comes of images and network.
 """
 
 import pytest
