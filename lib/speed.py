@@ -127,8 +127,7 @@ def rows(
     median, `slow` those of the 95th percentile of seconds; `macs` are what they compute and `mib`
     what they hold in 32 bits, before GDWS layers that are slower than dense become so, `kept` how
     many do not. Metrics end in the `way` of running: in bf16 weights and images are 16 bits,
-    compiled by torch.compile. Where no GDWS layer is kept, what is timed is the network that it was
-    made of, if that is fitted: channels may be dead there that are not in what the layers equal.
+    compiled by torch.compile. Where no GDWS layer is kept, the fitted one it was made of is timed.
     """
     own, calls, counts = dict[str, Job](), {}, {}
     end, rounds = way(batch, precision, compiled), study.preset.timing_rounds
