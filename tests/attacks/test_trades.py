@@ -33,8 +33,8 @@ def test_the_attack_is_the_released_one(net, images, labels, steps):
     images = 0.1 + 0.8 * images.double()  # the released start may leave [0, 1]
     net, own = net.double(), {"dtype": torch.double}
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(3), **own)
-    own = {"generator": torch.Generator().manual_seed(3)}
-    ours = trades(net, images, labels, 0.05, 0.01, steps, **own)
+    start = torch.Generator().manual_seed(3)
+    ours = trades(net, images, labels, 0.05, 0.01, steps, generator=start)
     theirs = released(net, images, 0.05, 0.01, steps, noise)
     torch.testing.assert_close(ours, theirs)
     assert not torch.equal(ours, images)
